@@ -1,0 +1,225 @@
+"""What every learning algorithm is to the code that runs it.
+
+An `Algorithm` makes a `TrainState` and lists its phases; a `Phase` steps that state and predicts
+from it. Everything is written for one replica and batched from outside by `jax.vmap`. Numbers that
+may differ between replicas of one program are in `Settings`; choices that change the program
+(network, optimizer, update rule) are fixed when the algorithm is built.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import struct
+from jax import Array
+from jax.typing import ArrayLike
+
+from qjax import updates
+from qjax.networks import Network, apply_block, forward, init_network
+from qjax.quantize import Quantizer, quantize_tree
+
+__all__ = [
+    "Algorithm",
+    "Batch",
+    "Forward",
+    "Phase",
+    "Rules",
+    "Settings",
+    "TrainState",
+    "chain",
+    "from_gradient",
+    "init_blocks",
+    "output_error",
+    "run_blocks",
+]
+
+
+class Batch(NamedTuple):
+    """inputs [batch, ...] float, labels [batch] integer."""
+
+    inputs: Array
+    labels: Array
+
+
+@struct.dataclass
+class Settings:
+    """Numbers of one replica in one phase; any of them may be traced or batched.
+
+    Attributes:
+      learning_rate: step size of the phase's optimizer in its first epoch.
+      gamma: factor on the learning rate after every epoch.
+      weight_decay: added to the gradient as ``weight_decay * params``.
+      quantizer: grid of all weights (feedback and synthesizer weights included).
+      gradient_quantizer: grid of the parameter gradients.
+    """
+
+    learning_rate: ArrayLike = 1.0
+    gamma: ArrayLike = 1.0
+    weight_decay: ArrayLike = 0.0
+    quantizer: Quantizer = Quantizer(bits=0)
+    gradient_quantizer: Quantizer = Quantizer(bits=0)
+
+
+@struct.dataclass
+class TrainState:
+    """All that changes while one replica trains.
+
+    Attributes:
+      params: trees that optimizers train: ``{"blocks": (tree per block,), ...}``.
+      collections: per block what is not trained by an optimizer (feedback, batch statistics).
+      opt_state: the optimizer's state in the current phase.
+    """
+
+    params: dict[str, Any]
+    collections: tuple
+    opt_state: Any = ()
+
+
+class Rules(NamedTuple):
+    """Choices that change the program of a phase but not the algorithm.
+
+    Attributes:
+      optimizer: a direction, see `qjax.updates.OPTIMIZERS`.
+      update: an update rule, see `qjax.updates.UPDATE_RULES`.
+      quantize_gradients: apply `Settings.gradient_quantizer` to every parameter gradient.
+    """
+
+    optimizer: optax.GradientTransformation = updates.OPTIMIZERS["adadelta"]()
+    update: updates.UpdateRule = updates.nearest
+    quantize_gradients: bool = False
+
+    def settle(self, gradients: Any, settings: Settings) -> Any:
+        """The gradients as the device can hold them."""
+        if not self.quantize_gradients:
+            return gradients
+        return quantize_tree(gradients, settings.gradient_quantizer)
+
+
+class Phase(NamedTuple):
+    """One stretch of training with one optimizer.
+
+    Attributes:
+      name: word for reports.
+      begin: state -> state, at the start of the phase (fresh optimizer state).
+      step: (key, settings, state, batch) -> (state, objective): one update; the objective is the
+        scalar it minimizes, on this batch before the update.
+      predict: (settings, state, inputs) -> logits [batch, classes]; None where the phase trains
+        something that does not classify yet.
+    """
+
+    name: str
+    begin: Callable[[TrainState], TrainState]
+    step: Callable[[Array, Settings, TrainState, Batch], tuple[TrainState, Array]]
+    predict: Callable[[Settings, TrainState, Array], Array] | None
+
+
+class Algorithm(NamedTuple):
+    """A learning algorithm on one network.
+
+    Attributes:
+      init: (key, settings, inputs [batch, ...]) -> state; inputs give shapes only.
+      phases: run one after the other, each with epochs and settings of its own.
+    """
+
+    init: Callable[[Array, Settings, Array], TrainState]
+    phases: tuple[Phase, ...]
+
+
+class Forward(NamedTuple):
+    """A network's forward pass, block by block, ready to be pulled back.
+
+    Attributes:
+      outputs: output of every block.
+      pullbacks: per block, error at its output -> (gradient of its params, error at its input).
+      collections: per block, with running statistics after this batch.
+    """
+
+    outputs: tuple[Array, ...]
+    pullbacks: tuple[Callable[[Array], tuple[Any, Array]], ...]
+    collections: tuple
+
+
+def run_blocks(network: Network, params: Any, collections: Any, inputs: Array) -> Forward:
+    """Forward pass in training mode that keeps each block's vector-Jacobian product."""
+    outputs, pullbacks, updated = [], [], []
+    x = inputs
+    for block, block_params, block_collections in zip(network, params, collections, strict=True):
+
+        def apply(p, x, block=block, block_collections=block_collections):
+            return apply_block(block, p, block_collections, x, train=True)
+
+        x, pullback, new_collections = jax.vjp(apply, block_params, x, has_aux=True)
+        outputs.append(x)
+        pullbacks.append(pullback)
+        updated.append(new_collections)
+    return Forward(tuple(outputs), tuple(pullbacks), tuple(updated))
+
+
+def chain(pullbacks: Sequence[Callable], error: Array) -> tuple[tuple, Array]:
+    """Sends the error at the last output down through all blocks.
+
+    Returns:
+      (gradient of each block's params, error at the first block's input).
+    """
+    gradients = []
+    for pullback in reversed(pullbacks):
+        gradient, error = pullback(error)
+        gradients.append(gradient)
+    return tuple(reversed(gradients)), error
+
+
+def output_error(logits: Array, labels: Array) -> tuple[Array, Array]:
+    """Batch-mean cross-entropy of [batch, classes] against [batch], and its gradient."""
+
+    def loss(logits):
+        return jnp.mean(optax.softmax_cross_entropy_with_integer_labels(logits, labels))
+
+    return jax.value_and_grad(loss)(logits)
+
+
+def init_blocks(key: Array, network: Network, rules: Rules, settings: Settings, inputs: Array):
+    """(params, collections) of a network, its weights placed where the update rule keeps them."""
+    init_key, place_key = jax.random.split(key)
+    params, collections = init_network(init_key, network, inputs)
+    return rules.update.place(place_key, params, settings.quantizer), collections
+
+
+def from_gradient(
+    init: Callable[[Array, Settings, Array], TrainState],
+    gradient: Callable[[dict, tuple, Batch], tuple[dict, tuple, Array]],
+    network: Network,
+    rules: Rules,
+) -> Algorithm:
+    """An algorithm of one phase from its gradient rule alone.
+
+    Args:
+      init: as in `Algorithm`; `opt_state` may be left empty.
+      gradient: (weights, collections, batch) -> (gradients like weights, collections, loss).
+      network: whose last block gives the logits.
+      rules: optimizer and update rule.
+    """
+
+    def begin(state):
+        return state.replace(opt_state=rules.optimizer.init(state.params))
+
+    def step(key, settings, state, batch):
+        weights = rules.update.read(state.params, settings.quantizer)
+        gradients, collections, loss = gradient(weights, state.collections, batch)
+        proposed, opt_state = updates.propose(
+            rules.optimizer,
+            rules.settle(gradients, settings),
+            state.opt_state,
+            state.params,
+            settings.learning_rate,
+            settings.weight_decay,
+        )
+        params = rules.update.write(key, state.params, proposed, settings.quantizer)
+        return TrainState(params, collections, opt_state), loss
+
+    def predict(settings, state, inputs):
+        weights = rules.update.read(state.params["blocks"], settings.quantizer)
+        return forward(network, weights, state.collections, inputs)
+
+    return Algorithm(init, (Phase("train", begin, step, predict),))
