@@ -182,7 +182,7 @@ def quantize(x: Array, grid: Grid, key: Array | None = None) -> Array:
 
 
 def code_dtype(bits: int, kind: str) -> jnp.dtype:
-    """The smallest integer type for the codes: unsigned for asymm (0 ... 2^b-1), signed for symm."""
+    """The smallest integer type for the codes: unsigned for asymm (from 0), signed for symm."""
     make_quantizer(bits, kind)
     sign = "u" if kind == "asymm" else ""
     return jnp.dtype(f"{sign}int{8 if bits <= 8 else 16}")

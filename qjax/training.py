@@ -1,0 +1,241 @@
+"""Epochs as one program, for one replica and for many.
+
+`train_epoch` and `evaluate` are written for one replica. `replicate` batches any such function over
+two leading axes, [seeds, cells]: cells of one seed share the order of the data, hence the batch,
+hence one large matrix product in the first layer. `make_epoch` compiles a whole epoch - steps,
+weight ranges, evaluation - with nothing left to Python in between.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax import Array
+from jax.sharding import Mesh, PartitionSpec
+
+from qjax import metrics
+from qjax.algorithms.interface import Algorithm, Batch, Phase, Settings, TrainState
+
+__all__ = [
+    "Data",
+    "EpochMetrics",
+    "Score",
+    "evaluate",
+    "make_begin",
+    "make_epoch",
+    "make_init",
+    "replicate",
+    "train_epoch",
+]
+
+EVALUATION_CHUNK = 500
+
+
+class Data(NamedTuple):
+    """A data set as the programs take it: raw images [n, ...] of any dtype and labels [n]."""
+
+    train: Batch
+    test: Batch
+
+
+class Score(NamedTuple):
+    """Mean cross-entropy and share of correct answers (0 to 1); scalars."""
+
+    loss: Array
+    accuracy: Array
+
+
+class EpochMetrics(NamedTuple):
+    """What one epoch of one replica reports.
+
+    Attributes:
+      objective: mean over the epoch's steps of what the phase minimizes.
+      train, test: scores after the epoch; None in a phase that does not predict.
+      ranges: of every trained tensor, over all steps of the epoch.
+      finite: no weight is inf or nan after the epoch.
+    """
+
+    objective: Array
+    train: Score | None
+    test: Score | None
+    ranges: metrics.Ranges
+    finite: Array
+
+
+def train_epoch(
+    phase: Phase,
+    key: Array,
+    settings: Settings,
+    state: TrainState,
+    examples: Batch,
+    *,
+    batch_size: int,
+    shuffle: bool,
+    preprocess: Callable[[Array], Array],
+) -> tuple[TrainState, Array, metrics.Ranges]:
+    """One pass over the training examples.
+
+    Every example is used at least once. All batches have `batch_size` examples: the last one is
+    filled up from the start of the epoch's order where the count does not divide.
+
+    Args:
+      phase: whose `step` is repeated.
+      key: consumed; decides the order and the updates' random numbers.
+      settings: with the learning rate of this epoch.
+      state: of one replica.
+      examples: raw images [n, ...] and labels [n].
+      batch_size: examples a step.
+      shuffle: a new order for every key, else the order of `examples`.
+      preprocess: raw images -> float inputs, applied to each batch.
+
+    Returns:
+      (state, mean objective, ranges of every tensor in `state.params` over all steps).
+    """
+    count = len(examples.labels)
+    steps = -(-count // batch_size)
+    order_key, step_key = jax.random.split(key)
+    order = jax.random.permutation(order_key, count) if shuffle else jnp.arange(count)
+    order = jnp.resize(order, (steps, batch_size))
+
+    def step(carry, now):
+        state, ranges = carry
+        index, rows = now
+        batch = Batch(preprocess(examples.inputs[rows]), examples.labels[rows])
+        key = jax.random.fold_in(step_key, index)
+        state, objective = phase.step(key, settings, state, batch)
+        return (state, metrics.widen(ranges, state.params)), objective
+
+    start = (state, metrics.empty_ranges(state.params))
+    (state, ranges), objectives = jax.lax.scan(step, start, (jnp.arange(steps), order))
+    return state, jnp.mean(objectives), ranges
+
+
+def evaluate(
+    predict: Callable[[Array], Array],
+    examples: Batch,
+    preprocess: Callable[[Array], Array],
+    chunk: int = EVALUATION_CHUNK,
+) -> Score:
+    """Loss and accuracy of a classifier on all examples, `chunk` at a time.
+
+    Args:
+      predict: inputs [chunk, ...] -> logits [chunk, classes].
+      examples: raw images [n, ...] and labels [n].
+      preprocess: raw images -> float inputs.
+    """
+    count = len(examples.labels)
+    chunk = min(chunk, count)
+    chunks = -(-count // chunk)
+    rows = jnp.arange(chunks * chunk).reshape(chunks, chunk)
+
+    def score(sums, rows):
+        real = rows < count
+        labels = examples.labels[rows % count]
+        logits = predict(preprocess(examples.inputs[rows % count]))
+        losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
+        correct = jnp.argmax(logits, axis=-1) == labels
+        new = (jnp.sum(losses, where=real), jnp.sum(correct, where=real))
+        return jax.tree.map(jnp.add, sums, new), None
+
+    logits = jax.eval_shape(lambda x: predict(preprocess(x)), examples.inputs[:chunk])
+    zeros = (jnp.zeros((), logits.dtype), jnp.zeros((), jnp.int32))
+    (loss, correct), _ = jax.lax.scan(score, zeros, rows)
+    return Score(loss / count, correct / count)
+
+
+def replicate(function: Callable, seeds: str, cells: str) -> Callable:
+    """Batches `function` over [seeds, cells].
+
+    Args:
+      function: of positional arguments.
+      seeds, cells: a letter per argument, "." for one shared along that axis, "r" for one with
+        that leading axis (the seed axis comes first).
+
+    Returns:
+      A function whose results all have both leading axes.
+    """
+    over_cells = jax.vmap(function, in_axes=tuple(0 if c == "r" else None for c in cells))
+    return jax.vmap(over_cells, in_axes=tuple(0 if c == "r" else None for c in seeds))
+
+
+def _compiled(function, seeds, cells, mesh, donate=()):
+    """jit of `replicate`; over `mesh` each device runs its own replicas, with no exchange."""
+    replicated = replicate(function, seeds, cells)
+    if mesh is not None:
+        specs = tuple(
+            PartitionSpec(*(name for name, c in zip(("seeds", "cells"), pair, strict=True)
+                            if c == "r"))
+            for pair in zip(seeds, cells, strict=True)
+        )
+        out = PartitionSpec("seeds", "cells")
+        replicated = jax.shard_map(
+            replicated, mesh=mesh, in_specs=specs, out_specs=out, check_vma=False
+        )
+    return jax.jit(replicated, donate_argnums=donate)
+
+
+def make_init(algorithm: Algorithm, inputs_shape: tuple, mesh: Mesh | None = None) -> Callable:
+    """(keys [seeds], settings [cells]) -> states [seeds, cells].
+
+    Args:
+      inputs_shape: [batch, ...] of preprocessed inputs.
+      mesh: with axes "seeds" and "cells"; None for one device.
+    """
+
+    def init(key, settings):
+        return algorithm.init(key, settings, jnp.zeros(inputs_shape))
+
+    return _compiled(init, "r.", ".r", mesh)
+
+
+def make_begin(phase: Phase, mesh: Mesh | None = None) -> Callable:
+    """States [seeds, cells] -> states ready for `phase`."""
+    return _compiled(phase.begin, "r", "r", mesh, donate=(0,))
+
+
+def make_epoch(
+    phase: Phase,
+    *,
+    batch_size: int,
+    shuffle: bool,
+    preprocess: Callable[[Array], Array],
+    mesh: Mesh | None = None,
+) -> Callable[[Array, Any, Settings, TrainState, Data], tuple[TrainState, EpochMetrics]]:
+    """Compiles one epoch of a phase with its evaluations, over [seeds, cells].
+
+    Args:
+      phase: what to run.
+      batch_size, shuffle, preprocess: see `train_epoch`.
+      mesh: with axes "seeds" and "cells"; None for one device.
+
+    Returns:
+      A jitted function of (keys [seeds], epoch number from 0, settings [cells], states [seeds,
+      cells], data), giving states and metrics [seeds, cells]. The states passed in are donated.
+      Pass the data as an argument: captured as a constant it costs many seconds of compilation.
+    """
+
+    def epoch(key, number, settings, state, data):
+        rate = settings.learning_rate * settings.gamma**number
+        state, objective, ranges = train_epoch(
+            phase,
+            jax.random.fold_in(key, number),
+            settings.replace(learning_rate=rate),
+            state,
+            data.train,
+            batch_size=batch_size,
+            shuffle=shuffle,
+            preprocess=preprocess,
+        )
+        train = test = None
+        if phase.predict is not None:
+
+            def predict(inputs):
+                return phase.predict(settings, state, inputs)
+
+            train, test = (evaluate(predict, part, preprocess) for part in data)
+        finite = metrics.all_finite(state.params)
+        return state, EpochMetrics(objective, train, test, ranges, finite)
+
+    return _compiled(epoch, "r..r.", "..rr.", mesh, donate=(3,))
