@@ -92,27 +92,60 @@ def hsic_normalized(x: Array, y: Array, sigma: ArrayLike | None = SIGMA) -> Arra
     return jnp.sum(centered_x * centered_y) / scale
 
 
-def _regularized_inverse(kernel: Array, ridge: float) -> Array:
-    """A^-1 for A = K + ridge I, K centered, symmetric positive semi-definite."""
-    regularized = kernel + ridge * jnp.eye(len(kernel), dtype=kernel.dtype)
-    inverse = jnp.linalg.inv(regularized)
-    return (inverse + inverse.T) / 2
+def _whitening(matrix: Array, floor: float) -> Array:
+    """L^-1 of a symmetric positive definite A = L L^T: elimination on [A | I], a row at a time."""
+    n = len(matrix)
+    table = jnp.concatenate([matrix, jnp.eye(n, dtype=matrix.dtype)], axis=1)
+    rows = []
+    for k in range(n):
+        row = table[k] / jnp.sqrt(jnp.maximum(table[k, k], floor))
+        table -= row[:n, None] * row
+        rows.append(row[n:])
+    return jnp.stack(rows)
+
+
+def _inverse(matrix: Array, floor: float, block: int = 8) -> Array:
+    """Inverse of a symmetric positive definite [m, m] with no eigenvalue below `floor`.
+
+    The same elimination with `block` rows at a time, so that most of the work is matrix products.
+    Not `jnp.linalg`: its batched LAPACK calls dead-lock when several devices share a CPU's threads
+    (seen with jaxlib 0.10), and this is as fast there.
+    """
+    m = len(matrix)
+    size = -(-m // block) * block
+    padding = jnp.diag(jnp.where(jnp.arange(size) < m, 0, 1).astype(matrix.dtype))
+    padded = jnp.pad(matrix, (0, size - m)) + padding
+    table = jnp.concatenate([padded, jnp.eye(size, dtype=matrix.dtype)], axis=1)
+
+    def eliminate(table, start):
+        rows = jax.lax.dynamic_slice_in_dim(table, start, block, axis=0)
+        pivot = jax.lax.dynamic_slice_in_dim(rows, start, block, axis=1)
+        rows = _whitening(pivot, floor) @ rows
+        return table - rows[:, :size].T @ rows, rows[:, size:]
+
+    _, factor = jax.lax.scan(eliminate, table, jnp.arange(0, size, block))
+    factor = factor.reshape(size, size)[:m, :m]
+    return factor.T @ factor
 
 
 @jax.custom_vjp
 def _resolvent(kernel: Array, ridge: float) -> Array:
-    """R = K (K + ridge I)^-1 = I - ridge (K + ridge I)^-1.
+    """R = K (K + ridge I)^-1 of a centered kernel, without cancellation and with its own gradient.
 
-    The second form needs only the inverse, and so does the gradient: dR = ridge A^-1 dK A^-1.
-    Written as a rule of its own because differentiating through a batched factorization is slow
-    (and hangs on some CPU builds), and loses float32 digits that this form keeps.
+    R = I - ridge A^-1 with A = K + ridge I needs only the inverse, and so does the gradient,
+    dR = ridge A^-1 dK A^-1. Centering makes the vector of ones an eigenvector of A whose tiny
+    eigenvalue (the ridge) spoils float32, while its part in R is exactly zero: 1 is added to that
+    eigenvalue before inverting and its known contribution taken out after. The gradient then lacks
+    only what centering projects away in any case.
     """
     return _resolvent_forward(kernel, ridge)[0]
 
 
 def _resolvent_forward(kernel, ridge):
-    inverse = _regularized_inverse(kernel, ridge)
-    return jnp.eye(len(kernel), dtype=kernel.dtype) - ridge * inverse, (inverse, ridge)
+    m = len(kernel)
+    eye = jnp.eye(m, dtype=kernel.dtype)
+    inverse = _inverse(kernel + ridge * eye + 1 / m, ridge)
+    return eye - ridge * inverse - (1 - ridge / (1 + ridge)) / m, (inverse, ridge)
 
 
 def _resolvent_backward(residual, cotangent):
