@@ -1,0 +1,154 @@
+"""Cells, replicas and groups: what a sweep consists of.
+
+A cell is one point of the grid, a replica a cell with a seed. Replicas whose program is the same
+form a group and run together; what differs inside a group is only numbers.
+"""
+
+import hashlib
+import itertools
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from typing import NamedTuple
+
+__all__ = ["NONE", "Cell", "Chunk", "Replica", "chunks_of", "group", "product"]
+
+NONE = "none"  # quantizer, scope and update of a network that is not quantized
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Full configuration of a training run except its seed. `n_bits` None: not quantized."""
+
+    algorithm: str
+    dataset: str
+    n_layers: int
+    hidden_width: int
+    n_bits: int | None
+    quantizer: str
+    scope: str
+    update: str
+    optimizer: str
+    lr: float
+    gamma: float
+    weight_decay: float
+    gradient_bits: int | None
+    batch_size: int
+    epochs: int
+    readout_epochs: int
+
+    @property
+    def program(self) -> "Cell":
+        """The cell with all that is only a number blanked: equal programs share a group."""
+        return replace(
+            self,
+            n_bits=None,
+            quantizer=NONE,
+            scope=NONE,
+            lr=0.0,
+            gamma=0.0,
+            weight_decay=0.0,
+            gradient_bits=None if self.gradient_bits is None else 0,
+        )
+
+    @property
+    def label(self) -> str:
+        """Short words for a table row or a progress bar: what the numbers of a group are not."""
+        return f"{self.algorithm} {self.dataset} ({self.n_layers},{self.hidden_width})"
+
+    @property
+    def bits_label(self) -> str:
+        """`n_bits` as the command line spells it."""
+        return "float" if self.n_bits is None else str(self.n_bits)
+
+
+class Replica(NamedTuple):
+    """One training run."""
+
+    cell: Cell
+    seed: int
+
+    @property
+    def id(self) -> str:
+        """Hash of the whole configuration: the same replica has the same id in every sweep."""
+        text = json.dumps([asdict(self.cell), self.seed], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:20]
+
+
+class Chunk(NamedTuple):
+    """Replicas that run as one program: every one of `cells` with every one of `seeds`."""
+
+    cells: tuple[Cell, ...]
+    seeds: tuple[int, ...]
+
+    @property
+    def replicas(self) -> list[Replica]:
+        """In the order of the program's axes: seeds first."""
+        return [Replica(cell, seed) for seed in self.seeds for cell in self.cells]
+
+    @property
+    def id(self) -> str:
+        """Hash of the members: names a checkpoint."""
+        return hashlib.sha256("".join(r.id for r in self.replicas).encode()).hexdigest()[:20]
+
+    @property
+    def epochs(self) -> int:
+        """Epochs of all phases."""
+        return self.cells[0].epochs + self.cells[0].readout_epochs
+
+
+def product(axes: dict[str, Sequence]) -> list[Cell]:
+    """All combinations of the axes' values, one cell each, in order, without repeats.
+
+    Args:
+      axes: a sequence of values for every field of `Cell`.
+
+    Unquantized networks have no quantizer, scope or update rule: combinations that differ only in
+    these are one cell.
+    """
+    names = [f.name for f in fields(Cell)]
+    cells = {}
+    for values in itertools.product(*(axes[name] for name in names)):
+        cell = Cell(**dict(zip(names, values, strict=True)))
+        if cell.n_bits is None:
+            cell = replace(cell, quantizer=NONE, scope=NONE, update=NONE)
+        cells[cell] = None
+    return list(cells)
+
+
+def group(cells: Iterable[Cell]) -> list[list[Cell]]:
+    """Cells by program. Unquantized cells join any group that differs only in the update rule."""
+    groups: dict[Cell, list[Cell]] = {}
+    floats = []
+    for cell in cells:
+        if cell.n_bits is None:
+            floats.append(cell)
+        else:
+            groups.setdefault(cell.program, []).append(cell)
+    for cell in floats:
+        fits = (p for p in groups if replace(p, update=NONE) == cell.program)
+        groups.setdefault(next(fits, cell.program), []).append(cell)
+    return list(groups.values())
+
+
+def chunks_of(replicas: Sequence[Replica], limit: int) -> Iterator[Chunk]:
+    """Cuts the replicas of one group into full rectangles of at most `limit`.
+
+    Cells of a seed stay together as far as the limit lets them: they share their batches.
+    """
+    seeds_of: dict[Cell, list[int]] = {}
+    for cell, seed in replicas:
+        seeds_of.setdefault(cell, []).append(seed)
+    rectangles: dict[tuple[int, ...], list[Cell]] = {}
+    for cell, seeds in seeds_of.items():
+        rectangles.setdefault(tuple(seeds), []).append(cell)
+    for seeds, cells in rectangles.items():
+        for some_cells in _batched(cells, max(limit, 1)):
+            at_once = max(1, limit // len(some_cells))
+            for some_seeds in _batched(seeds, at_once):
+                yield Chunk(tuple(some_cells), tuple(some_seeds))
+
+
+def _batched(items: Sequence, size: int) -> Iterator[Sequence]:
+    """`itertools.batched`, which Python 3.11 lacks."""
+    return (items[i : i + size] for i in range(0, len(items), size))

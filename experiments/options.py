@@ -1,0 +1,98 @@
+"""Command-line plumbing shared by the programs: words with a nearest match, numbers with bounds."""
+
+import argparse
+import difflib
+from collections.abc import Callable, Iterable
+from typing import NoReturn
+
+__all__ = ["Parser", "bits", "one_of", "positive", "whole"]
+
+
+class Parser(argparse.ArgumentParser):
+    """An ArgumentParser without abbreviations that suggests the flag that was probably meant."""
+
+    def __init__(self, **kwargs):
+        super().__init__(
+            allow_abbrev=False,
+            formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+            **kwargs,
+        )
+
+    def parse_args(self, args=None, namespace=None):
+        """As in argparse; unknown flags are refused with the nearest known one."""
+        parsed, unknown = self.parse_known_args(args, namespace)
+        if unknown:
+            self.error(f"unknown argument {unknown[0]}{nearest(unknown[0], self.flags())}")
+        return parsed
+
+    def flags(self) -> list[str]:
+        """All flags this program knows."""
+        return [flag for action in self._actions for flag in action.option_strings]
+
+    def error(self, message: str) -> NoReturn:
+        """Prints one line and exits with status 2."""
+        self.exit(2, f"error: {message}\n(see python -m {self.prog} --help)\n")
+
+
+def nearest(word: str, words: Iterable[str]) -> str:
+    """': did you mean X?' or '' where nothing is near."""
+    match = difflib.get_close_matches(word, list(words), n=1, cutoff=0.5)
+    return f": did you mean {match[0]}?" if match else ""
+
+
+def one_of(words: Iterable[str]) -> Callable[[str], str]:
+    """Argument type: one of some words."""
+    words = list(words)
+
+    def parse(text: str) -> str:
+        if text not in words:
+            raise argparse.ArgumentTypeError(
+                f"unknown value {text!r}{nearest(text, words)} (valid: {', '.join(words)})"
+            )
+        return text
+
+    return parse
+
+
+def whole(least: int) -> Callable[[str], int]:
+    """Argument type: a whole number of at least `least`."""
+
+    def parse(text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError:
+            value = None
+        if value is None or value < least:
+            raise argparse.ArgumentTypeError(
+                f"expected a whole number of at least {least}, got {text!r}"
+            )
+        return value
+
+    return parse
+
+
+def positive(text: str) -> float:
+    """Argument type: a finite number above zero."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = float("nan")
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"expected a number above 0, got {text!r}")
+    return value
+
+
+def bits(text: str) -> int | None:
+    """Argument type: 1 to 16 bits, or the word float for no quantization."""
+    if text == "float":
+        return None
+    try:
+        value = int(text)
+    except ValueError:
+        value = None
+    if value is None or not 1 <= value <= 16:
+        raise argparse.ArgumentTypeError(
+            f"expected a whole number of bits from 1 to 16, or float; got {text!r}"
+            f"{nearest(text, ['float'])}"
+        )
+    return value

@@ -1,0 +1,49 @@
+"""The thesis's settings per algorithm: data, not branches in code. Defaults of the command line.
+
+Source: F. J. Aparicio Martos, "Estudio de algoritmos de entrenamiento en redes neuronales
+cuantificadas" (TFG, Universidad de Granada, 2022).
+"""
+
+from dataclasses import dataclass
+
+__all__ = ["LEARNING_RATES", "PRESETS", "PhasePreset", "Preset"]
+
+
+@dataclass(frozen=True)
+class PhasePreset:
+    """Optimizer and numbers of one phase; `epochs` is the thesis's count for quantized networks."""
+
+    epochs: int
+    optimizer: str = "adadelta"
+    lr: float = 1.0
+    gamma: float = 0.7
+    weight_decay: float = 0.0
+
+
+@dataclass(frozen=True)
+class Preset:
+    """An algorithm's phases and how its data arrive."""
+
+    phases: tuple[PhasePreset, ...]
+    shuffle: bool = True
+    normalize: bool = True
+
+
+_ONE_PHASE = Preset((PhasePreset(30),))
+
+PRESETS = {
+    "backprop": _ONE_PHASE,
+    "fa": _ONE_PHASE,
+    "dni": _ONE_PHASE,
+    "hsic": Preset(
+        (
+            PhasePreset(30, optimizer="sgd", lr=1.0, gamma=1.0, weight_decay=1e-3),
+            PhasePreset(20),
+        ),
+        shuffle=False,
+        normalize=False,
+    ),
+}
+
+# Where --optimizer is given without --lr: the usual starting points.
+LEARNING_RATES = {"adadelta": 1.0, "adam": 1e-3, "momentum": 0.01, "sgd": 0.1}

@@ -1,0 +1,219 @@
+"""Results in one SQLite file: a row per replica, per epoch, and per tensor and epoch.
+
+Written in short transactions, so that a killed run leaves what it had finished, and read by as many
+as like. `pandas.read_sql`, `sqlite3` or `python -m experiments.export` open it.
+"""
+
+import contextlib
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from experiments.cells import Cell, Replica
+
+__all__ = ["FILE_NAME", "Store", "StoreError"]
+
+FILE_NAME = "results.sqlite"
+# Marks the file as ours (ASCII "qjax") and says which tables to expect.
+APPLICATION_ID = 0x716A6178
+VERSION = 1
+
+_TYPES = {int: "INTEGER", int | None: "INTEGER", float: "REAL", str: "TEXT"}
+_CELL = [f.name for f in fields(Cell)]
+_FINAL = ["test_accuracy", "test_loss", "train_accuracy", "train_loss"]
+_ORIGIN = ["seconds", "device", "jax", "jaxlib", "qjax", "git_commit"]
+
+_SCHEMA = f"""
+CREATE TABLE replicas (
+    id TEXT PRIMARY KEY,
+    {", ".join(f'"{f.name}" {_TYPES[f.type]}' for f in fields(Cell))},
+    seed INTEGER NOT NULL,
+    status TEXT NOT NULL CHECK (status IN ('running', 'done', 'diverged', 'failed')),
+    {", ".join(f"{name} REAL" for name in _FINAL)},
+    diverged_epoch INTEGER,
+    seconds REAL, device TEXT, jax TEXT, jaxlib TEXT, qjax TEXT, git_commit TEXT
+);
+CREATE TABLE epochs (
+    replica TEXT NOT NULL REFERENCES replicas(id),
+    epoch INTEGER NOT NULL,
+    phase TEXT NOT NULL,
+    objective REAL, train_loss REAL, train_accuracy REAL, test_loss REAL, test_accuracy REAL,
+    finite INTEGER NOT NULL,
+    PRIMARY KEY (replica, epoch)
+) WITHOUT ROWID;
+CREATE TABLE ranges (
+    replica TEXT NOT NULL REFERENCES replicas(id),
+    epoch INTEGER NOT NULL,
+    tensor TEXT NOT NULL,
+    low REAL, high REAL,
+    PRIMARY KEY (replica, epoch, tensor)
+) WITHOUT ROWID;
+"""
+
+
+class StoreError(Exception):
+    """The result store cannot be used; the message says why and what to do."""
+
+
+class Store:
+    """An open result store. Use as a context manager."""
+
+    def __init__(self, folder: Path, *, create: bool = True):
+        """Opens `folder`/results.sqlite.
+
+        Args:
+          folder: made if needed, when `create`.
+          create: False refuses a folder without a store.
+
+        Raises:
+          StoreError: not writable, not a store of ours, of another version, or missing.
+        """
+        self.path = Path(folder) / FILE_NAME
+        if not create and not self.path.is_file():
+            raise StoreError(
+                f"no results at {self.path}: give the --out of an earlier "
+                "'python -m experiments.run'"
+            )
+        try:
+            if create:
+                Path(folder).mkdir(parents=True, exist_ok=True)
+            self._db = sqlite3.connect(self.path, isolation_level=None, timeout=60)
+            self._db.row_factory = sqlite3.Row
+            self._open(create)
+        except (OSError, sqlite3.OperationalError) as error:
+            raise StoreError(
+                f"cannot write results to {self.path}: {error}. Choose another folder with --out"
+            ) from error
+        except sqlite3.DatabaseError as error:
+            raise StoreError(
+                f"{self.path} is not a result store of qjax ({error}): "
+                "move it away or choose another folder with --out"
+            ) from error
+
+    def _open(self, create: bool) -> None:
+        application = self._db.execute("PRAGMA application_id").fetchone()[0]
+        version = self._db.execute("PRAGMA user_version").fetchone()[0]
+        tables = self._db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+        if not tables and not application and create:
+            self._db.execute("PRAGMA journal_mode=WAL")
+            self._db.executescript(
+                f"BEGIN IMMEDIATE; {_SCHEMA} PRAGMA application_id={APPLICATION_ID}; "
+                f"PRAGMA user_version={VERSION}; COMMIT;"
+            )
+        elif application != APPLICATION_ID:
+            raise sqlite3.DatabaseError("it is another program's SQLite file")
+        elif version != VERSION:
+            raise StoreError(
+                f"{self.path} has store version {version}, this qjax reads version {VERSION}: "
+                "export it with the qjax that wrote it, or choose another folder with --out"
+            )
+        if create:
+            # Fails now, not after an hour of training, if the file may only be read.
+            self._db.execute(f"PRAGMA user_version={VERSION}")
+
+    def __enter__(self) -> "Store":
+        return self
+
+    def __exit__(self, *exception) -> None:
+        self._db.close()
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            yield self._db
+        except BaseException:
+            self._db.execute("ROLLBACK")
+            raise
+        self._db.execute("COMMIT")
+
+    def finished(self, ids: Iterable[str]) -> set[str]:
+        """Those of `ids` that need not run again."""
+        rows = self._db.execute("SELECT id FROM replicas WHERE status IN ('done', 'diverged')")
+        return {row["id"] for row in rows} & set(ids)
+
+    def start(self, replicas: Sequence[Replica], origin: Mapping[str, Any], epoch: int = 0) -> None:
+        """Enters replicas as running; what they recorded from `epoch` on is dropped."""
+        columns = ["id", *_CELL, "seed", "status", *origin]
+        names = ", ".join(f'"{c}"' for c in columns)
+        marks = ", ".join("?" * len(columns))
+        with self._transaction() as db:
+            for replica in replicas:
+                cell = [getattr(replica.cell, name) for name in _CELL]
+                db.execute(
+                    f"INSERT OR REPLACE INTO replicas ({names}) VALUES ({marks})",
+                    [replica.id, *cell, replica.seed, "running", *origin.values()],
+                )
+                for table in ("epochs", "ranges"):
+                    db.execute(
+                        f"DELETE FROM {table} WHERE replica = ? AND epoch >= ?",
+                        [replica.id, epoch],
+                    )
+
+    def record(self, epochs: Iterable[Mapping[str, Any]], ranges: Iterable[Sequence]) -> None:
+        """Adds one epoch of some replicas.
+
+        Args:
+          epochs: mappings with the columns of the table `epochs`.
+          ranges: (replica, epoch, tensor, low, high).
+        """
+        with self._transaction() as db:
+            db.executemany(
+                "INSERT OR REPLACE INTO epochs VALUES (:replica, :epoch, :phase, :objective, "
+                ":train_loss, :train_accuracy, :test_loss, :test_accuracy, :finite)",
+                epochs,
+            )
+            db.executemany("INSERT OR REPLACE INTO ranges VALUES (?, ?, ?, ?, ?)", ranges)
+
+    def finish(self, ids: Iterable[str], seconds: float) -> None:
+        """Closes replicas: done or diverged, with their last finite metrics as the final ones."""
+        with self._transaction() as db:
+            for replica in ids:
+                epochs = db.execute(
+                    "SELECT * FROM epochs WHERE replica = ? ORDER BY epoch", [replica]
+                ).fetchall()
+                sound = [row for row in epochs if _is_sound(row)]
+                diverged = None if not epochs or _is_sound(epochs[-1]) else next(
+                    row["epoch"] for row in epochs if not _is_sound(row)
+                )
+                final = [sound[-1][name] if sound else None for name in _FINAL]
+                assignments = ", ".join(f"{name} = ?" for name in _FINAL)
+                db.execute(
+                    f"UPDATE replicas SET status = ?, {assignments}, diverged_epoch = ?, "
+                    "seconds = ? WHERE id = ?",
+                    [
+                        "done" if diverged is None else "diverged",
+                        *final, diverged, seconds, replica,
+                    ],
+                )
+
+    def fail(self, ids: Iterable[str]) -> None:
+        """Marks replicas whose program could not run to its end."""
+        with self._transaction() as db:
+            db.executemany("UPDATE replicas SET status = 'failed' WHERE id = ?", [[i] for i in ids])
+
+    def replicas(self) -> list[dict[str, Any]]:
+        """All replicas as mappings, in a fixed order."""
+        order = ", ".join(f'"{name}"' for name in [*_CELL, "seed"])
+        return [dict(r) for r in self._db.execute(f"SELECT * FROM replicas ORDER BY {order}")]
+
+    def epochs(self) -> list[dict[str, Any]]:
+        """All epochs as mappings, by replica and epoch."""
+        return [dict(r) for r in self._db.execute("SELECT * FROM epochs ORDER BY replica, epoch")]
+
+    def ranges(self) -> list[dict[str, Any]]:
+        """All weight ranges as mappings, by replica, epoch and tensor."""
+        query = "SELECT * FROM ranges ORDER BY replica, epoch, tensor"
+        return [dict(r) for r in self._db.execute(query)]
+
+
+def _is_sound(epoch: Mapping[str, Any]) -> bool:
+    """Finite weights and, where the phase has one, a finite loss (SQLite keeps nan as NULL)."""
+    if not epoch["finite"]:
+        return False
+    if epoch["test_accuracy"] is None:
+        return epoch["objective"] is not None and abs(epoch["objective"]) != float("inf")
+    losses = (epoch["train_loss"], epoch["test_loss"])
+    return all(loss is not None and abs(loss) != float("inf") for loss in losses)
