@@ -56,11 +56,6 @@ class Cell:
         """Short words for a table row or a progress bar: what the numbers of a group are not."""
         return f"{self.algorithm} {self.dataset} ({self.n_layers},{self.hidden_width})"
 
-    @property
-    def bits_label(self) -> str:
-        """`n_bits` as the command line spells it."""
-        return "float" if self.n_bits is None else str(self.n_bits)
-
 
 class Replica(NamedTuple):
     """One training run."""

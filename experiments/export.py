@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from experiments import options
-from experiments.report import bits_of
 from experiments.store import Store, StoreError
 
 __all__ = ["export", "main"]
@@ -28,7 +27,7 @@ def export(store: Store, table: str, file) -> int:
     """
     rows = getattr(store, table)()
     if table == "replicas":
-        rows = [row | {"n_bits": bits_of(row)} for row in rows]
+        rows = [row | {"n_bits": options.spell(row["n_bits"])} for row in rows]
     leading = [c for c in _LEADING if rows and c in rows[0]]
     columns = leading + [c for c in (rows[0] if rows else ()) if c not in leading]
     writer = csv.DictWriter(file, columns)

@@ -5,18 +5,14 @@ import difflib
 from collections.abc import Callable, Iterable
 from typing import NoReturn
 
-__all__ = ["Parser", "bits", "one_of", "positive", "whole"]
+__all__ = ["Parser", "bits", "one_of", "positive", "spell", "whole"]
 
 
 class Parser(argparse.ArgumentParser):
     """An ArgumentParser without abbreviations that suggests the flag that was probably meant."""
 
     def __init__(self, **kwargs):
-        super().__init__(
-            allow_abbrev=False,
-            formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-            **kwargs,
-        )
+        super().__init__(allow_abbrev=False, **kwargs)
 
     def parse_args(self, args=None, namespace=None):
         """As in argparse; unknown flags are refused with the nearest known one."""
@@ -96,3 +92,8 @@ def bits(text: str) -> int | None:
             f"{nearest(text, ['float'])}"
         )
     return value
+
+
+def spell(value: int | float | str | None) -> str:
+    """A value as the command line takes it: None is the word float."""
+    return "float" if value is None else str(value)

@@ -16,8 +16,7 @@ matplotlib.use("Agg")  # files only: needs no screen
 import matplotlib.pyplot as plt
 
 from experiments import options
-from experiments.cells import NONE
-from experiments.report import bits_of, mean_and_deviation
+from experiments.report import mean_and_deviation
 from experiments.store import Store, StoreError
 
 __all__ = ["draw", "main", "plot_bits", "plot_epochs"]
@@ -51,13 +50,17 @@ def _split(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> dict[tu
 
 
 def _panels(rows):
-    """Rows by panel, the unquantized network in every panel that differs only in the update."""
-    update = _PANEL.index("update")
+    """Rows by panel. The unquantized network joins all panels of its algorithm and optimizer:
+
+    it has no update rule, and by the thesis's protocol its own batch size and epochs.
+    """
     panels = _split([r for r in rows if r["n_bits"] is not None], _PANEL)
-    for key, members in _split([r for r in rows if r["n_bits"] is None], _PANEL).items():
-        fits = [k for k in panels if k[:update] + (NONE,) + k[update + 1 :] == key]
-        for panel in fits or [key]:
-            panels.setdefault(panel, []).extend(members)
+    own = ("algorithm", "optimizer", "lr", "gamma", "gradient_bits")
+    for row in (r for r in rows if r["n_bits"] is None):
+        fits = [members for members in panels.values()
+                if all(members[0][c] == row[c] for c in own)]
+        for members in fits or [panels.setdefault(tuple(row[c] for c in _PANEL), [])]:
+            members.append(row)
     return dict(sorted(panels.items(), key=lambda item: str(item[0])))
 
 
@@ -123,8 +126,8 @@ def plot_bits(rows: Sequence[Mapping[str, Any]], title: str):
     """
     panels = _panels([r for r in rows if r["test_accuracy"] is not None])
     figure, axes = _axes(len(panels))
-    for axis, (key, members), name in zip(
-        axes.flat, panels.items(), _titles(list(panels)), strict=False
+    for axis, members, name in zip(
+        axes.flat, panels.values(), _titles(list(panels)), strict=False
     ):
         floats = [r["test_accuracy"] for r in members if r["n_bits"] is None]
         if floats:
@@ -163,8 +166,8 @@ def plot_epochs(rows, epochs, title: str):
     panels = _panels([r for r in rows if (r["id"],) in curves])
     figure, axes = _axes(min(len(panels), 4), rows=2)
     colors = plt.get_cmap("viridis")
-    for column, ((key, members), name) in enumerate(
-        list(zip(panels.items(), _titles(list(panels)), strict=True))[:4]
+    for column, (members, name) in enumerate(
+        list(zip(panels.values(), _titles(list(panels)), strict=True))[:4]
     ):
         quantized = _split([r for r in members if r["n_bits"] is not None], ("quantizer", "scope"))
         best, chosen = "", []
@@ -180,7 +183,7 @@ def plot_epochs(rows, epochs, title: str):
         for index, bits in enumerate(order):
             runs = [curves[(r["id"],)] for r in by_bits[bits]]
             color = FLOAT_COLOR if bits[0] is None else colors(index / max(len(order) - 1, 1))
-            label = bits_of(by_bits[bits][0]) + ("" if bits[0] is None else " bits")
+            label = options.spell(bits[0]) + ("" if bits[0] is None else " bits")
             x = [e["epoch"] + 1 for e in min(runs, key=len)]
             for axis, metric, spread in zip(
                 axes[:, column], ("accuracy", "loss"), (_deviation, _extent), strict=True

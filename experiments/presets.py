@@ -22,11 +22,20 @@ class PhasePreset:
 
 @dataclass(frozen=True)
 class Preset:
-    """An algorithm's phases and how its data arrive."""
+    """An algorithm's phases and how its data arrive.
+
+    Attributes:
+      phases: in order.
+      shuffle: a new order of the training set every epoch.
+      normalize: subtract the data set's mean and divide by its deviation.
+      batch_size, float_batch_size: of quantized and of unquantized networks.
+    """
 
     phases: tuple[PhasePreset, ...]
     shuffle: bool = True
     normalize: bool = True
+    batch_size: int = 64
+    float_batch_size: int = 64
 
 
 _ONE_PHASE = Preset((PhasePreset(30),))
@@ -42,6 +51,7 @@ PRESETS = {
         ),
         shuffle=False,
         normalize=False,
+        float_batch_size=128,
     ),
 }
 

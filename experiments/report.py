@@ -7,13 +7,9 @@ from typing import Any
 from rich.table import Table
 
 from experiments.cells import NONE
+from experiments.options import spell
 
-__all__ = ["bits_of", "by_cell", "mean_and_deviation", "spread", "summary_table"]
-
-
-def bits_of(row: Mapping[str, Any]) -> str:
-    """Bits as the command line spells them: 'float' for none."""
-    return "float" if row["n_bits"] is None else str(row["n_bits"])
+__all__ = ["by_cell", "mean_and_deviation", "spread", "summary"]
 
 
 def mean_and_deviation(values: Iterable[float]) -> tuple[float, float]:
@@ -43,13 +39,15 @@ def by_cell(rows: Iterable[Mapping[str, Any]], not_of_cell: Iterable[str]) -> di
     return cells
 
 
-def summary_table(rows: Iterable[Mapping[str, Any]], cell_columns: Iterable[str]) -> Table:
-    """The table a run ends with: a column per bit width, a row for each setting of the rest.
+def summary(
+    rows: Iterable[Mapping[str, Any]], cell_columns: Iterable[str]
+) -> tuple[Table, str]:
+    """What a run ends with: a column per bit width, a row for each setting of the rest.
 
     Args:
       rows: of the store's table `replicas`.
       cell_columns: names of the configuration's columns; those that differ are shown, those that
-        are the same for all stand in the caption.
+        are the same for all stand in the line below.
     """
     rows = list(rows)
     columns = [c for c in cell_columns if c != "n_bits"]
@@ -59,10 +57,7 @@ def summary_table(rows: Iterable[Mapping[str, Any]], cell_columns: Iterable[str]
     lines = by_cell(rows, results | {"n_bits"})
     seeds = {len(cell) for cell in by_cell(rows, results).values()} or {0}
     count = "-".join(str(n) for n in sorted({min(seeds), max(seeds)}))
-    table = Table(
-        title=f"Test accuracy in percent, mean ± standard deviation over {count} seeds",
-        caption=", ".join(f"{c} {rows[0][c]}" for c in columns if len({r[c] for r in rows}) == 1),
-    )
+    table = Table(title=f"Test accuracy in percent, mean ± standard deviation over {count} seeds")
     for column in differing:
         table.add_column(column, no_wrap=True)
     for value in bits:
@@ -71,7 +66,8 @@ def summary_table(rows: Iterable[Mapping[str, Any]], cell_columns: Iterable[str]
     for members in lines.values():
         cells = [[m for m in members if m["n_bits"] == value] for value in bits]
         table.add_row(*(str(members[0][c]) for c in differing), *(_entry(cell) for cell in cells))
-    return table
+    same = [c for c in columns if c not in differing and len({r[c] for r in rows}) == 1]
+    return table, "All: " + ", ".join(f"{c} {spell(rows[0][c])}" for c in same)
 
 
 def _differs(column: str, rows: list[Mapping[str, Any]]) -> bool:

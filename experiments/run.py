@@ -1,15 +1,12 @@
 """Trains every combination of the given values, grouped and batched, into a result store."""
 
+import itertools
 import os
 import signal
 import sys
 from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
-
-from experiments.devices import use_all_cores
-
-use_all_cores()  # before jax starts
 
 import jax
 from rich.console import Console
@@ -34,33 +31,39 @@ MAX_GROUP = 256  # replicas at once, however small they are
 def parser() -> options.Parser:
     """The command line of `python -m experiments.run`."""
     p = options.Parser(prog="experiments.run", description=__doc__)
-    axes = p.add_argument_group("axes (one or several values each; all combinations are trained)")
+    axes = p.add_argument_group("axes (one or several values each, [default]; all combinations are trained)")
 
-    def axis(flag, type, default, help):
-        axes.add_argument(flag, nargs="+", type=type, default=default, help=help)
+    def axis(flag, type, help, default=None, words=None):
+        shown = "" if default is None else f" [{' '.join(options.spell(v) for v in default)}]"
+        values = "{" + ",".join(words) + "}" if words else None
+        axes.add_argument(
+            flag, nargs="+", type=options.one_of(words) if words else type, default=default,
+            metavar=values or flag.strip("-").upper().replace("-", "_"), help=help + shown,
+        )
 
-    axis("--algorithm", options.one_of(ALGORITHMS), ["backprop"], "learning algorithm")
-    axis("--dataset", options.one_of(DATASETS), ["digits"], "data set")
-    axis("--n-layers", options.whole(0), [1], "hidden layers beyond the first")
-    axis("--hidden-width", options.whole(1), [50], "units of every hidden layer")
-    axis("--n-bits", options.bits, [None], "bits of the weights, 1-16 (symm: from 2), or float")
-    axis("--quantizer", options.one_of(KINDS), ["symm"], "grid: asymm or symm")
-    axis("--scope", options.one_of(SCOPES), ["local"], "range: global [-1, 1] or local, per tensor")
-    axis("--update", options.one_of(UPDATE_RULES), ["nearest"], "how an update reaches the grid")
-    axis("--optimizer", options.one_of(OPTIMIZERS), None, "optimizer (default: the thesis's)")
-    axis("--lr", options.positive, None, "learning rate (default: the optimizer's)")
-    axis("--gamma", options.positive, None, "factor on it after every epoch (default: thesis's)")
-    axis("--gradient-bits", options.bits, [None], "bits of parameter gradients (asymm local)")
-    axis("--batch-size", options.whole(1), [64], "examples an update")
+    axis("--algorithm", None, "learning algorithm", ["backprop"], words=ALGORITHMS)
+    axis("--dataset", None, "data set; digits needs no network", ["digits"], words=DATASETS)
+    axis("--n-layers", options.whole(0), "hidden layers beyond the first", [1])
+    axis("--hidden-width", options.whole(1), "units of every hidden layer", [50])
+    axis("--n-bits", options.bits, "bits of the weights, 1-16 (symm: from 2), or float", [None])
+    axis("--quantizer", None, "kind of grid", ["symm"], words=KINDS)
+    axis("--scope", None, "range: [-1, 1] for all, or of each tensor", ["local"], words=SCOPES)
+    axis("--update", None, "how an update reaches the grid", ["nearest"], words=UPDATE_RULES)
+    axis("--optimizer", None, "optimizer [adadelta; hsic: sgd]", words=OPTIMIZERS)
+    rates = ", ".join(f"{name} {rate:g}" for name, rate in LEARNING_RATES.items())
+    axis("--lr", options.positive, f"learning rate [{rates}; hsic 1]")
+    axis("--gamma", options.positive, "factor on it after every epoch [0.7; hsic 1]")
+    axis("--gradient-bits", options.bits, "bits of parameter gradients (asymm local)", [None])
+    axis("--batch-size", options.whole(1), "examples an update [64; hsic float 128]")
 
-    p.add_argument("--seeds", type=options.whole(1), default=3, help="replicas of every cell")
-    p.add_argument("--first-seed", type=options.whole(0), default=0, help="the first one's seed")
-    p.add_argument("--epochs", type=options.whole(1), default=10, help="passes over the data")
+    p.add_argument("--seeds", type=options.whole(1), default=3, help="replicas of every cell [3]")
+    p.add_argument("--first-seed", type=options.whole(0), default=0, help="the first one's seed [0]")
+    p.add_argument("--epochs", type=options.whole(1), default=10, help="passes over the data [10]")
     p.add_argument(
         "--readout-epochs", type=options.whole(1), default=5,
-        help="epochs of the output layer where it is trained by itself (hsic)",
+        help="epochs of the output layer where it is trained by itself (hsic) [5]",
     )
-    p.add_argument("--out", type=Path, default=Path("results"), help="folder of the result store")
+    p.add_argument("--out", type=Path, default=Path("results"), help="result folder [results]")
     p.add_argument(
         "--data-dir", type=Path, default=None,
         help="folder with <dataset>/*-ubyte[.gz] IDX files (or QJAX_DATA_DIR); else TFDS",
@@ -74,8 +77,10 @@ def parser() -> options.Parser:
 def cells_of(args) -> list[grid.Cell]:
     """The cells that parsed arguments ask for; what is not given comes from the presets."""
     cells = []
-    for algorithm in args.algorithm:
-        first, *later = PRESETS[algorithm].phases
+    for algorithm, n_bits in itertools.product(args.algorithm, args.n_bits):
+        preset = PRESETS[algorithm]
+        first, *later = preset.phases
+        batch_size = preset.float_batch_size if n_bits is None else preset.batch_size
         for optimizer in args.optimizer or [first.optimizer]:
             own = optimizer == first.optimizer
             cells += grid.product(
@@ -84,7 +89,7 @@ def cells_of(args) -> list[grid.Cell]:
                     "dataset": args.dataset,
                     "n_layers": args.n_layers,
                     "hidden_width": args.hidden_width,
-                    "n_bits": args.n_bits,
+                    "n_bits": [n_bits],
                     "quantizer": args.quantizer,
                     "scope": args.scope,
                     "update": args.update,
@@ -93,7 +98,7 @@ def cells_of(args) -> list[grid.Cell]:
                     "gamma": args.gamma or [first.gamma],
                     "weight_decay": [first.weight_decay],
                     "gradient_bits": args.gradient_bits,
-                    "batch_size": args.batch_size,
+                    "batch_size": args.batch_size or [batch_size],
                     "epochs": [args.epochs],
                     "readout_epochs": [args.readout_epochs if later else 0],
                 }
@@ -237,7 +242,8 @@ def _run(args, store, groups, wanted, datasets, console) -> int:
         return 130
     wanted_ids = set(ids)
     rows = [r for r in store.replicas() if r["id"] in wanted_ids and r["status"] != "failed"]
-    console.print(report.summary_table(rows, [f.name for f in fields(grid.Cell)]))
+    for part in report.summary(rows, [f.name for f in fields(grid.Cell)]):
+        console.print(part)
     console.print(f"Results: {store.path}")
     if failed:
         console.print(f"[red]{failed} replicas failed[/red]; the same command tries them again.")
