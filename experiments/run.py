@@ -31,7 +31,9 @@ MAX_GROUP = 256  # replicas at once, however small they are
 def parser() -> options.Parser:
     """The command line of `python -m experiments.run`."""
     p = options.Parser(prog="experiments.run", description=__doc__)
-    axes = p.add_argument_group("axes (one or several values each, [default]; all combinations are trained)")
+    axes = p.add_argument_group(
+        "axes (one or several values each, [default]; all combinations are trained)"
+    )
 
     def axis(flag, type, help, default=None, words=None):
         shown = "" if default is None else f" [{' '.join(options.spell(v) for v in default)}]"
@@ -57,7 +59,7 @@ def parser() -> options.Parser:
     axis("--batch-size", options.whole(1), "examples an update [64; hsic float 128]")
 
     p.add_argument("--seeds", type=options.whole(1), default=3, help="replicas of every cell [3]")
-    p.add_argument("--first-seed", type=options.whole(0), default=0, help="the first one's seed [0]")
+    p.add_argument("--first-seed", type=options.whole(0), default=0, help="seed of the first [0]")
     p.add_argument("--epochs", type=options.whole(1), default=10, help="passes over the data [10]")
     p.add_argument(
         "--readout-epochs", type=options.whole(1), default=5,
@@ -192,7 +194,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     p = parser()
     args = p.parse_args(arguments)
     if "symm" in args.quantizer and 1 in args.n_bits:
-        p.error("symm needs at least 2 bits (with 1 its only level is zero): "
+        p.error("symm needs at least 2 bits (1 leaves only the level zero): "
                 "leave 1 out of --n-bits or symm out of --quantizer")
     console = Console(width=None if sys.stdout.isatty() else 160)
     cells = cells_of(args)

@@ -138,10 +138,11 @@ class Program:
         shape = (self.cells[0].batch_size, *self.dataset.image_shape)
         return training.make_init(self.algorithm, shape, self.mesh)
 
-    def epoch(self, phase: int) -> Callable:
-        """The compiled epoch of a phase."""
+    def epoch(self, phase: int, evaluate: bool = True) -> Callable:
+        """The compiled epoch of a phase, with or without its evaluations."""
         return training.make_epoch(
             self.algorithm.phases[phase],
+            evaluate_after=evaluate,
             batch_size=self.cells[0].batch_size,
             shuffle=PRESETS[self.cells[0].algorithm].shuffle,
             preprocess=self.preprocess,

@@ -1,8 +1,8 @@
 """Networks as sequences of blocks.
 
-A block is a Flax module ``block(x, train)``; a network is a tuple of blocks. Every algorithm decides
-only which signal arrives at each block's output, so blocks are applied one by one and each keeps a
-parameter tree of its own. Besides ``params`` a block may have two Flax collections:
+A block is a Flax module ``block(x, train)``; a network is a tuple of blocks. Every algorithm
+decides only which signal arrives at each block's output, so blocks are applied one by one and each
+keeps a parameter tree of its own. Besides ``params`` a block may have two Flax collections:
 
 * ``feedback``: the matrix that carries errors down in place of the weights (see `qjax.feedback`);
 * ``batch_stats``: the running statistics of its batch normalization.
@@ -59,6 +59,7 @@ class BatchNorm(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array, train: bool) -> Array:
+        """[batch, ..., features] -> same shape, normalized per feature."""
         features = x.shape[-1]
         mean = self.variable("batch_stats", "mean", jnp.zeros, features, x.dtype)
         variance = self.variable("batch_stats", "variance", jnp.ones, features, x.dtype)
@@ -86,6 +87,7 @@ class Dense(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array, train: bool = True) -> Array:
+        """[batch, ...] -> [batch, features]."""
         x = x.reshape(len(x), -1)
         fan_in = x.shape[-1]
         init = uniform_fan_in(fan_in)

@@ -1,7 +1,7 @@
 """Uniform grids: where a weight may lie when the device that holds it has only a few levels.
 
-A *quantizer* is three numbers (bits, symmetric?, local?), a *grid* the levels that these numbers give
-for one tensor. Because a quantizer is numbers and not code, replicas that differ in it - the
+A *quantizer* is three numbers (bits, symmetric?, local?), a *grid* the levels that they give for
+one tensor. Because a quantizer is numbers and not code, replicas that differ in it - the
 unquantized baseline (0 bits) included - run under one `jax.vmap`.
 
 Both kinds are those of Nayak, Zhang and Chai, "Bit efficient quantization for deep neural networks"
@@ -10,9 +10,9 @@ Both kinds are those of Nayak, Zhang and Chai, "Bit efficient quantization for d
 * asymm: 2^b levels from lo to hi, both ends included.
 * symm: 2^b - 1 levels from -m to m, zero included.
 
-A level is computed as the blend ``origin*(1-t) + end*t`` with ``t = code/codes``, so the ends of the
-range are levels exactly and quantizing twice changes nothing, bit for bit, also when the range is
-measured anew on the quantized tensor.
+A level is computed as the blend ``origin*(1-t) + end*t`` with ``t = code/codes``, so the ends of
+the range are levels exactly and quantizing twice changes nothing, bit for bit, even when the range
+is measured anew on the quantized tensor.
 """
 
 from collections.abc import Callable
@@ -105,7 +105,7 @@ def make_quantizer(
                 f"bits must be a whole number from 1 to {MAX_BITS}, or None; got {bits!r}"
             )
         if kind == "symm" and bits < 2:
-            raise ValueError("symm needs at least 2 bits (with 1 its only level is zero): use asymm")
+            raise ValueError("symm needs at least 2 bits (1 leaves only the level zero): use asymm")
     return Quantizer(
         bits=jnp.float32(bits or 0),
         symmetric=jnp.float32(kind == "symm"),

@@ -25,6 +25,7 @@ __all__ = [
     "evaluate",
     "make_begin",
     "make_epoch",
+    "make_evaluation",
     "make_init",
     "replicate",
     "train_epoch",
@@ -145,6 +146,14 @@ def evaluate(
     return Score(loss / count, correct / count)
 
 
+def _scores(phase, settings, state, data, preprocess) -> tuple[Score, Score]:
+    def predict(inputs):
+        return phase.predict(settings, state, inputs)
+
+    train, test = (evaluate(predict, part, preprocess) for part in data)
+    return train, test
+
+
 def replicate(function: Callable, seeds: str, cells: str) -> Callable:
     """Batches `function` over [seeds, cells].
 
@@ -201,6 +210,7 @@ def make_epoch(
     batch_size: int,
     shuffle: bool,
     preprocess: Callable[[Array], Array],
+    evaluate_after: bool = True,
     mesh: Mesh | None = None,
 ) -> Callable[[Array, Any, Settings, TrainState, Data], tuple[TrainState, EpochMetrics]]:
     """Compiles one epoch of a phase with its evaluations, over [seeds, cells].
@@ -208,6 +218,7 @@ def make_epoch(
     Args:
       phase: what to run.
       batch_size, shuffle, preprocess: see `train_epoch`.
+      evaluate_after: score both parts of the data after the epoch, if the phase predicts.
       mesh: with axes "seeds" and "cells"; None for one device.
 
     Returns:
@@ -229,13 +240,20 @@ def make_epoch(
             preprocess=preprocess,
         )
         train = test = None
-        if phase.predict is not None:
-
-            def predict(inputs):
-                return phase.predict(settings, state, inputs)
-
-            train, test = (evaluate(predict, part, preprocess) for part in data)
+        if evaluate_after and phase.predict is not None:
+            train, test = _scores(phase, settings, state, data, preprocess)
         finite = metrics.all_finite(state.params)
         return state, EpochMetrics(objective, train, test, ranges, finite)
 
     return _compiled(epoch, "r..r.", "..rr.", mesh, donate=(3,))
+
+
+def make_evaluation(
+    phase: Phase, *, preprocess: Callable[[Array], Array], mesh: Mesh | None = None
+) -> Callable[[Settings, TrainState, Data], tuple[Score, Score]]:
+    """(settings [cells], states [seeds, cells], data) -> scores on the training and test part."""
+
+    def evaluation(settings, state, data):
+        return _scores(phase, settings, state, data, preprocess)
+
+    return _compiled(evaluation, ".r.", "rr.", mesh)

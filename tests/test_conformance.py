@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-
 import vectors
+
 from qjax import algorithms, networks, updates
 from qjax.algorithms import Batch, Rules, Settings, TrainState
 from qjax.quantize import make_quantizer

@@ -18,7 +18,7 @@ def dni(
     """Jaderberg et al. 2017; conditional on the label (cDNI) unless `label_context` is False.
 
     Hidden block l is trained on g_l = synthesizer_l(h_l, y) alone. The synthesizer is trained on
-    what block l+1 sends down, which was formed from g_{l+1} or, at the last boundary, from the loss.
+    what block l+1 sends down: formed from g_{l+1} or, at the last boundary, from the loss.
     One optimizer trains both; `TrainState.params` holds them as "blocks" and "synthesizers".
     """
     classes = network[-1].features

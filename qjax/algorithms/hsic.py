@@ -54,8 +54,8 @@ def hsic(
         return join(params, collections, top)
 
     def join(params, collections, top):
-        blocks = params + top.params["blocks"]
-        return interface.TrainState({"blocks": blocks}, collections + top.collections, top.opt_state)
+        trees = {"blocks": params + top.params["blocks"]}
+        return interface.TrainState(trees, collections + top.collections, top.opt_state)
 
     def split(state):
         """The body's params and collections, and the readout as a train state of its own."""

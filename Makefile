@@ -1,0 +1,31 @@
+# make run    trains the four algorithms on scikit-learn's digits, ends with a table and a figure
+# make test   checks style and runs all tests
+# Each makes its own environment in .venv first, where there is none.
+
+PYTHON ?= python3
+VENV ?= .venv
+OUT ?= results/demo
+BIN := $(VENV)/bin
+
+.PHONY: run test clean
+
+run: $(VENV)/ready
+	$(BIN)/python -m experiments.run --out $(OUT) --resume \
+	    --algorithm backprop fa dni hsic --dataset digits --n-layers 1 --hidden-width 50 \
+	    --n-bits 2 4 8 float --quantizer asymm symm --scope global local \
+	    --seeds 3 --epochs 30 --readout-epochs 20
+	$(BIN)/python -m experiments.plot --out $(OUT)
+
+test: $(VENV)/ready
+	$(BIN)/ruff check .
+	$(BIN)/python -m pytest -q -n 2
+
+# Marked ready only when all is installed; an interrupted installation starts again.
+$(VENV)/ready: setup.cfg pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --editable '.[experiments,test]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) build *.egg-info
