@@ -172,8 +172,8 @@ def execute(
                     resume=resume, params_folder=out / "params" if save_params else None,
                 ):
                     if epoch.accuracies:
-                        best = max(epoch.accuracies)
-                        text = f"accuracy {report.spread(epoch.accuracies, 1)}, best {best:.1f} %"
+                        low, high = min(epoch.accuracies), max(epoch.accuracies)
+                        text = f"test accuracy {low:.1f}-{high:.1f} %"
                     progress.update(
                         task, advance=(epoch.epoch + 1 - seen) * size, accuracy=text,
                         description=f"{label} {epoch.phase} {epoch.epoch + 1}/{chunk.epochs}",

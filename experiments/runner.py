@@ -35,20 +35,29 @@ __all__ = ["EpochReport", "Program", "origin", "replica_bytes", "run_chunk"]
 def origin() -> dict[str, Any]:
     """Where results come from: devices, versions and the git commit of the code."""
     devices = jax.devices()
-    commit = subprocess.run(
-        ["git", "describe", "--always", "--dirty", "--abbrev=12"],
-        cwd=Path(__file__).parent,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
     return {
         "device": f"{len(devices)} x {devices[0].device_kind}",
         "jax": jax.__version__,
         "jaxlib": jaxlib.__version__,
         "qjax": qjax.__version__,
-        "git_commit": commit.stdout.strip() or None,
+        "git_commit": _git_commit(),
     }
+
+
+def _git_commit() -> str | None:
+    """Commit of the checkout this file is tracked in, "-dirty" if it was changed since."""
+
+    def git(*words):
+        return subprocess.run(
+            ["git", *words], cwd=Path(__file__).parent, capture_output=True, text=True, check=False
+        )
+
+    try:
+        if git("ls-files", "--error-unmatch", __file__).returncode:
+            return None  # installed somewhere inside another project's checkout
+        return git("describe", "--always", "--dirty", "--abbrev=12").stdout.strip() or None
+    except FileNotFoundError:
+        return None
 
 
 def _stack(trees: Sequence[Any]) -> Any:
@@ -258,7 +267,9 @@ def run_chunk(
     init_keys, epoch_keys = (jax.vmap(jax.random.fold_in, (0, None))(keys, i) for i in (0, 1))
 
     first, before = (0, 0.0)
-    saved = checkpoints.find(chunk.id) if resume else None
+    if not resume:
+        checkpoints.drop(chunk.id)
+    saved = checkpoints.find(chunk.id)
     if saved:
         first, before = saved.epoch, saved.seconds
     store.start(chunk.replicas, origin(), epoch=first)

@@ -45,14 +45,15 @@ def median_sigma(x: Array) -> Array:
 
     Returns:
       A scalar, constant to differentiation. With it `gaussian_kernel` is 1/sqrt(e) at the median
-      distance. At least the smallest positive normal number, so that equal inputs do not divide
-      by zero.
+      distance (more exactly: at the root of the median squared distance). Never zero, so that
+      equal inputs, as a dead layer gives them, have finite kernels and gradients.
     """
     m, d = x.shape
     if m < 2:
         raise ValueError(f"the median heuristic needs at least 2 examples, got {m}")
     pairs = _square_distances(jax.lax.stop_gradient(x))[jnp.triu_indices(m, 1)]
-    return jnp.maximum(jnp.sqrt(jnp.median(pairs) / d), jnp.sqrt(jnp.finfo(x.dtype).tiny))
+    # 1 / sigma^2 must not overflow, nor its product with a gradient.
+    return jnp.maximum(jnp.sqrt(jnp.median(pairs) / d), jnp.finfo(x.dtype).tiny ** 0.25)
 
 
 def gaussian_kernel(x: Array, sigma: ArrayLike | None = SIGMA) -> Array:
@@ -88,7 +89,9 @@ def hsic_normalized(x: Array, y: Array, sigma: ArrayLike | None = SIGMA) -> Arra
     (Kornblith et al. 2019, "Similarity of neural network representations revisited".)
     """
     centered_x, centered_y = (center(gaussian_kernel(v, sigma)) for v in (x, y))
-    scale = jnp.linalg.norm(centered_x) * jnp.linalg.norm(centered_y)
+    squares = jnp.sum(centered_x**2) * jnp.sum(centered_y**2)
+    # A constant argument has no dependence to normalize: 0, with a finite gradient.
+    scale = jnp.sqrt(jnp.where(squares > 0, squares, 1))
     return jnp.sum(centered_x * centered_y) / scale
 
 
@@ -177,8 +180,8 @@ def nhsic(
 ) -> Array:
     """Normalized HSIC tr(R_X R_Y) (the CCA form; Fukumizu et al. 2008, NOCCO) of [m, d], [m, e].
 
-    Scalar, 0 <= nHSIC < m. With float32 inputs values are good to about 1e-4 and gradients to
-    about 2e-3 relative.
+    Scalar, 0 <= nHSIC < m. With float32 inputs values are good to about 1e-4 relative (1e-3 for a
+    dozen examples), gradients to about 2e-3.
     """
     return dependence(normalized_kernel(x, sigma, epsilon), normalized_kernel(y, sigma, epsilon))
 

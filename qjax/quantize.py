@@ -12,10 +12,12 @@ Both kinds are those of Nayak, Zhang and Chai, "Bit efficient quantization for d
 
 A level is computed as the blend ``origin*(1-t) + end*t`` with ``t = code/codes``, so the ends of
 the range are levels exactly and quantizing twice changes nothing, bit for bit, even when the range
-is measured anew on the quantized tensor.
+is measured anew on the quantized tensor (as long as floats resolve the steps: a range of 1e-6
+around 1000 has no 8 bits in float32).
 """
 
 from collections.abc import Callable
+from numbers import Integral
 from typing import Any, NamedTuple
 
 import jax
@@ -54,7 +56,8 @@ class Quantizer:
     """What decides a grid, as numbers that may be traced or batched.
 
     Attributes:
-      bits: number of bits, 1 to 16 (symmetric: from 2); 0 leaves values as they are.
+      bits: number of bits, 1 to 16 (symmetric: from 2); 0 leaves values as they are, and so does
+        symmetric with 1, which has no level but zero (`make_quantizer` refuses it).
       symmetric: nonzero for symm, zero for asymm.
       local: nonzero takes the range from each tensor, zero uses [-bound, bound] for all.
       bound: half-width of the fixed range.
@@ -97,10 +100,10 @@ def make_quantizer(
         raise ValueError(f"unknown quantizer kind {kind!r}: expected one of {KINDS}")
     if scope not in SCOPES:
         raise ValueError(f"unknown scope {scope!r}: expected one of {SCOPES}")
-    if not bound > 0:
-        raise ValueError(f"bound must be positive, got {bound!r}")
+    if not 0 < bound < float("inf"):
+        raise ValueError(f"bound must be positive and finite, got {bound!r}")
     if bits is not None:
-        if isinstance(bits, bool) or not isinstance(bits, int) or not 1 <= bits <= MAX_BITS:
+        if isinstance(bits, bool) or not isinstance(bits, Integral) or not 1 <= bits <= MAX_BITS:
             raise ValueError(
                 f"bits must be a whole number from 1 to {MAX_BITS}, or None; got {bits!r}"
             )
@@ -125,7 +128,8 @@ def make_grid(x: Array, quantizer: Quantizer, axis: int | tuple[int, ...] | None
 
     Returns:
       A `Grid` of arrays that broadcast against `x`. A tensor with no extent (hi = lo in asymm,
-      max |x| = 0 in symm) gets ``codes = 0``: it stays as it is.
+      max |x| = 0 in symm; in float32 also one below about 1e-36) gets ``codes = 0``: it stays
+      as it is.
     """
     if axis is None:
         low, high = jnp.min(x), jnp.max(x)
@@ -145,7 +149,8 @@ def make_grid(x: Array, quantizer: Quantizer, axis: int | tuple[int, ...] | None
     end = jnp.where(symmetric, magnitude, high)
     # round() only undoes the last-bit error of a power computed through exp and log.
     codes = jnp.round(jnp.exp2(jnp.where(symmetric, bits - 1, bits))) - 1
-    codes = jnp.where((bits > 0) & (end != origin), codes, 0)
+    # An extent of zero, or so small that codes per unit overflow, leaves no room for a grid.
+    codes = jnp.where((bits > 0) & ~jnp.isinf(codes / (end - origin)), codes, 0)
     return Grid(jnp.where(symmetric, -magnitude, low), origin, end, codes)
 
 
@@ -155,7 +160,8 @@ def _codes(x: Array, grid: Grid, key: Array | None) -> Array:
     position = (jnp.clip(x, grid.low, grid.end) - grid.origin) * scale
     if key is None:
         return jnp.round(position)
-    return jnp.floor(position + jax.random.uniform(key, x.shape, x.dtype))
+    # The sum may round up to a whole number at the top of the range: there is no level above it.
+    return jnp.minimum(jnp.floor(position + jax.random.uniform(key, x.shape, x.dtype)), grid.codes)
 
 
 def _levels(codes: Array, grid: Grid) -> Array:

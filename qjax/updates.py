@@ -15,11 +15,46 @@ from jax.typing import ArrayLike
 
 from qjax.quantize import Quantizer, quantize_tree
 
-__all__ = ["OPTIMIZERS", "UPDATE_RULES", "UpdateRule", "latent", "nearest", "propose", "stochastic"]
+__all__ = [
+    "OPTIMIZERS",
+    "UPDATE_RULES",
+    "UpdateRule",
+    "latent",
+    "nearest",
+    "propose",
+    "scale_by_adadelta",
+    "stochastic",
+]
+
+
+def scale_by_adadelta(rho: float = 0.9, eps: float = 1e-6) -> optax.GradientTransformation:
+    """Adadelta's direction (Zeiler 2012): gradient * RMS(past steps) / RMS(past gradients).
+
+    optax's transformation of this name with one square root for two, which is a sixth of the time
+    of a training step on a CPU, where the optimizer and not the matrix products is the bottleneck.
+    """
+
+    def init(params):
+        zeros = jax.tree.map(jnp.zeros_like, params)
+        return optax.ScaleByAdaDeltaState(e_g=zeros, e_x=zeros)
+
+    def mean(old, new):
+        return jax.tree.map(lambda o, n: rho * o + (1 - rho) * n * n, old, new)
+
+    def update(gradients, state, params=None):
+        del params
+        e_g = mean(state.e_g, gradients)
+        steps = jax.tree.map(
+            lambda g, x, s: g * jnp.sqrt((x + eps) / (s + eps)), gradients, state.e_x, e_g
+        )
+        return steps, optax.ScaleByAdaDeltaState(e_g=e_g, e_x=mean(state.e_x, steps))
+
+    return optax.GradientTransformation(init, update)
+
 
 # Directions only: the learning rate is a number of the replica, not of the program.
 OPTIMIZERS: dict[str, Callable[[], optax.GradientTransformation]] = {
-    "adadelta": lambda: optax.scale_by_adadelta(rho=0.9, eps=1e-6),
+    "adadelta": scale_by_adadelta,
     "adam": optax.scale_by_adam,
     "momentum": lambda: optax.trace(decay=0.9),
     "sgd": optax.identity,

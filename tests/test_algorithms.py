@@ -1,0 +1,396 @@
+"""What every algorithm promises, and the cases where two of them must agree."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from qjax import updates
+from qjax.algorithms import ALGORITHMS, Batch, Rules, Settings, backprop, dni, fa, hsic
+from qjax.algorithms.interface import chain, output_error, run_blocks
+from qjax.networks import Dense, init_network, mlp
+from qjax.quantize import make_quantizer
+
+RNG = np.random.default_rng(0)
+BATCH = Batch(
+    jnp.asarray(RNG.normal(size=(8, 6)), jnp.float32), jnp.asarray(RNG.integers(0, 3, 8), jnp.int32)
+)
+NETWORK = mlp([5, 4], 3)
+KEY = jax.random.key(0)
+SGD = Rules(updates.OPTIMIZERS["sgd"]())
+PLAIN = Settings(learning_rate=0.3)
+
+
+def compiled(function):
+    """jit for programs that run a few times only: quickly compiled, slowly run."""
+    return jax.jit(function, compiler_options={"xla_backend_optimization_level": 0})
+
+
+def start(algorithm, settings=PLAIN):
+    state = compiled(algorithm.init)(KEY, settings, BATCH.inputs)
+    return algorithm.phases[0].begin(state)
+
+
+def steps(algorithm, state, settings=PLAIN, phase=0, count=1):
+    step, losses = compiled(algorithm.phases[phase].step), []
+    for number in range(count):
+        state, loss = step(jax.random.fold_in(KEY, number), settings, state, BATCH)
+        losses.append(float(loss))
+    return state, losses
+
+
+def assert_close(ours, expected, **tolerance):
+    tolerance = tolerance or {"rtol": 1e-5, "atol": 1e-6}
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, **tolerance), ours, expected)
+
+
+def assert_same(ours, expected):
+    jax.tree.map(np.testing.assert_array_equal, ours, expected)
+
+
+def differs(ours, other):
+    pairs = zip(*map(jax.tree.leaves, (ours, other)), strict=True)
+    return any((a != b).any() for a, b in pairs)
+
+
+# --- the loss and its gradient, written without qjax ---
+
+
+def loss_from(blocks, h, labels):
+    """Cross-entropy of the ReLU layers `blocks` on activation `h`."""
+    for index, layer in enumerate(blocks):
+        h = h @ layer["kernel"] + layer["bias"]
+        h = h if index == len(blocks) - 1 else jax.nn.relu(h)
+    return -jnp.mean(jax.nn.log_softmax(h)[jnp.arange(len(h)), labels])
+
+
+@compiled
+def true_step(blocks):
+    gradients = jax.grad(loss_from)(blocks, *BATCH)
+    return jax.tree.map(lambda p, g: p - 0.3 * g, blocks, gradients)
+
+
+# --- agreement ---
+
+
+def test_backprop_takes_the_step_of_the_true_gradient():
+    algorithm = backprop(NETWORK, SGD)
+    state = start(algorithm)
+    after, losses = steps(algorithm, state)
+    assert_close(after.params["blocks"], true_step(state.params["blocks"]))
+    np.testing.assert_allclose(losses[0], loss_from(state.params["blocks"], *BATCH), rtol=1e-6)
+
+
+def test_fa_with_the_kernels_as_feedback_is_backprop():
+    algorithm = fa(NETWORK, SGD)
+    state = start(algorithm)
+    as_kernels = tuple(
+        {"feedback": {"kernel": block["kernel"]}} for block in state.params["blocks"]
+    )
+    after, _ = steps(algorithm, state.replace(collections=as_kernels))
+    assert_close(after.params["blocks"], true_step(state.params["blocks"]))
+
+
+def test_fa_with_its_own_feedback_moves_the_output_only_as_backprop_does():
+    algorithm = fa(NETWORK, SGD)
+    state = start(algorithm)
+    after, _ = steps(algorithm, state)
+    expected = true_step(state.params["blocks"])
+    assert_close(after.params["blocks"][-1], expected[-1])
+    for index in range(2):
+        change = np.abs(after.params["blocks"][index]["kernel"] - expected[index]["kernel"])
+        assert change.max() > 1e-3
+
+
+def test_fa_sends_the_error_through_every_feedback_matrix():
+    algorithm = fa(NETWORK, SGD)
+    state = start(algorithm)
+    after, _ = steps(algorithm, state)
+    one, two, three = jax.tree.map(np.asarray, state.params["blocks"])
+    feedback = [np.asarray(c["feedback"]["kernel"]) for c in state.collections]
+    x = np.asarray(BATCH.inputs)
+    h1 = np.maximum(x @ one["kernel"] + one["bias"], 0)
+    h2 = np.maximum(h1 @ two["kernel"] + two["bias"], 0)
+    logits = h2 @ three["kernel"] + three["bias"]
+    p = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    error = (p - np.eye(3)[np.asarray(BATCH.labels)]) / 8
+    error = error @ feedback[2].T * (h2 > 0)
+    two_gradient = h1.T @ error
+    error = error @ feedback[1].T * (h1 > 0)
+    ours = [b["kernel"] for b in after.params["blocks"]]
+    np.testing.assert_allclose(ours[1], two["kernel"] - 0.3 * two_gradient, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(ours[0], one["kernel"] - 0.3 * x.T @ error, rtol=1e-4, atol=1e-6)
+
+
+def test_fa_feedback_is_xavier_on_the_grid_and_never_trained():
+    algorithm = fa(mlp([40, 40], 40), SGD)
+    state = start(algorithm)
+    for collection, fan_in in zip(state.collections, (6, 40, 40), strict=True):
+        feedback, limit = collection["feedback"]["kernel"], np.sqrt(6 / (fan_in + 40))
+        assert 0.9 * limit < np.abs(feedback).max() <= limit
+    after, _ = steps(algorithm, state, count=2)
+    assert_same(after.collections, state.collections)
+
+
+class Oracle(nn.Module):
+    """A synthesizer that holds its prediction as a parameter."""
+
+    @nn.compact
+    def __call__(self, activation, context=None):
+        return self.param("gradient", nn.initializers.zeros, activation.shape)
+
+
+def test_dni_with_perfect_synthesizers_is_backprop():
+    algorithm = dni(NETWORK, SGD, Oracle())
+    state = start(algorithm)
+    blocks = state.params["blocks"]
+    true, h = [], BATCH.inputs
+    for index, layer in enumerate(blocks[:-1]):
+        h = jax.nn.relu(h @ layer["kernel"] + layer["bias"])
+        above = blocks[index + 1 :]
+        true.append({"gradient": jax.grad(loss_from, argnums=1)(above, h, BATCH.labels)})
+    assert all(np.abs(t["gradient"]).max() > 1e-3 for t in true)
+    perfect = state.replace(params={"blocks": blocks, "synthesizers": tuple(true)})
+    after, _ = steps(algorithm, perfect)
+    assert_close(after.params["blocks"], true_step(blocks))
+    # Their targets are what they predicted: nothing is left for them to learn.
+    assert_close(after.params["synthesizers"], tuple(true), rtol=0, atol=1e-6)
+
+
+def test_dni_lets_no_other_signal_cross():
+    """With predictions of zero the hidden blocks stay, the output block follows the loss."""
+    algorithm = dni(NETWORK, SGD, Oracle())
+    state = start(algorithm)
+    after, losses = steps(algorithm, state)
+    blocks = state.params["blocks"]
+    assert_same(after.params["blocks"][:-1], blocks[:-1])
+    assert_close(after.params["blocks"][-1], true_step(blocks)[-1])
+    np.testing.assert_allclose(losses[0], loss_from(blocks, *BATCH), rtol=1e-6)
+    # The last synthesizer's target is the real gradient, the one below it hears only zeros.
+    below, last = (s["gradient"] for s in after.params["synthesizers"])
+    np.testing.assert_array_equal(below, np.zeros((8, 5)))
+    h = BATCH.inputs
+    for layer in blocks[:-1]:
+        h = jax.nn.relu(h @ layer["kernel"] + layer["bias"])
+    target = jax.grad(loss_from, argnums=1)(blocks[-1:], h, BATCH.labels)
+    np.testing.assert_allclose(last, 0.3 * 2 / 8 * target, rtol=1e-4, atol=1e-8)
+
+
+def test_dni_without_label_context_has_no_context_weights():
+    with_labels, without = (
+        jax.eval_shape(
+            dni(NETWORK, SGD, label_context=flag).init, KEY, PLAIN, BATCH.inputs
+        ).params["synthesizers"]
+        for flag in (True, False)
+    )
+    assert all("context" in tree for tree in with_labels)
+    assert not any("context" in tree for tree in without)
+
+
+def test_chained_pullbacks_are_the_gradient():
+    network = (Dense(5, normalize=True), *mlp([4], 3))
+    params, collections = init_network(KEY, network, BATCH.inputs)
+
+    def loss(params, x):
+        logits = run_blocks(network, params, collections, x).outputs[-1]
+        return output_error(logits, BATCH.labels)[0]
+
+    @jax.jit
+    def ours(params, x):
+        run = run_blocks(network, params, collections, x)
+        _, error = output_error(run.outputs[-1], BATCH.labels)
+        return chain(run.pullbacks, error)
+
+    expected = jax.jit(jax.grad(loss, argnums=(0, 1)))(params, BATCH.inputs)
+    assert_close(ours(params, BATCH.inputs), expected)
+
+
+def test_output_error_is_softmax_minus_label_over_the_batch():
+    logits = jnp.asarray(RNG.normal(size=(8, 3)), jnp.float32)
+    loss, error = output_error(logits, BATCH.labels)
+    p = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    one_hot = np.eye(3)[np.asarray(BATCH.labels)]
+    np.testing.assert_allclose(loss, -np.mean(np.log(p[one_hot == 1])), rtol=1e-5)
+    np.testing.assert_allclose(error, (p - one_hot) / 8, atol=1e-6)
+
+
+# --- hsic's two phases ---
+
+HSIC = hsic(NETWORK)
+
+
+@pytest.fixture(scope="module")
+def after_bottleneck():
+    settings = Settings(learning_rate=0.1, weight_decay=1e-3)
+    state = start(HSIC, settings)
+    return state, *steps(HSIC, state, settings, count=10)
+
+
+def test_hsic_objective_falls(after_bottleneck):
+    _, _, losses = after_bottleneck
+    assert losses[-1] < losses[0] - 0.01 * abs(losses[0])
+
+
+def test_hsic_bottleneck_moves_the_body_alone(after_bottleneck):
+    before, after, _ = after_bottleneck
+    assert len(before.params["blocks"]) == 4  # with the readout
+    for index in range(3):
+        assert differs(after.params["blocks"][index], before.params["blocks"][index])
+        assert differs(after.collections[index], before.collections[index])
+    assert_same(after.params["blocks"][3], before.params["blocks"][3])
+
+
+def test_hsic_readout_moves_the_readout_alone(after_bottleneck):
+    _, before, _ = after_bottleneck
+    phase = HSIC.phases[1]
+    before = phase.begin(before)
+    after, losses = steps(HSIC, before, Settings(learning_rate=1.0), phase=1, count=10)
+    assert_same(after.params["blocks"][:3], before.params["blocks"][:3])
+    assert_same(after.collections, before.collections)
+    assert differs(after.params["blocks"][3], before.params["blocks"][3])
+    assert losses[-1] < losses[0]
+
+
+def test_hsic_phases_by_name_and_prediction():
+    assert [phase.name for phase in HSIC.phases] == ["bottleneck", "readout"]
+    assert HSIC.phases[0].predict is None
+    logits = HSIC.phases[1].predict(PLAIN, start(HSIC), BATCH.inputs)
+    assert logits.shape == (8, 3)
+
+
+# --- every algorithm ---
+
+CELLS = [
+    make_quantizer(None),
+    make_quantizer(3, "symm", "local"),
+    make_quantizer(3, "asymm", "local"),
+    make_quantizer(4, "symm", "global"),
+    make_quantizer(2, "asymm", "global"),
+]
+QUANTIZERS = jax.tree.map(lambda *leaves: jnp.stack(leaves), *CELLS)
+SMALL = mlp([4], 3)
+
+
+def on_grid(tensor, cell):
+    """Is every entry a level of the cell's grid? Counted from one end, in float64."""
+    x, quantizer = np.asarray(tensor, np.float64), CELLS[cell]
+    bits = int(quantizer.bits)
+    count = 2**bits - 2 if quantizer.symmetric else 2**bits - 1
+    if not quantizer.local:
+        low, high = -1.0, 1.0
+    elif quantizer.symmetric:
+        low, high = -np.abs(x).max(), np.abs(x).max()
+    else:
+        low, high = x.min(), x.max()
+    if low == high:
+        return True
+    position = (x - low) / (high - low) * count
+    return (np.abs(position - np.round(position)).max() < 1e-3
+            and low - 1e-6 <= x.min() and x.max() <= high + 1e-6)
+
+
+@pytest.mark.parametrize("rule", updates.UPDATE_RULES)
+@pytest.mark.parametrize("name", ALGORITHMS)
+def test_one_step_of_many_replicas(name, rule):
+    """jit and vmap over seeds and quantizers; weights where the update rule keeps them."""
+    optimizer = updates.OPTIMIZERS["sgd" if name == "hsic" else "adadelta"]()
+    algorithm = ALGORITHMS[name](SMALL, Rules(optimizer, updates.UPDATE_RULES[rule]))
+
+    def replica(key, quantizer):
+        settings = Settings(learning_rate=0.5, quantizer=quantizer)
+        state = first = algorithm.init(key, settings, BATCH.inputs)
+        for phase in algorithm.phases:
+            state, loss = phase.step(key, settings, phase.begin(state), BATCH)
+        return first, state, loss, algorithm.phases[-1].predict(settings, state, BATCH.inputs)
+
+    over_cells = jax.vmap(replica, in_axes=(None, 0))
+    keys = jax.random.split(jax.random.key(3), 2)
+    run = compiled(jax.vmap(over_cells, in_axes=(0, None)))
+    first, state, loss, logits = run(keys, QUANTIZERS)
+    assert loss.shape == (2, len(CELLS))
+    assert logits.shape == (2, len(CELLS), 8, 3)
+    assert np.isfinite(loss).all()
+    assert np.isfinite(logits).all()
+    assert differs(first.params, state.params)
+    kept = {"first": first.params, "after": state.params}
+    if rule == "latent" or name == "hsic":  # hsic's readout has rules of its own: nearest
+        kept = {} if rule == "latent" else {"after": {"blocks": state.params["blocks"]}}
+    for path, leaf in jax.tree_util.tree_leaves_with_path(kept):
+        for cell in range(1, len(CELLS)):
+            for seed in range(2):
+                assert on_grid(leaf[seed, cell], cell), (path, cell)
+    if rule == "latent":
+        kernel = state.params["blocks"][0]["kernel"]
+        assert not on_grid(kernel[0, 1], 1)
+
+
+@pytest.mark.parametrize("name", ["fa", "dni"])
+def test_feedback_and_synthesizers_start_on_the_grid(name):
+    algorithm = ALGORITHMS[name](NETWORK, SGD)
+    init = compiled(algorithm.init)
+    for cell in range(1, len(CELLS)):
+        state = init(KEY, Settings(quantizer=CELLS[cell]), BATCH.inputs)
+        extra = state.collections if name == "fa" else state.params["synthesizers"]
+        assert jax.tree.leaves(extra)
+        assert all(on_grid(leaf, cell) for leaf in jax.tree.leaves(extra))
+
+
+@pytest.mark.parametrize("name", ALGORITHMS)
+def test_initial_state_is_decided_by_the_key(name):
+    init = compiled(ALGORITHMS[name](SMALL).init)
+    first, again, other = (init(jax.random.key(seed), PLAIN, BATCH.inputs) for seed in (0, 0, 1))
+    assert_same(first, again)
+    kernels = [[b["kernel"] for b in state.params["blocks"]] for state in (first, other)]
+    assert all((a != b).any() for a, b in zip(*kernels, strict=True))
+
+
+@pytest.mark.parametrize("name", ["backprop", "fa", "dni"])
+def test_without_bits_no_update_rule_quantizes(name):
+    settings = Settings(learning_rate=0.3, quantizer=make_quantizer(None))
+    results = []
+    begun = start(ALGORITHMS[name](SMALL, SGD), settings)
+    for rule in updates.UPDATE_RULES.values():
+        algorithm = ALGORITHMS[name](SMALL, SGD._replace(update=rule))
+        results.append(steps(algorithm, begun, settings)[0].params)
+    assert_close(results[1], results[0], rtol=1e-6, atol=1e-7)
+    assert_close(results[2], results[0], rtol=1e-6, atol=1e-7)
+    kernel = results[0]["blocks"][0]["kernel"]
+    assert len(np.unique(kernel)) == kernel.size
+
+
+def test_quantized_gradients_have_few_values():
+    algorithm = backprop(NETWORK, SGD._replace(quantize_gradients=True))
+    settings = Settings(learning_rate=1.0, gradient_quantizer=make_quantizer(2, "asymm", "local"))
+    state = start(algorithm, settings)
+    after, _ = steps(algorithm, state, settings)
+    gradients = jax.grad(loss_from)(state.params["blocks"], *BATCH)
+    for index in range(3):
+        name = "kernel"
+        change = state.params["blocks"][index][name] - after.params["blocks"][index][name]
+        assert len(np.unique(np.round(change, 5))) <= 4
+        expected = gradients[index][name]
+        np.testing.assert_allclose(change.max(), expected.max(), atol=1e-6)
+        np.testing.assert_allclose(change.min(), expected.min(), atol=1e-6)
+
+
+def test_predictions_use_the_weights_that_are_shown():
+    quantizer = make_quantizer(2, "symm", "local")
+    settings = Settings(quantizer=quantizer)
+    kept = backprop(NETWORK, SGD._replace(update=updates.latent))
+    shown = backprop(NETWORK, SGD)
+    state = start(kept, settings)
+    quantized = state.replace(params=updates.latent.read(state.params, quantizer))
+    assert differs(quantized.params, state.params)
+    np.testing.assert_array_equal(
+        kept.phases[0].predict(settings, state, BATCH.inputs),
+        shown.phases[0].predict(settings, quantized, BATCH.inputs),
+    )
+
+
+@pytest.mark.parametrize("name", ["backprop", "fa", "dni"])
+def test_training_learns_a_batch(name):
+    algorithm = ALGORITHMS[name](SMALL, Rules(updates.OPTIMIZERS["adam"]()))
+    settings = Settings(learning_rate=0.03)
+    _, losses = steps(algorithm, start(algorithm, settings), settings, count=150)
+    assert losses[-1] < 0.5 * losses[0]

@@ -1,0 +1,125 @@
+"""Linear maps whose error goes down through another matrix."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from qjax.feedback import linear, matmul, with_feedback
+
+RNG = np.random.default_rng(0)
+
+
+def draw(*shape):
+    return jnp.asarray(RNG.normal(size=shape), jnp.float32)
+
+
+X, KERNEL, FEEDBACK, BIAS, ERROR = draw(5, 3), draw(3, 4), draw(3, 4), draw(4), draw(5, 4)
+IMAGES, FILTERS, FILTER_FEEDBACK = draw(2, 5, 5, 2), draw(3, 3, 2, 4), draw(3, 3, 2, 4)
+
+
+def conv(x, kernel):
+    return jax.lax.conv_general_dilated(
+        x, kernel, (2, 2), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
+    )
+
+
+def close(ours, expected):
+    np.testing.assert_allclose(ours, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_forward_value_does_not_see_the_feedback():
+    np.testing.assert_array_equal(with_feedback(matmul, X, KERNEL, FEEDBACK), X @ KERNEL)
+    np.testing.assert_array_equal(linear(X, KERNEL, BIAS, FEEDBACK), X @ KERNEL + BIAS)
+
+
+def test_linear_gradients_are_the_rule_written_out():
+    def loss(x, kernel, bias, feedback):
+        return jnp.sum(ERROR * linear(x, kernel, bias, feedback))
+
+    ours = jax.grad(loss, argnums=(0, 1, 2, 3))(X, KERNEL, BIAS, FEEDBACK)
+    x, feedback, error = (np.asarray(v, np.float64) for v in (X, FEEDBACK, ERROR))
+    close(ours[0], error @ feedback.T)
+    close(ours[1], x.T @ error)
+    close(ours[2], error.sum(0))
+    np.testing.assert_array_equal(ours[3], np.zeros((3, 4)))
+
+
+def test_linear_without_feedback_is_backpropagation():
+    def loss(x):
+        return jnp.sum(ERROR * linear(x, KERNEL, BIAS))
+
+    close(jax.grad(loss)(X), np.asarray(ERROR) @ np.asarray(KERNEL).T)
+
+
+def test_two_layers_chain_through_their_feedback():
+    upper, upper_feedback, top = draw(4, 2), draw(4, 2), draw(5, 2)
+
+    def loss(kernel):
+        h = jnp.tanh(linear(X, kernel, BIAS, FEEDBACK))
+        return jnp.sum(top * linear(h, upper, jnp.zeros(2), upper_feedback))
+
+    h = np.tanh(np.asarray(X @ KERNEL + BIAS))
+    error = np.asarray(top) @ np.asarray(upper_feedback).T * (1 - h**2)
+    close(jax.grad(loss)(KERNEL), np.asarray(X).T @ error)
+
+
+def test_any_leading_axes():
+    x, error = draw(2, 5, 3), draw(2, 5, 4)
+
+    def loss(x, kernel):
+        return jnp.sum(error * with_feedback(matmul, x, kernel, FEEDBACK))
+
+    x_gradient, kernel_gradient = jax.grad(loss, argnums=(0, 1))(x, KERNEL)
+    close(x_gradient, np.einsum("abo,io->abi", error, FEEDBACK))
+    close(kernel_gradient, np.einsum("abi,abo->io", x, error))
+
+
+@pytest.mark.parametrize(
+    ("bilinear", "x", "kernel"), [(matmul, X, KERNEL), (conv, IMAGES, FILTERS)],
+    ids=["matmul", "conv"],
+)
+def test_feedback_equal_to_the_kernel_is_backpropagation(bilinear, x, kernel):
+    def ours(x, kernel):
+        return jnp.sum(jnp.sin(with_feedback(bilinear, x, kernel, kernel)))
+
+    def plain(x, kernel):
+        return jnp.sum(jnp.sin(bilinear(x, kernel)))
+
+    for gradient, expected in zip(
+        jax.grad(ours, argnums=(0, 1))(x, kernel), jax.grad(plain, argnums=(0, 1))(x, kernel),
+        strict=True,
+    ):
+        close(gradient, expected)
+
+
+def test_convolution_sends_its_error_through_the_feedback_filters():
+    error = draw(2, 3, 3, 4)
+
+    def loss(x, kernel, feedback):
+        return jnp.sum(error * with_feedback(conv, x, kernel, feedback))
+
+    def plain(x, kernel):
+        return jnp.sum(error * conv(x, kernel))
+
+    ours = jax.jit(jax.grad(loss, argnums=(0, 1, 2)))(IMAGES, FILTERS, FILTER_FEEDBACK)
+    close(ours[0], jax.grad(plain, argnums=0)(IMAGES, FILTER_FEEDBACK))
+    close(ours[1], jax.grad(plain, argnums=1)(IMAGES, FILTERS))
+    np.testing.assert_array_equal(ours[2], np.zeros_like(FILTERS))
+
+
+def test_vmap_and_jit_equal_one_by_one():
+    xs, kernels, feedbacks = draw(3, 5, 3), draw(3, 3, 4), draw(3, 3, 4)
+
+    def gradients(x, kernel, feedback):
+        def loss(x, kernel):
+            return jnp.sum(ERROR * jnp.tanh(linear(x, kernel, BIAS, feedback)))
+
+        return jax.grad(loss, argnums=(0, 1))(x, kernel)
+
+    together = jax.jit(jax.vmap(gradients))(xs, kernels, feedbacks)
+    for i in range(3):
+        for ours, alone in zip(
+            together, gradients(xs[i], kernels[i], feedbacks[i]), strict=True
+        ):
+            close(ours[i], alone)

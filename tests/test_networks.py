@@ -1,0 +1,191 @@
+"""Blocks: batch normalization against NumPy, initialization, structure."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from qjax.networks import (
+    BatchNorm,
+    Dense,
+    apply_block,
+    forward,
+    identity,
+    init_network,
+    mlp,
+    uniform_fan_in,
+)
+
+RNG = np.random.default_rng(0)
+X = (3 * RNG.normal(size=(7, 4)) + 1).astype(np.float32)
+
+
+def init(block, x=X, seed=0):
+    variables = block.init(jax.random.key(seed), x, train=True)
+    return variables.get("params", {}), {k: v for k, v in variables.items() if k != "params"}
+
+
+def normalized(x):
+    return (x - x.mean(0)) / np.sqrt(x.var(0) + 1e-5)
+
+
+def test_batch_norm_normalizes_by_the_batch():
+    params, held = init(BatchNorm())
+    assert params == {}
+    ours, _ = apply_block(BatchNorm(), params, held, X, train=True)
+    np.testing.assert_allclose(ours, normalized(X), atol=1e-5)
+
+
+def test_batch_norm_running_statistics_follow_pytorch():
+    _, held = init(BatchNorm())
+    mean, variance = np.zeros(4), np.ones(4)
+    for _ in range(3):
+        x = (2 * RNG.normal(size=(5, 4)) - 1).astype(np.float32)
+        _, held = apply_block(BatchNorm(), {}, held, x, train=True)
+        mean = 0.9 * mean + 0.1 * x.mean(0)
+        variance = 0.9 * variance + 0.1 * x.var(0, ddof=1)
+    np.testing.assert_allclose(held["batch_stats"]["mean"], mean, rtol=1e-5)
+    np.testing.assert_allclose(held["batch_stats"]["variance"], variance, rtol=1e-5)
+
+
+def test_batch_norm_starts_at_zero_and_one():
+    _, held = init(BatchNorm())
+    np.testing.assert_array_equal(held["batch_stats"]["mean"], np.zeros(4))
+    np.testing.assert_array_equal(held["batch_stats"]["variance"], np.ones(4))
+
+
+def test_batch_norm_evaluates_with_running_statistics_and_keeps_them():
+    held = {"batch_stats": {"mean": jnp.arange(4.0), "variance": jnp.arange(1.0, 5)}}
+    ours, after = apply_block(BatchNorm(), {}, held, X, train=False)
+    expected = (X - np.arange(4)) / np.sqrt(np.arange(1, 5) + 1e-5)
+    np.testing.assert_allclose(ours, expected, rtol=1e-5)
+    jax.tree.map(np.testing.assert_array_equal, after, held)
+
+
+def test_batch_norm_takes_statistics_over_all_axes_but_the_last():
+    x = RNG.normal(size=(3, 2, 2, 4)).astype(np.float32)
+    _, held = init(BatchNorm(), x)
+    ours, held = apply_block(BatchNorm(), {}, held, x, train=True)
+    flat = x.reshape(-1, 4)
+    np.testing.assert_allclose(ours, normalized(flat).reshape(x.shape), atol=1e-5)
+    variance = 0.9 + 0.1 * flat.var(0, ddof=1)
+    np.testing.assert_allclose(held["batch_stats"]["variance"], variance, rtol=1e-5)
+
+
+def test_batch_norm_momentum_and_epsilon():
+    block = BatchNorm(momentum=1.0, epsilon=2.0)
+    _, held = init(block)
+    ours, held = apply_block(block, {}, held, X, train=True)
+    np.testing.assert_allclose(ours, (X - X.mean(0)) / np.sqrt(X.var(0) + 2), atol=1e-5)
+    np.testing.assert_allclose(held["batch_stats"]["mean"], X.mean(0), rtol=1e-5)
+
+
+def test_batch_norm_of_one_example_is_finite():
+    _, held = init(BatchNorm(), X[:1])
+    ours, held = apply_block(BatchNorm(), {}, held, X[:1], train=True)
+    np.testing.assert_array_equal(ours, np.zeros((1, 4)))
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(held))
+
+
+def test_uniform_fan_in_fills_its_bounds():
+    values = uniform_fan_in(16)(jax.random.key(0), (10_000,))
+    assert -0.25 <= values.min() < -0.249
+    assert 0.249 < values.max() <= 0.25
+    assert abs(values.mean()) < 4 * 0.25 / np.sqrt(3 * 10_000)
+
+
+@pytest.mark.parametrize("features", [3, 300])
+def test_dense_starts_within_one_over_root_fan_in(features):
+    params, held = init(Dense(features), jnp.ones((2, 100)))
+    assert params["kernel"].shape == (100, features)
+    assert params["bias"].shape == (features,)
+    assert held == {}
+    assert 0.09 < np.abs(params["kernel"]).max() <= 0.1
+    assert 0 < np.abs(params["bias"]).max() <= 0.1
+
+
+def test_dense_is_linear_bias_relu():
+    params, held = init(Dense(5))
+    ours, _ = apply_block(Dense(5), params, held, X, train=True)
+    expected = np.maximum(X @ params["kernel"] + params["bias"], 0)
+    np.testing.assert_allclose(ours, expected, rtol=1e-5, atol=1e-6)
+    assert (ours == 0).any()
+
+
+def test_dense_normalizes_between_the_linear_map_and_the_activation():
+    block = Dense(5, normalize=True)
+    params, held = init(block)
+    ours, _ = apply_block(block, params, held, X, train=True)
+    expected = np.maximum(normalized(np.asarray(X @ params["kernel"] + params["bias"])), 0)
+    np.testing.assert_allclose(ours, expected, atol=1e-4)
+
+
+def test_dense_flattens_images():
+    params, held = init(Dense(5), X.reshape(7, 2, 2, 1))
+    ours, _ = apply_block(Dense(5), params, held, X.reshape(7, 2, 2, 1), train=True)
+    flat, _ = apply_block(Dense(5), params, held, X, train=True)
+    np.testing.assert_array_equal(ours, flat)
+
+
+def test_dense_sends_its_error_through_a_feedback_collection():
+    block = Dense(5, activation=identity)
+    params, _ = init(block)
+    feedback = RNG.normal(size=(4, 5)).astype(np.float32)
+
+    def total(x):
+        return jnp.sum(apply_block(block, params, {"feedback": {"kernel": feedback}}, x, True)[0])
+
+    expected = np.ones((7, 5)) @ feedback.T
+    np.testing.assert_allclose(jax.grad(total)(X), expected, rtol=1e-5)
+
+
+def test_apply_block_keeps_collections_it_does_not_update():
+    block = Dense(4, normalize=True)
+    params, held = init(block)
+    held = {**held, "feedback": {"kernel": jnp.ones((4, 4))}}
+    _, after = apply_block(block, params, held, X, train=True)
+    assert jax.tree.structure(after) == jax.tree.structure(held)
+    np.testing.assert_array_equal(after["feedback"]["kernel"], jnp.ones((4, 4)))
+    statistics = [c["batch_stats"]["BatchNorm_0"]["mean"] for c in (held, after)]
+    assert (statistics[0] != statistics[1]).all()
+
+
+def test_mlp_structure():
+    network = mlp([100, 20], 10)
+    assert [block.features for block in network] == [100, 20, 10]
+    params, held = init_network(jax.random.key(0), network, jnp.ones((2, 28, 28, 1)))
+    assert [p["kernel"].shape for p in params] == [(784, 100), (100, 20), (20, 10)]
+    assert [p["bias"].shape for p in params] == [(100,), (20,), (10,)]
+    assert held == ({}, {}, {})
+
+
+def test_mlp_forward_is_relu_layers_and_a_linear_output():
+    network = mlp([6, 5], 3)
+    params, held = init_network(jax.random.key(1), network, X)
+    h = X
+    for index, layer in enumerate(params):
+        h = h @ np.asarray(layer["kernel"]) + np.asarray(layer["bias"])
+        h = h if index == 2 else np.maximum(h, 0)
+    np.testing.assert_allclose(forward(network, params, held, X), h, rtol=1e-4, atol=1e-5)
+
+
+def test_blocks_of_one_shape_start_differently():
+    params, _ = init_network(jax.random.key(0), mlp([4, 4], 4), X)
+    kernels = [p["kernel"] for p in params]
+    assert (kernels[0] != kernels[1]).any()
+    assert (kernels[1] != kernels[2]).any()
+
+
+def test_init_network_looks_at_shapes_only():
+    network = (Dense(4, normalize=True), *mlp([], 3))
+    ours = init_network(jax.random.key(0), network, X)
+    other = init_network(jax.random.key(0), network, jnp.full_like(X, jnp.nan))
+    jax.tree.map(np.testing.assert_array_equal, ours, other)
+
+
+def test_forward_is_in_evaluation_mode():
+    network = (Dense(4, normalize=True), *mlp([], 3))
+    params, held = init_network(jax.random.key(0), network, X)
+    ours = forward(network, params, held, X)
+    alone = forward(network, params, held, X[:1])  # no example sees the rest of its batch
+    np.testing.assert_allclose(ours[:1], alone, rtol=1e-5, atol=1e-6)
