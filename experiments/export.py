@@ -28,8 +28,9 @@ def export(store: Store, table: str, file) -> int:
     rows = getattr(store, table)()
     if table == "replicas":
         rows = [row | {"n_bits": options.spell(row["n_bits"])} for row in rows]
-    leading = [c for c in _LEADING if rows and c in rows[0]]
-    columns = leading + [c for c in (rows[0] if rows else ()) if c not in leading]
+    known = store.columns(table)
+    leading = [c for c in _LEADING if c in known]
+    columns = leading + [c for c in known if c not in leading]
     writer = csv.DictWriter(file, columns)
     writer.writeheader()
     writer.writerows(rows)

@@ -50,8 +50,8 @@ def one_of(words: Iterable[str]) -> Callable[[str], str]:
     return parse
 
 
-def whole(least: int) -> Callable[[str], int]:
-    """Argument type: a whole number of at least `least`."""
+def whole(least: int, most: int = 2**31) -> Callable[[str], int]:
+    """Argument type: a whole number from `least` to `most`."""
 
     def parse(text: str) -> int:
         try:
@@ -62,6 +62,8 @@ def whole(least: int) -> Callable[[str], int]:
             raise argparse.ArgumentTypeError(
                 f"expected a whole number of at least {least}, got {text!r}"
             )
+        if value > most:
+            raise argparse.ArgumentTypeError(f"expected at most {most}, got {text}")
         return value
 
     return parse

@@ -149,7 +149,8 @@ def plot_bits(rows: Sequence[Mapping[str, Any]], title: str):
         axis.set(title=name, xlabel="bits per weight", ylim=(0, 100))
     for unused in axes.flat[len(panels) :]:
         unused.set_visible(False)
-    axes[0, 0].set_ylabel("test accuracy (%)")
+    for left in axes[:, 0]:
+        left.set_ylabel("test accuracy (%)")
     figure.suptitle(title)
     _legend(figure, axes)
     return figure
@@ -164,11 +165,14 @@ def plot_epochs(rows, epochs, title: str):
     """
     curves = _split([e for e in epochs if e["test_accuracy"] is not None], ("replica",))
     panels = _panels([r for r in rows if (r["id"],) in curves])
-    figure, axes = _axes(min(len(panels), 4), rows=2)
+    figure, axes = _axes(len(panels), rows=2)
     colors = plt.get_cmap("viridis")
-    for column, (members, name) in enumerate(
-        list(zip(panels.values(), _titles(list(panels)), strict=True))[:4]
-    ):
+    # Rows of axes come in pairs: accuracies above their losses.
+    pairs = [pair for top in range(0, len(axes), 2) for pair in axes[top : top + 2].T]
+    for unused in pairs[len(panels) :]:
+        for axis in unused:
+            axis.set_visible(False)
+    for pair, members, name in zip(pairs, panels.values(), _titles(list(panels)), strict=False):
         quantized = _split([r for r in members if r["n_bits"] is not None], ("quantizer", "scope"))
         best, chosen = "", []
         if quantized:
@@ -186,7 +190,7 @@ def plot_epochs(rows, epochs, title: str):
             label = options.spell(bits[0]) + ("" if bits[0] is None else " bits")
             x = [e["epoch"] + 1 for e in min(runs, key=len)]
             for axis, metric, spread in zip(
-                axes[:, column], ("accuracy", "loss"), (_deviation, _extent), strict=True
+                pair, ("accuracy", "loss"), (_deviation, _extent), strict=True
             ):
                 for part, line in (("test", "-"), ("train", ":")):
                     values = [
@@ -202,12 +206,13 @@ def plot_epochs(rows, epochs, title: str):
                         color=color, linestyle=line, linewidth=1.3,
                         label=label if part == "test" else f"_{label}",
                     )
-        axes[0, column].set(title=f"{name}\n{best}", ylim=(0, 100))
-        axes[1, column].set(xlabel="epoch", yscale="log")
-        for axis in axes[:, column]:
+        pair[0].set(title=f"{name}\n{best}", ylim=(0, 100))
+        pair[1].set(xlabel="epoch", yscale="log")
+        for axis in pair:
             axis.xaxis.get_major_locator().set_params(integer=True)
-    axes[0, 0].set_ylabel("accuracy (%)")
-    axes[1, 0].set_ylabel("cross-entropy (nats)")
+    for top in range(0, len(axes), 2):
+        axes[top, 0].set_ylabel("accuracy (%)")
+        axes[top + 1, 0].set_ylabel("cross-entropy (nats)")
     figure.suptitle(
         f"{title} (solid: test, dotted: training; bands: ±1 standard deviation of accuracy, "
         "extent of loss)"
@@ -225,8 +230,10 @@ def draw(store: Store, folder: Path) -> list[Path]:
     for key, members in _split(rows, _FIGURE).items():
         title, stem = _figure_title(key, members), "-".join(str(part) for part in key)
         ids = {r["id"] for r in members}
-        figures = {"bits": plot_bits(members, title)} if any(
-            r["n_bits"] is not None for r in members) else {}
+        drawable = any(
+            r["n_bits"] is not None and r["test_accuracy"] is not None for r in members
+        )
+        figures = {"bits": plot_bits(members, title)} if drawable else {}
         figures["epochs"] = plot_epochs(members, [e for e in epochs if e["replica"] in ids], title)
         for kind, figure in figures.items():
             files.append(folder / f"{kind}-{stem}.png")

@@ -221,7 +221,8 @@ def _run(args, store, groups, wanted, datasets, console) -> int:
     ids = [r.id for r in wanted]
     have = store.finished(ids)
     if have:
-        console.print(f"{len(have)} of {len(wanted)} replicas are in {store.path} already.")
+        console.print(f"{len(have)} of {len(wanted)} replicas are in {store.path} already.",
+                      markup=False, soft_wrap=True)
     seeds = sorted({r.seed for r in wanted})
 
     def missing(group):
@@ -240,13 +241,14 @@ def _run(args, store, groups, wanted, datasets, console) -> int:
     except KeyboardInterrupt:
         done = len(store.finished(ids))
         console.print(f"Interrupted: {done} of {len(wanted)} replicas are finished and kept in "
-                      f"{store.path}. The same command with --resume goes on.")
+                      f"{store.path}. The same command with --resume goes on.",
+                      markup=False, soft_wrap=True)
         return 130
     wanted_ids = set(ids)
     rows = [r for r in store.replicas() if r["id"] in wanted_ids and r["status"] != "failed"]
     for part in report.summary(rows, [f.name for f in fields(grid.Cell)]):
         console.print(part)
-    console.print(f"Results: {store.path}")
+    console.print(f"Results: {store.path}", markup=False, soft_wrap=True)
     if failed:
         console.print(f"[red]{failed} replicas failed[/red]; the same command tries them again.")
     return 1 if failed else 0

@@ -93,16 +93,17 @@ class Store:
             ) from error
 
     def _open(self, create: bool) -> None:
+        if create and self._is_empty():
+            self._db.execute("PRAGMA journal_mode=WAL")
+            with self._transaction():
+                if self._is_empty():  # another process may have been faster
+                    for statement in _SCHEMA.split(";"):
+                        self._db.execute(statement)
+                    self._db.execute(f"PRAGMA application_id={APPLICATION_ID}")
+                    self._db.execute(f"PRAGMA user_version={VERSION}")
         application = self._db.execute("PRAGMA application_id").fetchone()[0]
         version = self._db.execute("PRAGMA user_version").fetchone()[0]
-        tables = self._db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
-        if not tables and not application and create:
-            self._db.execute("PRAGMA journal_mode=WAL")
-            self._db.executescript(
-                f"BEGIN IMMEDIATE; {_SCHEMA} PRAGMA application_id={APPLICATION_ID}; "
-                f"PRAGMA user_version={VERSION}; COMMIT;"
-            )
-        elif application != APPLICATION_ID:
+        if application != APPLICATION_ID:
             raise sqlite3.DatabaseError("it is another program's SQLite file")
         elif version != VERSION:
             raise StoreError(
@@ -112,6 +113,11 @@ class Store:
         if create:
             # Fails now, not after an hour of training, if the file may only be read.
             self._db.execute(f"PRAGMA user_version={VERSION}")
+
+    def _is_empty(self) -> bool:
+        application = self._db.execute("PRAGMA application_id").fetchone()[0]
+        tables = self._db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+        return not application and not tables
 
     def __enter__(self) -> "Store":
         return self
@@ -193,6 +199,10 @@ class Store:
         """Marks replicas whose program could not run to its end."""
         with self._transaction() as db:
             db.executemany("UPDATE replicas SET status = 'failed' WHERE id = ?", [[i] for i in ids])
+
+    def columns(self, table: str) -> list[str]:
+        """Names of a table's columns."""
+        return [row["name"] for row in self._db.execute(f"PRAGMA table_info({table})")]
 
     def replicas(self) -> list[dict[str, Any]]:
         """All replicas as mappings, in a fixed order."""

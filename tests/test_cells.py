@@ -1,0 +1,205 @@
+"""Cells, groups and chunks: what runs, what runs together, and under which name."""
+
+from dataclasses import fields, replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from experiments.cells import NONE, Cell, Replica, chunks_of, group, product
+
+CELL = Cell(
+    algorithm="backprop", dataset="digits", n_layers=1, hidden_width=50, n_bits=4,
+    quantizer="symm", scope="local", update="nearest", optimizer="adadelta", lr=1.0, gamma=0.7,
+    weight_decay=0.0, gradient_bits=None, batch_size=64, epochs=10, readout_epochs=0,
+)
+FLOAT = replace(CELL, n_bits=None, quantizer=NONE, scope=NONE, update=NONE)
+# Another value for every field.
+OTHER = {
+    "algorithm": "fa", "dataset": "mnist", "n_layers": 2, "hidden_width": 51, "n_bits": 5,
+    "quantizer": "asymm", "scope": "global", "update": "latent", "optimizer": "sgd", "lr": 0.5,
+    "gamma": 0.8, "weight_decay": 1e-3, "gradient_bits": 4, "batch_size": 32, "epochs": 11,
+    "readout_epochs": 5,
+}
+NUMBERS = ("n_bits", "quantizer", "scope", "lr", "gamma", "weight_decay")
+FIELDS = [f.name for f in fields(Cell)]
+
+
+def axes(**values):
+    return {name: [getattr(CELL, name)] for name in FIELDS} | values
+
+
+def sets_of(groups):
+    return {frozenset(g) for g in groups}
+
+
+def test_product_has_every_combination():
+    cells = product(axes(n_bits=[2, 3], lr=[0.1, 1.0, 2.0], quantizer=["symm", "asymm"]))
+    found = {(c.n_bits, c.lr, c.quantizer) for c in cells}
+    assert found == {(b, r, q) for b in (2, 3) for r in (0.1, 1.0, 2.0) for q in ("symm", "asymm")}
+    assert len(cells) == 12
+
+
+def test_product_varies_the_last_axis_first():
+    cells = product(axes(n_layers=[1, 2], lr=[0.1, 1.0]))
+    assert [(c.n_layers, c.lr) for c in cells] == [(1, 0.1), (1, 1.0), (2, 0.1), (2, 1.0)]
+
+
+def test_product_leaves_out_repeated_values():
+    assert product(axes(n_bits=[4, 4], lr=[1.0, 1.0])) == [CELL]
+
+
+def test_product_needs_every_field():
+    incomplete = axes()
+    del incomplete["lr"]
+    with pytest.raises(KeyError):
+        product(incomplete)
+
+
+def test_unquantized_cells_that_differ_only_in_the_quantizer_are_one():
+    cells = product(
+        axes(
+            n_bits=[None], quantizer=["symm", "asymm"], scope=["global", "local"],
+            update=["nearest", "stochastic", "latent"],
+        )
+    )
+    assert cells == [FLOAT]
+
+
+def test_unquantized_cells_still_differ_in_numbers():
+    cells = product(axes(n_bits=[None], quantizer=["symm", "asymm"], lr=[0.1, 1.0]))
+    assert [c.lr for c in cells] == [0.1, 1.0]
+
+
+def test_quantized_cells_do_not_collapse():
+    cells = product(axes(n_bits=[None, 4], quantizer=["symm", "asymm"]))
+    assert len(cells) == 3
+
+
+@pytest.mark.parametrize("name", NUMBERS)
+def test_cells_that_differ_in_numbers_share_a_group(name):
+    other = replace(CELL, **{name: OTHER[name]})
+    assert group([CELL, other]) == [[CELL, other]]
+
+
+@pytest.mark.parametrize("name", [n for n in FIELDS if n not in NUMBERS])
+def test_cells_that_differ_in_the_program_split(name):
+    other = replace(CELL, **{name: OTHER[name]})
+    assert group([CELL, other]) == [[CELL], [other]]
+
+
+def test_gradient_widths_share_a_group():
+    cells = [replace(CELL, gradient_bits=b) for b in (4, 8)]
+    assert group(cells) == [cells]
+
+
+@pytest.mark.parametrize("update", ["nearest", "stochastic", "latent"])
+@pytest.mark.parametrize("float_first", [False, True])
+def test_float_joins_the_group_of_any_update_rule(update, float_first):
+    cells = [replace(CELL, update=update), FLOAT]
+    assert sets_of(group(cells[::-1] if float_first else cells)) == {frozenset(cells)}
+
+
+def test_float_is_in_one_group_only():
+    cells = [FLOAT, CELL, replace(CELL, update="latent")]
+    assert sum(FLOAT in g for g in group(cells)) == 1
+
+
+@pytest.mark.parametrize(
+    "name", [n for n in FIELDS if n not in (*NUMBERS, "update")]
+)
+def test_float_does_not_join_a_group_of_another_program(name):
+    other = replace(FLOAT, **{name: OTHER[name]})
+    assert sets_of(group([CELL, other])) == {frozenset([CELL]), frozenset([other])}
+
+
+def test_floats_alone_form_a_group():
+    other = replace(FLOAT, lr=0.5)
+    assert group([FLOAT, other]) == [[FLOAT, other]]
+
+
+@given(
+    st.lists(
+        st.builds(
+            lambda **values: product({k: [v] for k, v in (vars(CELL) | values).items()})[0],
+            algorithm=st.sampled_from(["backprop", "fa"]),
+            n_bits=st.sampled_from([None, 2, 3]),
+            update=st.sampled_from(["nearest", "latent"]),
+            optimizer=st.sampled_from(["sgd", "adam"]),
+            lr=st.sampled_from([0.1, 1.0]),
+        ),
+        unique=True,
+    )
+)
+def test_groups_partition_the_cells_and_each_has_one_program(cells):
+    groups = group(cells)
+    assert sorted(map(hash, cells)) == sorted(hash(c) for g in groups for c in g)
+    for members in groups:
+        assert len({replace(c.program, update=NONE) for c in members}) == 1
+        assert len({c.update for c in members} - {NONE}) <= 1
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 6), st.integers(0, 6)), unique=True, max_size=30
+    ),
+    st.integers(1, 12),
+)
+def test_chunks_hold_every_replica_once_within_the_limit(places, limit):
+    replicas = [Replica(replace(CELL, lr=1.0 + width), seed) for width, seed in places]
+    chunks = list(chunks_of(replicas, limit))
+    members = [r for chunk in chunks for r in chunk.replicas]
+    assert sorted(r.id for r in members) == sorted(r.id for r in replicas)
+    for chunk in chunks:
+        assert len(chunk.replicas) == len(chunk.cells) * len(chunk.seeds) <= limit
+        assert len(set(chunk.cells)) == len(chunk.cells)
+        assert len(set(chunk.seeds)) == len(chunk.seeds)
+
+
+@given(st.integers(1, 5), st.integers(1, 5))
+def test_a_full_rectangle_within_the_limit_is_one_chunk(n_cells, n_seeds):
+    replicas = [
+        Replica(replace(CELL, lr=1.0 + i), seed) for i in range(n_cells) for seed in range(n_seeds)
+    ]
+    (chunk,) = chunks_of(replicas, n_cells * n_seeds)
+    assert (len(chunk.cells), len(chunk.seeds)) == (n_cells, n_seeds)
+
+
+def test_cells_of_a_seed_stay_together():
+    replicas = [Replica(replace(CELL, lr=1.0 + i), seed) for i in range(3) for seed in range(4)]
+    assert [(len(c.cells), len(c.seeds)) for c in chunks_of(replicas, 6)] == [(3, 2), (3, 2)]
+
+
+def test_chunk_counts_the_epochs_of_all_phases():
+    (chunk,) = chunks_of([Replica(replace(CELL, epochs=3, readout_epochs=2), 0)], 1)
+    assert chunk.epochs == 5
+
+
+def test_chunks_of_other_members_have_other_ids():
+    chunks = list(chunks_of([Replica(CELL, seed) for seed in range(4)], 2))
+    assert chunks[0].id != chunks[1].id
+
+
+@pytest.mark.parametrize("name", FIELDS)
+def test_id_differs_for_each_differing_field(name):
+    assert Replica(CELL, 0).id != Replica(replace(CELL, **{name: OTHER[name]}), 0).id
+
+
+def test_id_differs_for_each_seed():
+    assert len({Replica(CELL, seed).id for seed in range(20)}) == 20
+
+
+def test_id_does_not_depend_on_how_the_cell_was_made():
+    reordered = Cell(**{name: getattr(CELL, name) for name in reversed(FIELDS)})
+    assert Replica(reordered, 3).id == Replica(CELL, 3).id
+
+
+def test_id_does_not_depend_on_the_sweep():
+    small = product(axes())
+    large = product(axes(n_bits=[2, 4, None], lr=[0.1, 1.0], quantizer=["asymm", "symm"]))
+    assert Replica(small[0], 1).id in {Replica(c, 1).id for c in large}
+
+
+def test_id_of_a_stored_configuration_stays_as_it_is():
+    # Stores of users hold this id: another value means that they retrain everything.
+    assert Replica(CELL, 0).id == "a3fb4fa4cb4d87f7b924"
