@@ -1,5 +1,6 @@
 """Training states on disk between epochs, so that `--resume` continues instead of starting over."""
 
+import contextlib
 import shutil
 import time
 from collections.abc import Callable
@@ -68,3 +69,5 @@ class Checkpoints:
     def drop(self, name: str) -> None:
         """Removes what a finished chunk left."""
         shutil.rmtree(self._folder / name, ignore_errors=True)
+        with contextlib.suppress(OSError):  # other chunks' checkpoints are still there
+            self._folder.rmdir()

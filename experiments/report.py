@@ -41,13 +41,16 @@ def by_cell(rows: Iterable[Mapping[str, Any]], not_of_cell: Iterable[str]) -> di
 
 def summary(
     rows: Iterable[Mapping[str, Any]], cell_columns: Iterable[str]
-) -> tuple[Table, str]:
+) -> tuple[str, Table, str]:
     """What a run ends with: a column per bit width, a row for each setting of the rest.
 
     Args:
       rows: of the store's table `replicas`.
       cell_columns: names of the configuration's columns; those that differ are shown, those that
         are the same for all stand in the line below.
+
+    Returns:
+      (line above, table, line below)
     """
     rows = list(rows)
     columns = [c for c in cell_columns if c != "n_bits"]
@@ -57,7 +60,11 @@ def summary(
     lines = by_cell(rows, results | {"n_bits"})
     seeds = {len(cell) for cell in by_cell(rows, results).values()} or {0}
     count = "-".join(str(n) for n in sorted({min(seeds), max(seeds)}))
-    table = Table(title=f"Test accuracy in percent, mean ± standard deviation over {count} seeds")
+    title = (
+        "Test accuracy in percent, mean ± standard deviation over "
+        f"{count} seed{'' if count == '1' else 's'}"
+    )
+    table = Table()
     for column in differing:
         table.add_column(column, no_wrap=True)
     for value in bits:
@@ -67,7 +74,7 @@ def summary(
         cells = [[m for m in members if m["n_bits"] == value] for value in bits]
         table.add_row(*(str(members[0][c]) for c in differing), *(_entry(cell) for cell in cells))
     same = [c for c in columns if c not in differing and len({r[c] for r in rows}) == 1]
-    return table, "All: " + ", ".join(f"{c} {spell(rows[0][c])}" for c in same)
+    return title, table, "All: " + ", ".join(f"{c} {spell(rows[0][c])}" for c in same)
 
 
 def _differs(column: str, rows: list[Mapping[str, Any]]) -> bool:

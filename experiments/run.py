@@ -217,6 +217,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         p.error(str(error))
 
 
+def _interrupt(signum, frame):
+    raise KeyboardInterrupt
+
+
 def _run(args, store, groups, wanted, datasets, console) -> int:
     ids = [r.id for r in wanted]
     have = store.finished(ids)
@@ -229,10 +233,15 @@ def _run(args, store, groups, wanted, datasets, console) -> int:
         replicas = (grid.Replica(c, s) for c in group for s in seeds)
         return [r for r in replicas if r.id not in have]
 
+    if args.save_params:
+        bare = [i for i in have if not (args.out / "params" / f"{i}.npz").exists()]
+        if bare:
+            console.print(f"{len(bare)} of them have no saved weights: to train them once more, "
+                          "choose another folder with --out.")
     plan, table = _plan(groups, missing, datasets)
     if plan:
         console.print(table)
-    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    before = signal.signal(signal.SIGTERM, _interrupt)  # a scheduler's way of saying Ctrl-C
     try:
         failed = execute(
             plan, datasets, store, args.out, console,
@@ -244,10 +253,12 @@ def _run(args, store, groups, wanted, datasets, console) -> int:
                       f"{store.path}. The same command with --resume goes on.",
                       markup=False, soft_wrap=True)
         return 130
+    finally:
+        signal.signal(signal.SIGTERM, before)
     wanted_ids = set(ids)
     rows = [r for r in store.replicas() if r["id"] in wanted_ids and r["status"] != "failed"]
     for part in report.summary(rows, [f.name for f in fields(grid.Cell)]):
-        console.print(part)
+        console.print(part, soft_wrap=isinstance(part, str))
     console.print(f"Results: {store.path}", markup=False, soft_wrap=True)
     if failed:
         console.print(f"[red]{failed} replicas failed[/red]; the same command tries them again.")
@@ -255,4 +266,9 @@ def _run(args, store, groups, wanted, datasets, console) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    code = main()
+    if code == 130:
+        # All is closed. Python's own exit would tear down a compilation still in flight, and crash.
+        sys.stdout.flush()
+        os._exit(code)
+    sys.exit(code)

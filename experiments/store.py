@@ -83,6 +83,8 @@ class Store:
             self._db.row_factory = sqlite3.Row
             self._open(create)
         except (OSError, sqlite3.OperationalError) as error:
+            if not create:
+                raise StoreError(f"cannot read results from {self.path}: {error}") from error
             raise StoreError(
                 f"cannot write results to {self.path}: {error}. Choose another folder with --out"
             ) from error

@@ -116,7 +116,8 @@ def row(cell=CELL, seed=0, test_accuracy=50.0, status="done"):
 
 def rendered(rows):
     console = Console(width=200, file=io.StringIO(), color_system=None)
-    table, line = report.summary(rows, COLUMNS)
+    title, table, line = report.summary(rows, COLUMNS)
+    console.print(title)
     console.print(table)
     return console.file.getvalue(), line
 

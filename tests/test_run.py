@@ -57,10 +57,10 @@ def command(out, *words):
     return Result(out, code, text.getvalue())
 
 
-def subprocess_of(out, *words, program=("-m", "experiments.run"), **more):
+def subprocess_of(out, *words, program=("-m", "experiments.run")):
     return subprocess.Popen(
         [sys.executable, *program, *" ".join(words).split(), "--out", str(out)],
-        cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **more,
+        cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )
 
 
@@ -111,7 +111,7 @@ def refused(capsys, words, out):
         ("--seeds 0", "--seeds: expected a whole number of at least 1, got '0'"),
         ("--first-seed -1", "--first-seed: expected"),
         ("--batch-size 0", "--batch-size: expected"),
-        ("--lr 0", "--lr: expected a number above 0, got '0'"),
+        ("--lr 0", "--lr: expected a finite number above 0, got '0'"),
         ("--lr nan", "got 'nan'"),
         ("--gamma inf", "got 'inf'"),
     ],
@@ -452,6 +452,13 @@ from experiments import run
 run.Checkpoints = functools.partial(run.Checkpoints, every_seconds=0.2)
 sys.exit(run.main(sys.argv[1:]))
 """
+# The command line as `python -m experiments.run ... &` in a script starts it: deaf to Ctrl-C.
+BACKGROUND = """
+import signal, sys
+signal.signal(signal.SIGINT, signal.SIG_IGN)
+from experiments import run
+sys.exit(run.main(sys.argv[1:]))
+"""
 
 
 def wait_until(condition, process, seconds=90):
@@ -570,11 +577,7 @@ def test_ctrl_c_while_the_program_compiles_ends_with_130(tmp_path):
 
 
 def test_sigterm_ends_a_run_in_the_background_of_a_script(tmp_path):
-    # There a shell makes its children ignore Ctrl-C.
-    process = subprocess_of(
-        tmp_path, LONG, "--epochs 100000",
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN),
-    )
+    process = subprocess_of(tmp_path, LONG, "--epochs 100000", program=("-c", BACKGROUND))
     try:
         wait_until(lambda: recorded(tmp_path), process)
         process.terminate()
