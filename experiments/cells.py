@@ -53,7 +53,7 @@ class Cell:
 
     @property
     def label(self) -> str:
-        """Short words for a table row or a progress bar: what the numbers of a group are not."""
+        """Algorithm, data set and network in few words, for tables and progress bars."""
         return f"{self.algorithm} {self.dataset} ({self.n_layers},{self.hidden_width})"
 
 

@@ -264,7 +264,10 @@ def run_chunk(
     seeds = _fill(chunk.seeds, mesh.shape["seeds"])
     program = Program(_fill(chunk.cells, mesh.shape["cells"]), dataset, mesh)
     keys = jax.vmap(jax.random.key)(jnp.asarray(seeds, jnp.uint32))
-    init_keys, epoch_keys = (jax.vmap(jax.random.fold_in, (0, None))(keys, i) for i in (0, 1))
+
+    def derive(purpose: int) -> jax.Array:
+        """Independent keys per seed: 0 for the initial state, 1, 2, ... for the phases."""
+        return jax.vmap(jax.random.fold_in, (0, None))(keys, purpose)
 
     first, before = (0, 0.0)
     if not resume:
@@ -275,16 +278,17 @@ def run_chunk(
     store.start(chunk.replicas, origin(), epoch=first)
 
     data, done = program.data, 0
-    states = program.init()(init_keys, program.settings(0))
+    states = program.init()(derive(0), program.settings(0))
     for number, (phase, epochs) in enumerate(
         zip(program.algorithm.phases, program.epochs, strict=True)
     ):
         settings, run_epoch = program.settings(number), program.epoch(number)
+        phase_keys = derive(1 + number)
         states = training.make_begin(phase, mesh)(states)
         if saved and done < first <= done + epochs:
             states = saved.restore(states)
         for epoch in range(max(0, first - done), epochs):
-            states, metrics = run_epoch(epoch_keys, epoch, settings, states, data)
+            states, metrics = run_epoch(phase_keys, epoch, settings, states, data)
             report = _report(chunk, phase.name, done + epoch, jax.device_get(metrics))
             store.record(report.rows, report.ranges)
             seconds = before + time.perf_counter() - started
