@@ -28,7 +28,7 @@ from experiments import options
 from experiments.cells import Cell
 from experiments.data import Dataset
 from experiments.devices import make_mesh
-from experiments.presets import PRESETS
+from experiments.presets import preset_of
 from experiments.runner import Program
 from qjax import training
 from qjax.algorithms import ALGORITHMS
@@ -90,7 +90,7 @@ def measure(
       ms_per_replica_step; evaluation_s: one replica's evaluation of the training and test set;
       replica_epochs_per_second: with both evaluations, at MNIST's size; compile_s.
     """
-    preset = PRESETS[algorithm].phases[0]
+    preset = preset_of(algorithm).phases[0]
     cell = Cell(
         algorithm, "random", n_layers, hidden_width, 8, "symm", "local", "nearest",
         preset.optimizer, preset.lr, preset.gamma, preset.weight_decay, None, BATCH, 1, 1,

@@ -6,7 +6,7 @@ cuantificadas" (TFG, Universidad de Granada, 2022).
 
 from dataclasses import dataclass
 
-__all__ = ["LEARNING_RATES", "PRESETS", "PhasePreset", "Preset"]
+__all__ = ["LEARNING_RATES", "PhasePreset", "Preset", "preset_of"]
 
 
 @dataclass(frozen=True)
@@ -38,12 +38,9 @@ class Preset:
     float_batch_size: int = 64
 
 
-_ONE_PHASE = Preset((PhasePreset(30),))
+_COMMON = Preset((PhasePreset(30),))
 
-PRESETS = {
-    "backprop": _ONE_PHASE,
-    "fa": _ONE_PHASE,
-    "dni": _ONE_PHASE,
+_OWN = {
     "hsic": Preset(
         (
             PhasePreset(30, optimizer="sgd", lr=1.0, gamma=1.0, weight_decay=1e-3),
@@ -57,3 +54,8 @@ PRESETS = {
 
 # Where --optimizer is given without --lr: the usual starting points.
 LEARNING_RATES = {"adadelta": 1.0, "adam": 1e-3, "momentum": 0.01, "sgd": 0.1}
+
+
+def preset_of(algorithm: str) -> Preset:
+    """The algorithm's own settings, or those that the thesis used for all others."""
+    return _OWN.get(algorithm, _COMMON)

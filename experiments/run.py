@@ -17,7 +17,7 @@ from experiments import cells as grid
 from experiments import options, report, runner
 from experiments.checkpoint import Checkpoints
 from experiments.data import DATASETS, DataError, Dataset, load
-from experiments.presets import LEARNING_RATES, PRESETS
+from experiments.presets import LEARNING_RATES, preset_of
 from experiments.store import Store, StoreError
 from qjax.algorithms import ALGORITHMS
 from qjax.quantize import KINDS, SCOPES
@@ -80,7 +80,7 @@ def cells_of(args) -> list[grid.Cell]:
     """The cells that parsed arguments ask for; what is not given comes from the presets."""
     cells = []
     for algorithm, n_bits in itertools.product(args.algorithm, args.n_bits):
-        preset = PRESETS[algorithm]
+        preset = preset_of(algorithm)
         first, *later = preset.phases
         batch_size = preset.float_batch_size if n_bits is None else preset.batch_size
         for optimizer in args.optimizer or [first.optimizer]:

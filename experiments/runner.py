@@ -24,7 +24,7 @@ from experiments.cells import NONE, Cell, Chunk
 from experiments.checkpoint import Checkpoints
 from experiments.data import Dataset
 from experiments.devices import make_mesh
-from experiments.presets import PRESETS
+from experiments.presets import Preset, preset_of
 from experiments.store import Store
 from qjax import algorithms, networks, training, updates
 from qjax.quantize import Quantizer, make_quantizer
@@ -98,17 +98,20 @@ class Program:
         return algorithms.ALGORITHMS[cell.algorithm](network, *rules)
 
     @property
+    def preset(self) -> Preset:
+        """How the algorithm's data arrive, and the settings of its later phases."""
+        return preset_of(self.cells[0].algorithm)
+
+    @property
     def optimizers(self) -> list[str]:
         """Name of each phase's optimizer: the cell's for the first, the preset's for the others."""
-        later = PRESETS[self.cells[0].algorithm].phases[1:]
-        return [self.cells[0].optimizer, *(phase.optimizer for phase in later)]
+        return [self.cells[0].optimizer, *(p.optimizer for p in self.preset.phases[1:])]
 
     def settings(self, phase: int) -> algorithms.Settings:
         """Numbers of all cells in a phase, stacked along a leading axis."""
-        preset = PRESETS[self.cells[0].algorithm].phases[phase]
 
         def of(cell):
-            own = cell if phase == 0 else preset
+            own = cell if phase == 0 else self.preset.phases[phase]
             return algorithms.Settings(
                 own.lr,
                 own.gamma,
@@ -127,7 +130,7 @@ class Program:
     def preprocess(self, images: jax.Array) -> jax.Array:
         """Raw images to the inputs of the network, as the algorithm's preset has them."""
         scaled = images.astype(jnp.float32) / self.dataset.pixel_max
-        if not PRESETS[self.cells[0].algorithm].normalize:
+        if not self.preset.normalize:
             return scaled
         return (scaled - self.dataset.mean) / self.dataset.std
 
@@ -153,7 +156,7 @@ class Program:
             self.algorithm.phases[phase],
             evaluate_after=evaluate,
             batch_size=self.cells[0].batch_size,
-            shuffle=PRESETS[self.cells[0].algorithm].shuffle,
+            shuffle=self.preset.shuffle,
             preprocess=self.preprocess,
             mesh=self.mesh,
         )

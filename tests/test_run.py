@@ -22,6 +22,7 @@ from experiments.cells import Chunk, Replica
 from experiments.checkpoint import Checkpoints
 from experiments.data import load
 from experiments.store import FILE_NAME, Store
+from qjax.algorithms import ALGORITHMS
 
 ROOT = Path(__file__).parents[1]
 TINY = "--dataset digits --hidden-width 4 --n-layers 0 --seeds 2"
@@ -734,3 +735,13 @@ def test_a_program_that_fails_is_reported_and_the_others_go_on(tmp_path, monkeyp
     assert [(r["n_layers"], r["status"]) for r in result.replicas if r["status"] == "done"] == [
         (0, "done")
     ]
+
+
+def test_a_new_algorithm_needs_nothing_but_its_name(tmp_path, monkeypatch):
+    monkeypatch.setitem(ALGORITHMS, "fifth", ALGORITHMS["backprop"])
+    command(tmp_path, TINY, "--algorithm fifth backprop --epochs 1")
+    with Store(tmp_path, create=False) as store:
+        losses = {(r["algorithm"], r["seed"]): r["test_loss"] for r in store.replicas()}
+    assert len(losses) == 4
+    for seed in range(2):
+        assert losses["fifth", seed] == losses["backprop", seed]
