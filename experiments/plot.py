@@ -79,8 +79,11 @@ def _titles(keys: Sequence[tuple]) -> list[str]:
 
 def _figure_title(key: tuple, rows) -> str:
     dataset, n_layers, width = key
-    seeds = len({row["seed"] for row in rows})
-    return f"{dataset}, {1 + n_layers} hidden layers of {width}, {seeds} seeds"
+    cell = ("n_bits", "quantizer", "scope", *_PANEL)
+    counts = {len(members) for members in _split(rows, cell).values()}
+    seeds = "-".join(str(n) for n in sorted({min(counts), max(counts)}))
+    layers = "1 hidden layer" if n_layers == 0 else f"{1 + n_layers} hidden layers"
+    return f"{dataset}, {layers} of {width}, {seeds} seed{'' if seeds == '1' else 's'}"
 
 
 def _axes(count: int, rows: int = 1):
