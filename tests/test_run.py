@@ -582,7 +582,7 @@ def test_sigterm_ends_a_run_in_the_background_of_a_script(tmp_path):
     try:
         wait_until(lambda: recorded(tmp_path), process)
         process.terminate()
-        printed, _ = process.communicate(timeout=10)
+        printed, _ = process.communicate(timeout=60)
     finally:
         process.kill()
     assert "Interrupted" in printed
