@@ -30,8 +30,9 @@ __all__ = [
 def scale_by_adadelta(rho: float = 0.9, eps: float = 1e-6) -> optax.GradientTransformation:
     """Adadelta's direction (Zeiler 2012): gradient * RMS(past steps) / RMS(past gradients).
 
-    optax's transformation of this name with one square root for two, which is a sixth of the time
-    of a training step on a CPU, where the optimizer and not the matrix products is the bottleneck.
+    optax's transformation of this name with one square root for two: on a CPU the optimizer costs
+    more than the matrix products, and this alone saved an eighth of a training step (0.303 for
+    0.343 ms per replica, 28 replicas of 784-100-100-100-10).
     """
 
     def init(params):
