@@ -2,7 +2,6 @@
 
 import itertools
 import os
-import signal
 import sys
 from collections.abc import Sequence
 from dataclasses import fields
@@ -17,6 +16,7 @@ from experiments import cells as grid
 from experiments import options, report, runner
 from experiments.checkpoint import Checkpoints
 from experiments.data import DATASETS, DataError, Dataset, load
+from experiments.interrupts import Interrupts
 from experiments.presets import LEARNING_RATES, preset_of
 from experiments.store import Store, StoreError
 from qjax.algorithms import ALGORITHMS
@@ -148,6 +148,7 @@ def execute(
     store: Store,
     out: Path,
     console: Console,
+    interrupts: Interrupts,
     *,
     resume: bool,
     save_params: bool,
@@ -179,6 +180,7 @@ def execute(
                         description=f"{label} {epoch.phase} {epoch.epoch + 1}/{chunk.epochs}",
                     )
                     seen = epoch.epoch + 1
+                    interrupts.check()
             except jax.errors.JaxRuntimeError as error:
                 failed += size
                 store.fail([r.id for r in chunk.replicas])
@@ -217,10 +219,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         p.error(str(error))
 
 
-def _interrupt(signum, frame):
-    raise KeyboardInterrupt
-
-
 def _run(args, store, groups, wanted, datasets, console) -> int:
     ids = [r.id for r in wanted]
     have = store.finished(ids)
@@ -241,20 +239,18 @@ def _run(args, store, groups, wanted, datasets, console) -> int:
     plan, table = _plan(groups, missing, datasets)
     if plan:
         console.print(table)
-    before = signal.signal(signal.SIGTERM, _interrupt)  # a scheduler's way of saying Ctrl-C
     try:
-        failed = execute(
-            plan, datasets, store, args.out, console,
-            resume=args.resume, save_params=args.save_params,
-        )
+        with Interrupts() as interrupts:
+            failed = execute(
+                plan, datasets, store, args.out, console, interrupts,
+                resume=args.resume, save_params=args.save_params,
+            )
     except KeyboardInterrupt:
         done = len(store.finished(ids))
         console.print(f"Interrupted: {done} of {len(wanted)} replicas are finished and kept in "
                       f"{store.path}. The same command with --resume goes on.",
                       markup=False, soft_wrap=True)
         return 130
-    finally:
-        signal.signal(signal.SIGTERM, before)
     wanted_ids = set(ids)
     rows = [r for r in store.replicas() if r["id"] in wanted_ids and r["status"] != "failed"]
     for part in report.summary(rows, [f.name for f in fields(grid.Cell)]):

@@ -1,0 +1,36 @@
+"""Ctrl-C and a scheduler's SIGTERM as one KeyboardInterrupt that cannot get lost."""
+
+import signal
+
+__all__ = ["Interrupts"]
+
+
+class Interrupts:
+    """Raises KeyboardInterrupt on SIGINT and SIGTERM while open as a context manager.
+
+    Python drops an exception that a signal raises inside a finalizer or a callback from C, and jax
+    has many of both while it compiles. So the request is also kept: call `check` in every loop.
+    """
+
+    def __init__(self):
+        self._requested = False
+
+    def __enter__(self) -> "Interrupts":
+        numbers = [signal.SIGTERM]
+        if signal.getsignal(signal.SIGINT) != signal.SIG_IGN:  # in a script's background it is
+            numbers.append(signal.SIGINT)
+        self._before = {number: signal.signal(number, self._interrupt) for number in numbers}
+        return self
+
+    def __exit__(self, *exception) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def check(self) -> None:
+        """Raises KeyboardInterrupt if one was asked for."""
+        if self._requested:
+            raise KeyboardInterrupt
+
+    def _interrupt(self, number, frame):
+        self._requested = True
+        raise KeyboardInterrupt
