@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from typing import NamedTuple
 
-__all__ = ["NONE", "Cell", "Chunk", "Replica", "chunks_of", "group", "product"]
+__all__ = ["NONE", "Cell", "Chunk", "Replica", "chunks_of", "group", "halves", "product"]
 
 NONE = "none"  # quantizer, scope and update of a network that is not quantized
 
@@ -142,6 +142,16 @@ def chunks_of(replicas: Sequence[Replica], limit: int) -> Iterator[Chunk]:
             at_once = max(1, limit // len(some_cells))
             for some_seeds in _batched(seeds, at_once):
                 yield Chunk(tuple(some_cells), tuple(some_seeds))
+
+
+def halves(chunk: Chunk) -> list[Chunk]:
+    """A chunk of several replicas in two parts, cells before seeds."""
+    cells, seeds = chunk
+    if len(cells) > 1:
+        middle = -(-len(cells) // 2)
+        return [Chunk(cells[:middle], seeds), Chunk(cells[middle:], seeds)]
+    middle = -(-len(seeds) // 2)
+    return [Chunk(cells, seeds[:middle]), Chunk(cells, seeds[middle:])]
 
 
 def _batched(items: Sequence, size: int) -> Iterator[Sequence]:

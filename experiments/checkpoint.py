@@ -1,73 +1,116 @@
 """Training states on disk between epochs, so that `--resume` continues instead of starting over."""
 
 import contextlib
+import json
+import os
 import shutil
-import time
-from collections.abc import Callable
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-__all__ = ["Checkpoints", "Saved"]
+__all__ = ["Checkpoint", "CheckpointError", "remove", "unfinished"]
+
+_MEMBERS = "members.json"
 
 
-class Saved(NamedTuple):
-    """A checkpoint found on disk.
+class CheckpointError(Exception):
+    """A checkpoint cannot be written or read; the message says which and why."""
 
-    Attributes:
-      epoch: epochs finished, over all phases.
-      seconds: time spent until then.
-      restore: (states of the same structure) -> the states saved, on the same devices.
+
+class Checkpoint:
+    """The newest state of one chunk, kept by orbax in a folder. Use as a context manager.
+
+    With several processes all of them make the same calls, in a folder that all of them see.
     """
 
-    epoch: int
-    seconds: float
-    restore: Callable[[Any], Any]
-
-
-class Checkpoints:
-    """The newest state of every unfinished chunk, kept by orbax under `folder`/<chunk id>."""
-
-    def __init__(self, folder: Path, every_seconds: float = 20.0):
-        """`every_seconds`: how much work an interruption may cost, besides the epoch in flight."""
+    def __init__(self, folder: Path, members: Sequence[str]):
+        """`members`: ids of the chunk's replicas, kept beside the state."""
         self._folder = Path(folder).absolute()
-        self._every = every_seconds
-        self._last = time.monotonic()
+        self._members = list(members)
 
-    def _manager(self, name: str):
-        import orbax.checkpoint as ocp  # slow to import, and short runs never save
+    def __enter__(self) -> "Checkpoint":
+        import orbax.checkpoint as ocp  # slow to import
 
         options = ocp.CheckpointManagerOptions(max_to_keep=1, enable_async_checkpointing=False)
-        return ocp, ocp.CheckpointManager(self._folder / name, options=options)
+        self._args = ocp.args
+        try:
+            self._manager = ocp.CheckpointManager(self._folder, options=options)
+            _write(self._folder / _MEMBERS, json.dumps(self._members))
+        except OSError as error:
+            raise self._unwritable(error) from error
+        return self
 
-    def find(self, name: str) -> Saved | None:
-        """The newest complete checkpoint of a chunk."""
-        if not (self._folder / name).is_dir():
-            return None
-        ocp, manager = self._manager(name)
-        epoch = manager.latest_step()
-        if epoch is None:
-            return None
-        about = manager.restore(epoch, args=ocp.args.Composite(about=ocp.args.JsonRestore()))
+    def _unwritable(self, error: Exception) -> CheckpointError:
+        reason = str(error).partition("\n")[0]
+        return CheckpointError(
+            f"cannot write checkpoints to {self._folder} any more: {reason}. Results until now are "
+            "kept; mend the cause, then go on with the same command and --resume"
+        )
 
-        def restore(states):
-            args = ocp.args.Composite(states=ocp.args.StandardRestore(states))
-            return manager.restore(epoch, args=args).states
+    def __exit__(self, *exception) -> None:
+        self._manager.close()
 
-        return Saved(epoch, about.about["seconds"], restore)
+    @property
+    def epoch(self) -> int:
+        """Epochs finished when the newest state was saved, over all phases; 0 without one."""
+        return self._manager.latest_step() or 0
 
-    def save(self, name: str, epoch: int, seconds: float, states: Any) -> None:
-        """Saves, unless the last save was a moment ago. Atomic: a kill leaves the one before."""
-        if time.monotonic() - self._last < self._every:
-            return
-        ocp, manager = self._manager(name)
-        about = ocp.args.JsonSave({"seconds": seconds})
-        states = ocp.args.StandardSave(states)
-        manager.save(epoch, args=ocp.args.Composite(about=about, states=states), force=True)
-        manager.close()
-        self._last = time.monotonic()
+    def seconds(self) -> float:
+        """Time spent until the newest state. Raises CheckpointError."""
+        about = self._read(about=self._args.JsonRestore()).about
+        return float(about["seconds"])
 
-    def drop(self, name: str) -> None:
-        """Removes what a finished chunk left."""
-        shutil.rmtree(self._folder / name, ignore_errors=True)
-        with contextlib.suppress(OSError):  # other chunks' checkpoints are still there
-            self._folder.rmdir()
+    def restore(self, states: Any) -> Any:
+        """The newest state, of the structure and on the devices of `states`.
+
+        Raises:
+          CheckpointError: it is damaged, or of another structure.
+        """
+        return self._read(states=self._args.StandardRestore(states)).states
+
+    def _read(self, **items):
+        try:
+            return self._manager.restore(self.epoch, args=self._args.Composite(**items))
+        except Exception as error:  # whatever orbax, tensorstore or json find wrong
+            reason = str(error).partition("\n")[0][:200]
+            raise CheckpointError(
+                f"cannot read checkpoint {self._folder / str(self.epoch)}: {reason}"
+            ) from error
+
+    def save(self, epoch: int, seconds: float, states: Any) -> None:
+        """Saves a state; a kill meanwhile leaves the one before. Raises CheckpointError."""
+        about = self._args.JsonSave({"seconds": seconds})
+        states = self._args.StandardSave(states)
+        try:
+            self._manager.save(epoch, args=self._args.Composite(about=about, states=states))
+        except (OSError, ValueError) as error:  # tensorstore reports a full disk as a ValueError
+            raise self._unwritable(error) from error
+
+    def forget(self) -> None:
+        """Removes the saved state."""
+        for step in self._manager.all_steps():
+            self._manager.delete(step)
+
+
+def remove(folder: Path) -> None:
+    """Removes what a finished chunk left, and the folder above if nothing else is in it."""
+    shutil.rmtree(folder, ignore_errors=True)
+    with contextlib.suppress(OSError):
+        folder.parent.rmdir()
+
+
+def unfinished(folder: Path) -> list[list[str]]:
+    """Members of every chunk that left a checkpoint under `folder`, in their order."""
+    chunks = []
+    for file in sorted(Path(folder).glob(f"*/{_MEMBERS}")):
+        with contextlib.suppress(OSError, ValueError):  # a damaged one is not resumed
+            chunks.append([str(member) for member in json.loads(file.read_text())])
+    return chunks
+
+
+def _write(file: Path, text: str) -> None:
+    """Writes a file whole or not at all."""
+    if not file.exists():
+        draft = file.with_suffix(f".{os.getpid()}")
+        draft.write_text(text)
+        draft.replace(file)

@@ -7,6 +7,7 @@ import itertools
 import math
 import subprocess
 import time
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -20,8 +21,9 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 import qjax
+from experiments import processes
 from experiments.cells import NONE, Cell, Chunk
-from experiments.checkpoint import Checkpoints
+from experiments.checkpoint import Checkpoint, CheckpointError, remove
 from experiments.data import Dataset
 from experiments.devices import make_mesh
 from experiments.presets import Preset, preset_of
@@ -29,7 +31,7 @@ from experiments.store import Store
 from qjax import algorithms, networks, training, updates
 from qjax.quantize import Quantizer, make_quantizer
 
-__all__ = ["EpochReport", "Program", "origin", "replica_bytes", "run_chunk"]
+__all__ = ["EpochReport", "Program", "origin", "run_chunk"]
 
 
 def origin() -> dict[str, Any]:
@@ -61,7 +63,7 @@ def _git_commit() -> str | None:
 
 
 def _stack(trees: Sequence[Any]) -> Any:
-    return jax.tree.map(lambda *leaves: jnp.asarray(leaves, jnp.float32), *trees)
+    return jax.tree.map(lambda *leaves: np.asarray(leaves, np.float32), *trees)
 
 
 def _quantizer(cell: Cell) -> Quantizer:
@@ -120,7 +122,7 @@ class Program:
                 make_quantizer(cell.gradient_bits, "asymm", "local"),
             )
 
-        return _stack([of(cell) for cell in self.cells])
+        return jax.device_put(_stack([of(cell) for cell in self.cells]), self.everywhere)
 
     @property
     def epochs(self) -> tuple[int, ...]:
@@ -135,6 +137,20 @@ class Program:
         return (scaled - self.dataset.mean) / self.dataset.std
 
     @property
+    def everywhere(self) -> NamedSharding | None:
+        """Whole arrays on all devices of the mesh, also on those of other processes."""
+        return None if self.mesh is None else NamedSharding(self.mesh, PartitionSpec())
+
+    def keys(self, seeds: Sequence[int], purpose: int) -> jax.Array:
+        """Independent keys [seeds]: purpose 0 for the initial state, 1, 2, ... for the phases."""
+
+        def key(seed):
+            return jax.random.fold_in(jax.random.key(seed), purpose)
+
+        make = jax.jit(jax.vmap(key), out_shardings=self.everywhere)
+        return make(np.asarray(seeds, np.uint32))
+
+    @property
     def data(self) -> training.Data:
         """Raw images and labels on all devices of the mesh."""
         d = self.dataset
@@ -142,8 +158,7 @@ class Program:
             algorithms.Batch(d.train_images, d.train_labels),
             algorithms.Batch(d.test_images, d.test_labels),
         )
-        sharding = None if self.mesh is None else NamedSharding(self.mesh, PartitionSpec())
-        return jax.device_put(data, sharding)
+        return jax.device_put(data, self.everywhere)
 
     def init(self) -> Callable:
         """(keys [seeds], settings [cells]) -> states."""
@@ -160,18 +175,6 @@ class Program:
             preprocess=self.preprocess,
             mesh=self.mesh,
         )
-
-
-def replica_bytes(cells: Sequence[Cell], dataset: Dataset) -> int:
-    """Estimated device memory of one replica: its state twice, gradients, evaluation."""
-    program = Program(tuple(cells[:1]), dataset, None)
-    keys = jax.eval_shape(lambda: jax.vmap(jax.random.key)(jnp.zeros(1, int)))
-    state = jax.eval_shape(program.init(), keys, jax.eval_shape(lambda: program.settings(0)))
-    state = jax.eval_shape(training.make_begin(program.algorithm.phases[0]), state)
-    size = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))
-    parameters = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state.params))
-    widest = max(cells[0].hidden_width, dataset.n_classes)
-    return 2 * size + 2 * parameters + 8 * training.EVALUATION_CHUNK * widest
 
 
 class EpochReport(NamedTuple):
@@ -245,64 +248,90 @@ def _save_params(folder: Path, chunk: Chunk, params: Any) -> None:
 def run_chunk(
     chunk: Chunk,
     dataset: Dataset,
-    store: Store,
-    checkpoints: Checkpoints,
+    store: Store | None,
+    folder: Path,
     *,
     resume: bool = False,
-    params_folder: Path | None = None,
+    checkpoint_every: int = 1,
+    save_params: bool = False,
+    warn: Callable[[str], None] = warnings.warn,
 ) -> Iterator[EpochReport]:
-    """Trains a chunk, recording every epoch; yields after each.
+    """Trains a chunk that `store.claim` has granted, recording every epoch; yields after each.
 
     Args:
       chunk: what to run.
       dataset: loaded.
-      store: open for writing.
-      checkpoints: where training states are kept between epochs.
+      store: open for writing; None in all processes but the first.
+      folder: for checkpoints (in "checkpoints") and final parameters (in "params").
       resume: start from the chunk's checkpoint if there is one.
-      params_folder: where final parameters go, a file per replica; None for nowhere.
+      checkpoint_every: epochs from one checkpoint to the next.
+      save_params: write the final parameters, a file per replica.
+      warn: told of a checkpoint that is of no use.
+
+    Raises:
+      StoreError, CheckpointError: the disk is full, say.
     """
     started = time.perf_counter()
+    ids = [r.id for r in chunk.replicas]
     mesh = make_mesh(len(chunk.seeds), len(chunk.cells))
     # Every device gets as many replicas as the others: the last are repeated to fill up.
     seeds = _fill(chunk.seeds, mesh.shape["seeds"])
     program = Program(_fill(chunk.cells, mesh.shape["cells"]), dataset, mesh)
-    keys = jax.vmap(jax.random.key)(jnp.asarray(seeds, jnp.uint32))
 
-    def derive(purpose: int) -> jax.Array:
-        """Independent keys per seed: 0 for the initial state, 1, 2, ... for the phases."""
-        return jax.vmap(jax.random.fold_in, (0, None))(keys, purpose)
+    def start():
+        return program.init()(program.keys(seeds, 0), program.settings(0))
 
-    first, before = (0, 0.0)
-    if not resume:
-        checkpoints.drop(chunk.id)
-    saved = checkpoints.find(chunk.id)
-    if saved:
-        first, before = saved.epoch, saved.seconds
-    store.start(chunk.replicas, origin(), epoch=first)
+    saves = folder / "checkpoints" / chunk.id
+    with Checkpoint(saves, ids) as checkpoint:
+        states = start()
+        first, before = 0, 0.0
+        if checkpoint.epoch and resume:
+            try:
+                states, first, before = _resumed(program, checkpoint, states)
+            except CheckpointError as error:
+                warn(f"{error}; its {len(ids)} replicas start anew")
+                states = start()
+        if checkpoint.epoch != first:
+            checkpoint.forget()
+        if store:
+            store.rewind(ids, first)
 
-    data, done = program.data, 0
-    states = program.init()(derive(0), program.settings(0))
-    for number, (phase, epochs) in enumerate(
-        zip(program.algorithm.phases, program.epochs, strict=True)
-    ):
-        settings, run_epoch = program.settings(number), program.epoch(number)
-        phase_keys = derive(1 + number)
-        states = training.make_begin(phase, mesh)(states)
-        if saved and done < first <= done + epochs:
-            states = saved.restore(states)
-        for epoch in range(max(0, first - done), epochs):
-            states, metrics = run_epoch(phase_keys, epoch, settings, states, data)
-            report = _report(chunk, phase.name, done + epoch, jax.device_get(metrics))
-            store.record(report.rows, report.ranges)
-            seconds = before + time.perf_counter() - started
-            checkpoints.save(chunk.id, done + epoch + 1, seconds, states)
-            yield report
+        data, done = program.data, 0
+        for number, (phase, epochs) in enumerate(
+            zip(program.algorithm.phases, program.epochs, strict=True)
+        ):
+            if done >= first:
+                states = training.make_begin(phase, mesh)(states)
+            settings, run_epoch = program.settings(number), program.epoch(number)
+            keys = program.keys(seeds, 1 + number)
+            for epoch in range(max(0, first - done), epochs):
+                states, metrics = run_epoch(keys, epoch, settings, states, data)
+                report = _report(chunk, phase.name, done + epoch, processes.collect(metrics))
+                if store:
+                    store.record(report.rows, report.ranges)
+                if (done + epoch + 1) % checkpoint_every == 0:
+                    seconds = before + time.perf_counter() - started
+                    checkpoint.save(done + epoch + 1, seconds, states)
+                yield report
+            done += epochs
+    params = processes.collect(states.params) if save_params else None
+    if store:
+        if save_params:
+            _save_params(folder / "params", chunk, params)
+        seconds = before + time.perf_counter() - started
+        store.finish(ids, seconds / len(ids))
+        remove(saves)
+
+
+def _resumed(program: Program, checkpoint: Checkpoint, states: Any) -> tuple[Any, int, float]:
+    """(states, epochs finished, seconds spent) of a checkpoint; `states` as `init` makes them."""
+    done = 0
+    for phase, epochs in zip(program.algorithm.phases, program.epochs, strict=True):
+        states = training.make_begin(phase, program.mesh)(states)
         done += epochs
-    if params_folder is not None:
-        _save_params(params_folder, chunk, jax.device_get(states.params))
-    seconds = before + time.perf_counter() - started
-    store.finish([r.id for r in chunk.replicas], seconds / len(chunk.replicas))
-    checkpoints.drop(chunk.id)
+        if checkpoint.epoch <= done:
+            return checkpoint.restore(states), checkpoint.epoch, checkpoint.seconds()
+    raise CheckpointError(f"a checkpoint of epoch {checkpoint.epoch} in a training of {done}")
 
 
 def _fill(items: Sequence, multiple: int) -> tuple:

@@ -1,7 +1,8 @@
 """Results in one SQLite file: a row per replica, per epoch, and per tensor and epoch.
 
-Written in short transactions, so that a killed run leaves what it had finished, and read by as many
-as like. `pandas.read_sql`, `sqlite3` or `python -m experiments.export` open it.
+Written in short transactions, so that a killed run leaves what it had finished, by several programs
+at once if need be, and read by as many as like. `pandas.read_sql`, `sqlite3` or
+`python -m experiments.export` open it.
 """
 
 import contextlib
@@ -12,13 +13,14 @@ from pathlib import Path
 from typing import Any
 
 from experiments.cells import Cell, Replica
+from experiments.claims import Claimant
 
 __all__ = ["FILE_NAME", "Store", "StoreError"]
 
 FILE_NAME = "results.sqlite"
 # Marks the file as ours (ASCII "qjax") and says which tables to expect.
 APPLICATION_ID = 0x716A6178
-VERSION = 1
+VERSION = 2
 
 _TYPES = {int: "INTEGER", int | None: "INTEGER", float: "REAL", str: "TEXT"}
 _CELL = [f.name for f in fields(Cell)]
@@ -33,6 +35,7 @@ CREATE TABLE replicas (
     status TEXT NOT NULL CHECK (status IN ('running', 'done', 'diverged', 'failed')),
     {", ".join(f"{name} REAL" for name in _FINAL)},
     diverged_epoch INTEGER,
+    claimant TEXT,
     seconds REAL, device TEXT, jax TEXT, jaxlib TEXT, qjax TEXT, git_commit TEXT
 );
 CREATE TABLE epochs (
@@ -65,7 +68,7 @@ class Store:
 
         Args:
           folder: made if needed, when `create`.
-          create: False refuses a folder without a store.
+          create: False refuses a folder without a store, and only reads.
 
         Raises:
           StoreError: not writable, not a store of ours, of another version, or missing.
@@ -82,6 +85,7 @@ class Store:
             self._db = sqlite3.connect(self.path, isolation_level=None, timeout=60)
             self._db.row_factory = sqlite3.Row
             self._open(create)
+            self._claimant = Claimant(folder) if create else None
         except (OSError, sqlite3.OperationalError) as error:
             if not create:
                 raise StoreError(f"cannot read results from {self.path}: {error}") from error
@@ -126,39 +130,73 @@ class Store:
 
     def __exit__(self, *exception) -> None:
         self._db.close()
+        if self._claimant:
+            self._claimant.close()
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
-        self._db.execute("BEGIN IMMEDIATE")
+        """All or nothing. Raises StoreError where the file cannot be written (any more)."""
         try:
+            self._db.execute("BEGIN IMMEDIATE")
             yield self._db
-        except BaseException:
-            self._db.execute("ROLLBACK")
+            self._db.execute("COMMIT")
+        except BaseException as error:
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
+            if isinstance(error, sqlite3.OperationalError):
+                raise StoreError(
+                    f"cannot write results to {self.path} any more: {error}. What it holds is "
+                    "intact; mend the cause, then go on with the same command and --resume"
+                ) from error
             raise
-        self._db.execute("COMMIT")
 
     def finished(self, ids: Iterable[str]) -> set[str]:
         """Those of `ids` that need not run again."""
         rows = self._db.execute("SELECT id FROM replicas WHERE status IN ('done', 'diverged')")
         return {row["id"] for row in rows} & set(ids)
 
-    def start(self, replicas: Sequence[Replica], origin: Mapping[str, Any], epoch: int = 0) -> None:
-        """Enters replicas as running; what they recorded from `epoch` on is dropped."""
-        columns = ["id", *_CELL, "seed", "status", *origin]
+    def taken(self, ids: Iterable[str]) -> set[str]:
+        """Those of `ids` that another program is training at this moment."""
+        rows = self._db.execute("SELECT id, claimant FROM replicas WHERE status = 'running'")
+        claimants = {row["id"]: row["claimant"] for row in rows}
+        wanted = {i: claimants[i] for i in ids if i in claimants}
+        alive = {c for c in set(wanted.values()) if self._claimant.is_other_alive(c)}
+        return {i for i, c in wanted.items() if c in alive}
+
+    def claim(self, replicas: Sequence[Replica], origin: Mapping[str, Any]) -> bool:
+        """Enters replicas as running here; False, and nothing done, if any is not free.
+
+        A replica is free until it is finished, unless another running program has claimed it. One
+        whose program has ended is free again, its epochs kept: see `rewind`.
+
+        Args:
+          origin: values of the columns from "device" on.
+        """
+        columns = ["id", *_CELL, "seed", "status", "claimant", *origin]
         names = ", ".join(f'"{c}"' for c in columns)
         marks = ", ".join("?" * len(columns))
+        ids = [replica.id for replica in replicas]
         with self._transaction() as db:
+            if self.finished(ids) or self.taken(ids):
+                return False
             for replica in replicas:
                 cell = [getattr(replica.cell, name) for name in _CELL]
+                status = ["running", self._claimant.name]
                 db.execute(
                     f"INSERT OR REPLACE INTO replicas ({names}) VALUES ({marks})",
-                    [replica.id, *cell, replica.seed, "running", *origin.values()],
+                    [replica.id, *cell, replica.seed, *status, *origin.values()],
                 )
-                for table in ("epochs", "ranges"):
-                    db.execute(
-                        f"DELETE FROM {table} WHERE replica = ? AND epoch >= ?",
-                        [replica.id, epoch],
-                    )
+        return True
+
+    def rewind(self, ids: Iterable[str], epoch: int = 0) -> None:
+        """Drops what replicas recorded from `epoch` on."""
+        ids = list(ids)
+        with self._transaction() as db:
+            for table in ("epochs", "ranges"):
+                db.executemany(
+                    f"DELETE FROM {table} WHERE replica = ? AND epoch >= ?",
+                    [(i, epoch) for i in ids],
+                )
 
     def record(self, epochs: Iterable[Mapping[str, Any]], ranges: Iterable[Sequence]) -> None:
         """Adds one epoch of some replicas.

@@ -1,4 +1,12 @@
-import os
+"""Settings of all tests, made before jax is imported anywhere."""
 
-# Before jax is imported anywhere: a CPU suffices, and tests must not take over an accelerator.
+import os
+import tempfile
+
+# A CPU suffices, and tests must not take over an accelerator.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+# Programs are compiled once for all tests and their subprocesses, and forgotten afterwards.
+if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+    _programs = tempfile.TemporaryDirectory(prefix="qjax-programs-")
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = _programs.name
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")

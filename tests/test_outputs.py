@@ -41,7 +41,7 @@ def store_of(folder, cells, seeds=3, epochs=2, sound=True):
         for cell in cells:
             for seed in range(seeds):
                 replica = Replica(cell, seed)
-                store.start([replica], ORIGIN)
+                store.claim([replica], ORIGIN)
                 for n in range(epochs):
                     loss = 1.0 / (1 + n) + seed if sound else NAN
                     row = epoch(replica, n, loss, accuracy(cell, seed, n), finite=sound)
@@ -328,7 +328,7 @@ def test_figures_for_every_shape_and_data_set(tmp_path, capsys):
 
 def test_figures_of_an_unfinished_run_are_refused(tmp_path, capsys):
     with Store(tmp_path) as store:
-        store.start([Replica(CELL, 0)], ORIGIN)
+        store.claim([Replica(CELL, 0)], ORIGIN)
     assert "no finished replica" in refused(plot, ["--out", tmp_path], capsys)
 
 

@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import io
+import os
 import re
 import shutil
 import signal
@@ -15,11 +16,10 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from jax.experimental.compilation_cache import compilation_cache
 
 from experiments import run, runner
 from experiments.cells import Chunk, Replica
-from experiments.checkpoint import Checkpoints
+from experiments.checkpoint import Checkpoint
 from experiments.data import load
 from experiments.store import FILE_NAME, Store
 from qjax.algorithms import ALGORITHMS
@@ -445,14 +445,7 @@ def test_the_path_of_the_results_is_printed_as_it_is(basic, tmp_path):
 
 # Interruptions of real processes
 
-LONG = f"{TINY} --seeds 1 --n-bits 4 --epochs 600"
-# The command line with a checkpoint after every moment, not every 20 seconds.
-EAGER = """
-import functools, sys
-from experiments import run
-run.Checkpoints = functools.partial(run.Checkpoints, every_seconds=0.2)
-sys.exit(run.main(sys.argv[1:]))
-"""
+LONG = f"{TINY} --seeds 1 --n-bits 4 --epochs 150"
 # The command line as `python -m experiments.run ... &` in a script starts it: deaf to Ctrl-C.
 BACKGROUND = """
 import signal, sys
@@ -501,7 +494,7 @@ class Interrupted(Result):
 
 def interrupt(out, number):
     """Stops a run by a signal once it has a checkpoint, then resumes it."""
-    process = subprocess_of(out, LONG, program=("-c", EAGER))
+    process = subprocess_of(out, LONG)
     try:
         steps = out / "checkpoints"
         wait_until(
@@ -514,13 +507,14 @@ def interrupt(out, number):
     with Store(out, create=False) as store:
         (row,), epochs = store.replicas(), len(store.epochs())
     (chunk,) = steps.iterdir()
-    saved = Checkpoints(steps).find(chunk.name)
+    with Checkpoint(chunk, []) as checkpoint:
+        saved = checkpoint.epoch
     again = subprocess_of(out, LONG, "--resume")
     words, _ = again.communicate(timeout=120)
     resumed = Result(out, again.returncode, words)
     return Interrupted(
         out, process.returncode, printed, errors, row["status"], epochs,
-        saved and saved.epoch, resumed,
+        saved, resumed,
     )
 
 
@@ -537,7 +531,7 @@ def stopped(tmp_path_factory):
 def test_kill_9_leaves_a_checkpoint_and_a_running_replica(killed):
     assert killed.code == -signal.SIGKILL
     assert killed.status == "running"
-    assert 0 < killed.checkpoint <= killed.epochs < 600
+    assert 0 < killed.checkpoint <= killed.epochs < 150
 
 
 def test_after_kill_9_resume_ends_as_if_nothing_had_happened(killed, uninterrupted):
@@ -593,47 +587,19 @@ def test_sigterm_ends_a_run_in_the_background_of_a_script(tmp_path):
 DIGITS = load("digits")
 
 
-@pytest.fixture(scope="session")
-def compiled_once(tmp_path_factory):
-    """The same chunks are trained again and again here: one compilation of each suffices."""
-    settings = {
-        "jax_compilation_cache_dir": str(tmp_path_factory.mktemp("programs")),
-        "jax_persistent_cache_min_compile_time_secs": 0,
-        "jax_persistent_cache_min_entry_size_bytes": -1,
-    }
-
-    @contextlib.contextmanager
-    def use():
-        before = {name: getattr(jax.config, name) for name in settings}
-        for values in (settings, before):
-            for name, value in values.items():
-                jax.config.update(name, value)
-            compilation_cache.reset_cache()
-            if values is settings:
-                yield
-
-    return use
-
-
-@pytest.fixture
-def fast(compiled_once):
-    with compiled_once():
-        yield
-
-
 def chunk_of(algorithm):
     words = "--hidden-width 4 --n-layers 0 --n-bits 3 float --batch-size 64 --epochs 3"
     cells = planned(f"{words} --readout-epochs 2 --algorithm {algorithm} --update stochastic")
     return Chunk(tuple(cells), (5, 6))
 
 
-def train(folder, chunk, stop=None, resume=False, every_seconds=0.0):
+def train(folder, chunk, stop=None, resume=False, **more):
     """Numbers of the epochs trained; ends without a word after `stop` of them."""
     seen = []
     with Store(folder) as store:
-        checkpoints = Checkpoints(folder / "checkpoints", every_seconds=every_seconds)
+        store.claim(chunk.replicas, {})
         epochs = runner.run_chunk(
-            chunk, DIGITS, store, checkpoints, resume=resume, params_folder=folder / "params"
+            chunk, DIGITS, store, folder, resume=resume, save_params=True, **more
         )
         for report in epochs:
             seen.append(report.epoch)
@@ -652,13 +618,12 @@ def numbers_and_weights(folder, chunk):
 
 
 @pytest.fixture(scope="session")
-def whole(tmp_path_factory, compiled_once):
+def whole(tmp_path_factory):
     """Chunks trained without a stop: numbers and weights."""
     results = {}
     for algorithm in ("backprop", "hsic"):
         folder, chunk = tmp_path_factory.mktemp("whole"), chunk_of(algorithm)
-        with compiled_once():
-            train(folder, chunk, every_seconds=1e9)
+        train(folder, chunk, checkpoint_every=100)
         results[algorithm] = numbers_and_weights(folder, chunk)
     return results
 
@@ -668,21 +633,21 @@ def whole(tmp_path_factory, compiled_once):
     [("backprop", 2), ("hsic", 2), ("hsic", 3), ("hsic", 4)],
     ids=["backprop", "bottleneck", "between phases", "readout"],
 )
-def test_resuming_continues_where_the_checkpoint_is(fast, tmp_path, whole, algorithm, stop):
+def test_resuming_continues_where_the_checkpoint_is(tmp_path, whole, algorithm, stop):
     chunk, total = chunk_of(algorithm), 3 if algorithm == "backprop" else 5
     assert train(tmp_path, chunk, stop=stop) == list(range(stop))
     assert train(tmp_path, chunk, resume=True) == list(range(stop, total))
     assert numbers_and_weights(tmp_path, chunk) == whole[algorithm]
 
 
-def test_a_checkpoint_of_other_replicas_is_not_used(fast, tmp_path):
+def test_a_checkpoint_of_other_replicas_is_not_used(tmp_path):
     chunk = chunk_of("backprop")
     train(tmp_path, chunk, stop=1)
     other = Chunk(chunk.cells[:1], (9,))
     assert train(tmp_path, other, resume=True) == [0, 1, 2]
 
 
-def test_without_resume_a_run_starts_over_and_its_own_checkpoints_count(fast, tmp_path):
+def test_without_resume_a_run_starts_over_and_its_own_checkpoints_count(tmp_path):
     chunk = Chunk(chunk_of("backprop").cells[:1], (5,))
     train(tmp_path, chunk, stop=2)
     assert train(tmp_path, chunk, stop=1) == [0]
@@ -691,22 +656,81 @@ def test_without_resume_a_run_starts_over_and_its_own_checkpoints_count(fast, tm
         assert [e["epoch"] for e in store.epochs()] == [0, 1, 2]
 
 
-def test_a_fresh_run_may_save_the_epoch_that_an_old_checkpoint_has(fast, tmp_path):
+def test_a_fresh_run_may_save_the_epoch_that_an_old_checkpoint_has(tmp_path):
     chunk = Chunk(chunk_of("backprop").cells[:1], (5,))
     train(tmp_path, chunk, stop=1)
     assert train(tmp_path, chunk) == [0, 1, 2]
 
 
-def test_resuming_keeps_the_time_already_spent(fast, tmp_path):
+def saved_in(folder, chunk):
+    """(epoch, seconds) of a chunk's checkpoint."""
+    with Checkpoint(folder / "checkpoints" / chunk.id, []) as checkpoint:
+        return checkpoint.epoch, checkpoint.seconds()
+
+
+def test_resuming_keeps_the_time_already_spent(tmp_path):
     chunk = Chunk(chunk_of("backprop").cells[:1], (5,))
     train(tmp_path, chunk, stop=1)
-    before = Checkpoints(tmp_path / "checkpoints").find(chunk.id).seconds
+    _, before = saved_in(tmp_path, chunk)
     train(tmp_path, chunk, resume=True)
     assert Result(tmp_path, 0, "").replicas[0]["seconds"] > before > 0
 
 
-def test_no_checkpoint_is_found_where_there_is_none(tmp_path):
-    assert Checkpoints(tmp_path).find("nobody") is None
+def test_checkpoints_come_every_so_many_epochs(tmp_path):
+    chunk = Chunk(chunk_of("backprop").cells[:1], (5,))
+    train(tmp_path, chunk, stop=3, checkpoint_every=2)
+    assert saved_in(tmp_path, chunk)[0] == 2
+    assert train(tmp_path, chunk, resume=True) == [2]
+
+
+def test_there_is_no_checkpoint_at_first(tmp_path):
+    with Checkpoint(tmp_path / "nobody", []) as checkpoint:
+        assert checkpoint.epoch == 0
+
+
+@pytest.mark.parametrize("damage", ["truncate", "remove", "garble"])
+def test_a_damaged_checkpoint_is_reported_and_the_chunk_starts_anew(
+    tmp_path, whole, damage
+):
+    chunk = chunk_of("backprop")
+    train(tmp_path, chunk, stop=2)
+    files = [f for f in (tmp_path / "checkpoints").rglob("*")
+             if f.is_file() and "states" in f.parts]
+    for file in files:
+        if damage == "truncate":
+            os.truncate(file, file.stat().st_size // 2)
+        elif damage == "remove":
+            file.unlink()
+        else:
+            file.write_bytes(bytes(255 - b for b in file.read_bytes()))
+    words = []
+    assert train(tmp_path, chunk, resume=True, warn=words.append) == [0, 1, 2]
+    assert "cannot read checkpoint" in words[0]
+    assert "start anew" in words[0]
+    assert numbers_and_weights(tmp_path, chunk) == whole["backprop"]
+
+
+def test_a_checkpoint_of_a_longer_training_is_not_used(tmp_path):
+    chunk = Chunk(chunk_of("backprop").cells[:1], (5,))
+    train(tmp_path, chunk, stop=3)
+    shorter = Chunk((dataclasses.replace(chunk.cells[0], epochs=2),), (5,))
+    saves = tmp_path / "checkpoints"
+    (saves / chunk.id).rename(saves / shorter.id)
+    words = []
+    assert train(tmp_path, shorter, resume=True, warn=words.append) == [0, 1]
+    assert len(words) == 1
+
+
+def test_a_run_resumes_chunks_as_they_were_cut(tmp_path):
+    """Whatever the plan is now: here memory is scarcer, and a seed was added."""
+    words = f"{TINY} --n-bits 3 4 --epochs 3"
+    train(tmp_path, Chunk(tuple(planned(words)), (0, 1)), stop=2)
+    result = command(tmp_path, words, "--resume --seeds 3 --memory-limit 1M")
+    assert "4 replicas go on from their checkpoints" in result.printed
+    assert {r["status"] for r in result.replicas} == {"done"}
+    assert len(result.replicas) == 6
+    other = command(tmp_path / "anew", words, "--seeds 3")
+    assert result.numbers == other.numbers
 
 
 def test_a_failed_replica_is_tried_again(tmp_path):
@@ -714,27 +738,48 @@ def test_a_failed_replica_is_tried_again(tmp_path):
     (cell,) = planned(words)
     replica = Replica(cell, 0)
     with Store(tmp_path) as store:
-        store.start([replica], {"device": "x"})
+        store.claim([replica], {"device": "x"})
         store.fail([replica.id])
     assert [r["status"] for r in command(tmp_path, words).replicas] == ["done"]
 
 
-def test_a_program_that_fails_is_reported_and_the_others_go_on(tmp_path, monkeypatch):
+def failing(monkeypatch, message, when):
+    """Makes chunks for which `when` holds end as if the device had reported `message`."""
     whole_run = runner.run_chunk
 
     def run_chunk(chunk, *args, **kwargs):
-        if chunk.cells[0].n_layers == 1:
-            raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: out of memory\nmore")
+        if when(chunk):
+            raise jax.errors.JaxRuntimeError(message)
         yield from whole_run(chunk, *args, **kwargs)
 
     monkeypatch.setattr(runner, "run_chunk", run_chunk)
+
+
+def test_a_program_that_fails_is_reported_and_the_others_go_on(tmp_path, monkeypatch):
+    failing(monkeypatch, "INTERNAL: broken\nmore", lambda chunk: chunk.cells[0].n_layers == 1)
     result = command(tmp_path, TINY, "--seeds 1 --epochs 1 --n-bits 4 --n-layers 1 0")
     assert result.code == 1
-    assert "RESOURCE_EXHAUSTED: out of memory" in result.printed
+    assert "1 replicas: INTERNAL: broken" in result.printed
     assert "1 replicas failed" in result.printed
-    assert [(r["n_layers"], r["status"]) for r in result.replicas if r["status"] == "done"] == [
-        (0, "done")
+    assert sorted((r["n_layers"], r["status"]) for r in result.replicas) == [
+        (0, "done"), (1, "failed")
     ]
+
+
+def test_out_of_memory_halves_the_chunk_and_goes_on(tmp_path, monkeypatch):
+    failing(monkeypatch, "RESOURCE_EXHAUSTED: Out of memory allocating 1 bytes",
+            lambda chunk: len(chunk.replicas) > 2)
+    result = command(tmp_path, TINY, "--seeds 2 --epochs 1 --n-bits 4 5 float")
+    assert result.code == 0
+    assert result.printed.count("out of memory") == 2  # 6, then 4 (and 2): 2 + 2 + 2
+    assert [r["status"] for r in result.replicas] == ["done"] * 6
+
+
+def test_what_does_not_fit_alone_fails(tmp_path, monkeypatch):
+    failing(monkeypatch, "RESOURCE_EXHAUSTED: Out of memory", lambda chunk: True)
+    result = command(tmp_path, TINY, "--seeds 1 --epochs 1 --n-bits 4 5")
+    assert result.code == 1
+    assert [r["status"] for r in result.replicas] == ["failed"] * 2
 
 
 def test_a_new_algorithm_needs_nothing_but_its_name(tmp_path, monkeypatch):

@@ -31,7 +31,7 @@ def ranges(replica, number):
 
 
 def fill(store, replica, rows):
-    store.start([replica], ORIGIN)
+    store.claim([replica], ORIGIN)
     for row in rows:
         store.record([row], ranges(replica, row["epoch"]))
 
@@ -57,7 +57,7 @@ def test_makes_the_folder_and_the_file(tmp_path):
 
 
 def test_a_started_replica_is_running_with_its_configuration(store):
-    store.start([A], ORIGIN)
+    store.claim([A], ORIGIN)
     (row,) = store.replicas()
     assert row["status"] == "running"
     assert {name: row[name] for name in vars(CELL)} == vars(CELL)
@@ -65,7 +65,7 @@ def test_a_started_replica_is_running_with_its_configuration(store):
 
 
 def test_an_unquantized_replica_keeps_its_none(store):
-    store.start([B], ORIGIN)
+    store.claim([B], ORIGIN)
     assert store.replicas()[0]["n_bits"] is None
 
 
@@ -147,24 +147,72 @@ def test_finished_tells_done_and_diverged_of_those_asked(store):
     assert store.finished(asked) == {A.id, diverged.id}
 
 
-def test_start_from_an_epoch_drops_later_rows_only(store):
+def test_rewinding_drops_later_rows_only(store):
     fill(store, A, [epoch(A, n) for n in range(4)])
     fill(store, B, [epoch(B, n) for n in range(4)])
-    store.start([A], ORIGIN, epoch=2)
+    store.rewind([A.id], 2)
     for table in (store.epochs(), store.ranges()):
         kept = {r.id: [row["epoch"] for row in table if row["replica"] == r.id] for r in (A, B)}
         assert kept == {A.id: [0, 1], B.id: [0, 1, 2, 3]}
 
 
-def test_start_anew_drops_everything_of_the_replica(store):
+def test_a_finished_replica_cannot_be_claimed_nor_can_others_with_it(store):
     closed(store, [epoch(A, 0)])
-    store.start([A], ORIGIN)
-    assert store.epochs() == []
-    assert [(r["status"], r["test_accuracy"]) for r in store.replicas()] == [("running", None)]
+    assert not store.claim([A, B], ORIGIN)
+    assert [r["id"] for r in store.replicas()] == [A.id]
+    assert store.claim([B], ORIGIN)
+
+
+def test_a_failed_replica_is_free_again(store):
+    store.claim([A], ORIGIN)
+    store.fail([A.id])
+    assert store.claim([A], ORIGIN)
+
+
+def test_what_a_running_program_has_claimed_is_taken(store):
+    store.claim([A], ORIGIN)
+    with Store(store.path.parent) as other:
+        assert other.taken([A.id, B.id]) == {A.id}
+        assert not other.claim([A, B], ORIGIN)
+        assert other.claim([B], ORIGIN)
+        assert store.taken([A.id, B.id]) == {B.id}
+    assert store.taken([A.id, B.id]) == set()  # the other has ended
+    assert store.claim([A, B], ORIGIN)
+
+
+def test_a_killed_program_has_claimed_nothing(store):
+    code = f"""
+import sys; sys.path[:0] = {sys.path!r}
+from pathlib import Path
+from test_store import A, ORIGIN, Store
+store = Store(Path({str(store.path.parent)!r})); store.claim([A], ORIGIN)
+print("claimed", flush=True); input()
+"""
+    program = subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    assert program.stdout.readline() == b"claimed\n"
+    assert not store.claim([A], ORIGIN)
+    program.kill()
+    program.wait()
+    assert store.claim([A], ORIGIN)
+    assert len(list(store.path.parent.glob(".running-*"))) == 1  # our own
+
+
+def test_a_full_disk_is_reported_and_leaves_the_store_intact(store):
+    store.claim([A], ORIGIN)
+    store.record([epoch(A, 0)], [])
+    (pages,) = store._db.execute("PRAGMA page_count").fetchone()
+    store._db.execute(f"PRAGMA max_page_count = {pages}")
+    many = [(A.id, 1, f"tensor {n}", 0.0, 1.0) for n in range(10_000)]
+    with pytest.raises(StoreError, match=r"full.*--resume"):
+        store.record([epoch(A, 1)], many)
+    assert [e["epoch"] for e in store.epochs()] == [0]
+    assert store._db.execute("PRAGMA integrity_check").fetchone()[0] == "ok"
 
 
 def test_a_failed_write_leaves_nothing_of_itself(store):
-    store.start([A], ORIGIN)
+    store.claim([A], ORIGIN)
     broken = epoch(A, 1)
     del broken["test_loss"]
     with pytest.raises(sqlite3.ProgrammingError):
@@ -179,7 +227,7 @@ def test_replicas_come_in_the_same_order_whoever_came_first(tmp_path):
     orders = []
     for name, members in (("a", replicas), ("b", replicas[::-1])):
         with Store(tmp_path / name) as store:
-            store.start(members, ORIGIN)
+            store.claim(members, ORIGIN)
             orders.append([r["id"] for r in store.replicas()])
     assert orders[0] == orders[1]
 
@@ -220,7 +268,7 @@ def other_version(path):
         (foreign, ["not a result store", "another program's", "--out"]),
         (foreign_version_1, ["not a result store", "--out"]),
         (text, ["not a result store", "--out"]),
-        (other_version, ["version 99", "version 1", "--out"]),
+        (other_version, ["version 99", "version 2", "--out"]),
     ],
 )
 def test_refuses_what_is_not_its_file_and_leaves_it_alone(tmp_path, make, words, create):
@@ -282,7 +330,7 @@ with Store(folder) as store:
     sys.stdin.readline()
     for seed in range(first, first + replicas):
         replica = Replica(CELL, seed)
-        store.start([replica], ORIGIN)
+        store.claim([replica], ORIGIN)
         for number in range(epochs):
             store.record([epoch(replica, number)], ranges(replica, number))
             print("wrote", flush=True)
@@ -382,7 +430,7 @@ def test_kill_9_of_a_writer_leaves_a_readable_store(tmp_path, writer):
         done = [r for r in replicas if r["status"] == "done"]
         assert len(done) >= 2
         assert {r["test_accuracy"] for r in done} == {50.0}
-        store.start([A], ORIGIN)  # and can be written to
+        store.claim([A], ORIGIN)  # and can be written to
 
 
 def test_a_kill_leaves_unfinished_replicas_to_run_again(tmp_path, writer):

@@ -1,0 +1,114 @@
+"""How much memory replicas take, and how many fit."""
+
+import os
+import re
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from experiments.cells import Cell
+from experiments.data import Dataset
+from experiments.runner import Program
+from qjax import training
+
+__all__ = ["Footprint", "available", "footprint", "is_exhausted", "size"]
+
+# Replicas that the estimate is made from. More than one, as they share what depends on the batch.
+_SAMPLE = 8
+# Memory is planned before machine code is generated: no need for that to be fast.
+_QUICKLY = {"xla_backend_optimization_level": 0}
+# More than this on a device does not train faster: on a CPU their states leave the cache (README).
+_SATURATED = {"cpu": 16, "other": 1024}
+_UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
+
+
+class Footprint(NamedTuple):
+    """Bytes on a device: of the data set and the like, and of every replica."""
+
+    fixed: int
+    replica: int
+
+    def of(self, replicas: int) -> int:
+        """Bytes that so many replicas on one device take."""
+        return self.fixed + replicas * self.replica
+
+    def fitting(self, limit: int) -> int:
+        """Replicas that fit into `limit` bytes on one device and are worth having there."""
+        most = _SATURATED.get(jax.devices()[0].platform, _SATURATED["other"])
+        return max(1, min(most, (limit - self.fixed) // self.replica))
+
+
+def _bytes(tree: Any) -> int:
+    return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
+
+
+def _temporary(function: Callable, *arguments: Any, donate: tuple = ()) -> int:
+    """Bytes beyond its arguments that XLA reserves for a function of abstract arrays."""
+    compiled = jax.jit(function, donate_argnums=donate).lower(*arguments).compile(_QUICKLY)
+    analysis = compiled.memory_analysis()
+    new = analysis.output_size_in_bytes - analysis.alias_size_in_bytes
+    return analysis.temp_size_in_bytes + max(0, new)
+
+
+def footprint(cells: Sequence[Cell], dataset: Dataset) -> Footprint:
+    """Estimates what a group needs: states, and the larger of a step and an evaluation.
+
+    One step and one chunk of the evaluation are compiled, as XLA alone knows what it keeps in
+    memory at the same time; the loops around them only repeat them. Within 30 % of what the whole
+    program reserves (tests/test_memory.py).
+    """
+    program = Program((cells[0],) * _SAMPLE, dataset, None)
+    shape = jax.ShapeDtypeStruct
+    examples = len(dataset.train_labels)
+    batch = min(cells[0].batch_size, examples)
+    chunk = min(training.EVALUATION_CHUNK, examples)
+    keys = jax.eval_shape(lambda: jax.vmap(jax.random.key)(jnp.zeros(1, jnp.uint32)))
+    inputs = jax.eval_shape(program.preprocess, dataset.train_images[:1])
+
+    def images(count):
+        return shape((count, *inputs.shape[1:]), inputs.dtype)
+
+    states = jax.eval_shape(program.init(), keys, program.settings(0))
+    most = 0
+    for number, phase in enumerate(program.algorithm.phases):
+        settings = program.settings(number)
+        states = jax.eval_shape(training.make_begin(phase), states)
+        labels = shape((batch,), dataset.train_labels.dtype)
+        step = training.replicate(phase.step, "r.r.", ".rr.")
+        needed = _temporary(
+            step, keys, settings, states, training.Batch(images(batch), labels), donate=(2,)
+        )
+        if phase.predict is not None:
+            predict = training.replicate(phase.predict, ".r.", "rr.")
+            needed = max(needed, _temporary(predict, settings, states, images(chunk)))
+        most = max(most, _bytes(states) + needed)
+    data = sum(a.nbytes for a in (
+        dataset.train_images, dataset.train_labels, dataset.test_images, dataset.test_labels
+    ))
+    order = 3 * 4 * examples  # the epoch's permutation, while it is drawn
+    return Footprint(data + order, -(-most // _SAMPLE))
+
+
+def available() -> int:
+    """Bytes a device may use: most of what it reports; on a CPU its share of half the memory."""
+    devices = jax.local_devices()
+    stats = devices[0].memory_stats() if devices[0].platform != "cpu" else None
+    if stats and "bytes_limit" in stats:
+        return int(0.9 * stats["bytes_limit"])
+    machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return machine // 2 // len(devices)
+
+
+def size(text: str) -> int:
+    """Bytes of a text like 500M or 1.5G; raises ValueError."""
+    match = re.fullmatch(r"(\d+(?:\.\d*)?)([KMGT]?)i?B?", text.strip(), re.IGNORECASE)
+    if not match:
+        raise ValueError(text)
+    return int(float(match[1]) * _UNITS[match[2].upper()])
+
+
+def is_exhausted(error: Exception) -> bool:
+    """Does a runtime error say that a device is out of memory?"""
+    return "RESOURCE_EXHAUSTED" in str(error) or "out of memory" in str(error).lower()

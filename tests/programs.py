@@ -1,0 +1,58 @@
+"""Runs of the command line as processes of their own, and what they leave."""
+
+import contextlib
+import os
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from experiments.store import FILE_NAME, Store
+
+ROOT = Path(__file__).parents[1]
+FINALS = ("status", "test_accuracy", "test_loss", "train_accuracy", "train_loss", "diverged_epoch")
+
+
+def start(out, *words, program=("-m", "experiments.run"), devices=None, **more):
+    """A running command line; `devices`: host devices that its jax shall see."""
+    environment = dict(os.environ)
+    if devices:
+        environment["XLA_FLAGS"] = f"--xla_force_host_platform_device_count={devices}"
+    return subprocess.Popen(
+        [sys.executable, *program, *" ".join(words).split(), "--out", str(out)],
+        cwd=ROOT, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        **more,
+    )
+
+
+def finish(process, code=0, seconds=120):
+    """(stdout, stderr) of a process that must end with `code`."""
+    printed, errors = process.communicate(timeout=seconds)
+    assert process.returncode == code, printed + errors
+    return printed, errors
+
+
+def numbers(out):
+    """All numbers of a store by replica: final ones, those of all epochs and of all ranges."""
+    with Store(out, create=False) as store:
+        finals = {r["id"]: {name: r[name] for name in FINALS} for r in store.replicas()}
+        return finals, store.epochs(), store.ranges()
+
+
+def recorded(out, table="epochs"):
+    """Rows in the store, 0 where there is none yet."""
+    with contextlib.suppress(sqlite3.Error):
+        db = sqlite3.connect(f"file:{out / FILE_NAME}?mode=ro", uri=True)
+        with contextlib.closing(db):
+            return db.execute(f"SELECT count(*) FROM {table}").fetchone()[0]
+    return 0
+
+
+def wait_until(condition, process, seconds=90):
+    """Waits while the process runs."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < end
+        time.sleep(0.01)

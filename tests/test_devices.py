@@ -1,0 +1,122 @@
+"""The same numbers, however replicas are laid over devices, processes and chunks."""
+
+import socket
+
+import numpy as np
+import pytest
+from programs import finish, numbers, recorded, start, wait_until
+
+from experiments.store import Store
+
+SWEEP = ("--algorithm {} --dataset digits --hidden-width 10 --n-layers 1 --seeds 2 "
+         "--n-bits 3 8 float --batch-size 64 --epochs 3 --readout-epochs 2")
+ALGORITHMS = ["backprop", "hsic"]
+
+
+def alone(out, *words, devices):
+    finish(start(out, *words, devices=devices))
+    return numbers(out)
+
+
+@pytest.fixture(scope="module", params=ALGORITHMS)
+def one_device(request, tmp_path_factory):
+    words = SWEEP.format(request.param)
+    return words, alone(tmp_path_factory.mktemp("one"), words, devices=1)
+
+
+def assert_alike(ours, theirs, floats):
+    """Float cells to 1e-5; of quantized cells no test accuracy differs by more than 3 points.
+
+    A rounding error in the last place can put a weight on the neighbouring level, from where the
+    training goes another way: not worse, but not the same.
+    """
+    (finals, *tables), (others, *other_tables) = ours, theirs
+    assert finals.keys() == others.keys()
+    assert [len(table) for table in tables] == [len(table) for table in other_tables]
+    for i, row in finals.items():
+        other = others[i]
+        assert row["status"] == other["status"]
+        if i in floats:
+            for name in ("test_loss", "train_loss"):
+                np.testing.assert_allclose(row[name], other[name], rtol=1e-5)
+        else:
+            assert abs(row["test_accuracy"] - other["test_accuracy"]) <= 3
+
+
+def floats_of(out):
+    with Store(out, create=False) as store:
+        return {r["id"] for r in store.replicas() if r["n_bits"] is None}
+
+
+def test_the_same_command_gives_the_same_numbers(one_device, tmp_path):
+    words, expected = one_device
+    assert alone(tmp_path, words, devices=1) == expected
+
+
+@pytest.mark.parametrize("devices", [2, 4])
+def test_devices_do_not_change_the_numbers(one_device, tmp_path, devices):
+    words, expected = one_device
+    assert_alike(alone(tmp_path, words, devices=devices), expected, floats_of(tmp_path))
+
+
+def test_chunks_do_not_change_the_numbers(one_device, tmp_path):
+    words, expected = one_device
+    assert_alike(
+        alone(tmp_path, words, "--memory-limit 1K", devices=1), expected, floats_of(tmp_path)
+    )
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("localhost", 0))
+        return probe.getsockname()[1]
+
+
+def pair(out, *words):
+    """Two processes with two devices each, as one run."""
+    where = f"--coordinator localhost:{free_port()} --num-processes 2 --process-id"
+    return [start(out, *words, where, str(i), devices=2) for i in range(2)]
+
+
+def end(processes):
+    """What both print, once they have ended well."""
+    try:
+        return [finish(process, seconds=200)[0] for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+
+
+def test_two_processes_give_the_numbers_of_one(one_device, tmp_path):
+    words, expected = one_device
+    first, second = end(pair(tmp_path, words))
+    assert "Results:" in first
+    assert "Results:" not in second
+    assert_alike(numbers(tmp_path), expected, floats_of(tmp_path))
+
+
+def test_two_killed_processes_resume_together(tmp_path):
+    words = SWEEP.format("backprop") + " --epochs 40"
+    end(pair(tmp_path / "whole", words))
+    killed = pair(tmp_path / "part", words)
+    wait_until(lambda: recorded(tmp_path / "part") >= 18, killed[0])
+    for process in killed:
+        process.kill()
+        process.communicate()
+    first, _ = end(pair(tmp_path / "part", words, "--resume"))
+    assert "6 replicas go on from their checkpoints" in first
+    assert numbers(tmp_path / "part") == numbers(tmp_path / "whole")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("--coordinator localhost:1", "go together"),
+        ("--coordinator localhost:1 --num-processes 2 --process-id 2", "at most 1"),
+        ("--distributed", "did not find each other"),
+    ],
+)
+def test_incomplete_words_about_processes_are_refused(tmp_path, words, message):
+    _, errors = finish(start(tmp_path, words), code=2)
+    assert message in errors
+    assert "Traceback" not in errors
