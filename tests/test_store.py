@@ -199,6 +199,14 @@ print("claimed", flush=True); input()
     assert len(list(store.path.parent.glob(".running-*"))) == 1  # our own
 
 
+def test_a_store_made_read_only_is_reported(store):
+    store.claim([A], ORIGIN)
+    store._db.execute("PRAGMA query_only = 1")
+    with pytest.raises(StoreError, match=r"readonly.*--resume"):
+        store.record([epoch(A, 0)], [])
+    assert store.epochs() == []
+
+
 def test_a_full_disk_is_reported_and_leaves_the_store_intact(store):
     store.claim([A], ORIGIN)
     store.record([epoch(A, 0)], [])
