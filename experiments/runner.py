@@ -3,6 +3,7 @@
 Knows algorithms only through `qjax.algorithms.Algorithm` and `experiments.presets`.
 """
 
+import functools
 import itertools
 import math
 import subprocess
@@ -73,6 +74,71 @@ def _quantizer(cell: Cell) -> Quantizer:
 
 
 @dataclass(frozen=True)
+class _Kind:
+    """What a compiled program depends on: programs of one kind are traced and compiled once."""
+
+    cell: Cell  # its `program`
+    update: str
+    dataset: Dataset
+    mesh: Mesh | None
+
+    @property
+    def preset(self) -> Preset:
+        return preset_of(self.cell.algorithm)
+
+    @property
+    def optimizers(self) -> list[str]:
+        """Name of each phase's optimizer: the cell's for the first, the preset's for the others."""
+        return [self.cell.optimizer, *(p.optimizer for p in self.preset.phases[1:])]
+
+    def preprocess(self, images: jax.Array) -> jax.Array:
+        scaled = images.astype(jnp.float32) / self.dataset.pixel_max
+        if not self.preset.normalize:
+            return scaled
+        return (scaled - self.dataset.mean) / self.dataset.std
+
+
+# Enough for the largest algorithm: a few chunks in a row are of one kind.
+_remember = functools.lru_cache(maxsize=8)
+
+
+@_remember
+def _algorithm(kind: _Kind) -> algorithms.Algorithm:
+    widths = [kind.cell.hidden_width] * (kind.cell.n_layers + 1)
+    rule = updates.UPDATE_RULES[kind.update]
+    quantize_gradients = kind.cell.gradient_bits is not None
+    rules = [
+        algorithms.Rules(updates.OPTIMIZERS[name](), rule, quantize_gradients)
+        for name in kind.optimizers
+    ]
+    network = networks.mlp(widths, kind.dataset.n_classes)
+    return algorithms.ALGORITHMS[kind.cell.algorithm](network, *rules)
+
+
+@_remember
+def _init(kind: _Kind) -> Callable:
+    shape = (kind.cell.batch_size, *kind.dataset.image_shape)
+    return training.make_init(_algorithm(kind), shape, kind.mesh)
+
+
+@_remember
+def _begin(kind: _Kind, phase: int) -> Callable:
+    return training.make_begin(_algorithm(kind).phases[phase], kind.mesh)
+
+
+@_remember
+def _epoch(kind: _Kind, phase: int, evaluate: bool) -> Callable:
+    return training.make_epoch(
+        _algorithm(kind).phases[phase],
+        evaluate_after=evaluate,
+        batch_size=kind.cell.batch_size,
+        shuffle=kind.preset.shuffle,
+        preprocess=kind.preprocess,
+        mesh=kind.mesh,
+    )
+
+
+@dataclass(frozen=True)
 class Program:
     """What a group of cells compiles to.
 
@@ -87,27 +153,21 @@ class Program:
     mesh: Mesh | None
 
     @cached_property
+    def kind(self) -> _Kind:
+        """What the compiled functions depend on: not the numbers of the cells."""
+        quantized = [c.update for c in self.cells if c.update != NONE]
+        update = quantized[0] if quantized else "nearest"
+        return _Kind(self.cells[0].program, update, self.dataset, self.mesh)
+
+    @property
     def algorithm(self) -> algorithms.Algorithm:
         """The algorithm on its network."""
-        cell = self.cells[0]
-        network = networks.mlp([cell.hidden_width] * (cell.n_layers + 1), self.dataset.n_classes)
-        quantized = [c.update for c in self.cells if c.update != NONE]
-        rule = updates.UPDATE_RULES[quantized[0] if quantized else "nearest"]
-        rules = [
-            algorithms.Rules(updates.OPTIMIZERS[name](), rule, cell.gradient_bits is not None)
-            for name in self.optimizers
-        ]
-        return algorithms.ALGORITHMS[cell.algorithm](network, *rules)
+        return _algorithm(self.kind)
 
     @property
     def preset(self) -> Preset:
         """How the algorithm's data arrive, and the settings of its later phases."""
         return preset_of(self.cells[0].algorithm)
-
-    @property
-    def optimizers(self) -> list[str]:
-        """Name of each phase's optimizer: the cell's for the first, the preset's for the others."""
-        return [self.cells[0].optimizer, *(p.optimizer for p in self.preset.phases[1:])]
 
     def settings(self, phase: int) -> algorithms.Settings:
         """Numbers of all cells in a phase, stacked along a leading axis."""
@@ -131,10 +191,7 @@ class Program:
 
     def preprocess(self, images: jax.Array) -> jax.Array:
         """Raw images to the inputs of the network, as the algorithm's preset has them."""
-        scaled = images.astype(jnp.float32) / self.dataset.pixel_max
-        if not self.preset.normalize:
-            return scaled
-        return (scaled - self.dataset.mean) / self.dataset.std
+        return self.kind.preprocess(images)
 
     @property
     def everywhere(self) -> NamedSharding | None:
@@ -162,19 +219,15 @@ class Program:
 
     def init(self) -> Callable:
         """(keys [seeds], settings [cells]) -> states."""
-        shape = (self.cells[0].batch_size, *self.dataset.image_shape)
-        return training.make_init(self.algorithm, shape, self.mesh)
+        return _init(self.kind)
+
+    def begin(self, phase: int) -> Callable:
+        """States -> states ready for a phase."""
+        return _begin(self.kind, phase)
 
     def epoch(self, phase: int, evaluate: bool = True) -> Callable:
         """The compiled epoch of a phase, with or without its evaluations."""
-        return training.make_epoch(
-            self.algorithm.phases[phase],
-            evaluate_after=evaluate,
-            batch_size=self.cells[0].batch_size,
-            shuffle=self.preset.shuffle,
-            preprocess=self.preprocess,
-            mesh=self.mesh,
-        )
+        return _epoch(self.kind, phase, evaluate)
 
 
 class EpochReport(NamedTuple):
@@ -301,7 +354,7 @@ def run_chunk(
             zip(program.algorithm.phases, program.epochs, strict=True)
         ):
             if done >= first:
-                states = training.make_begin(phase, mesh)(states)
+                states = program.begin(number)(states)
             settings, run_epoch = program.settings(number), program.epoch(number)
             keys = program.keys(seeds, 1 + number)
             for epoch in range(max(0, first - done), epochs):
@@ -326,8 +379,8 @@ def run_chunk(
 def _resumed(program: Program, checkpoint: Checkpoint, states: Any) -> tuple[Any, int, float]:
     """(states, epochs finished, seconds spent) of a checkpoint; `states` as `init` makes them."""
     done = 0
-    for phase, epochs in zip(program.algorithm.phases, program.epochs, strict=True):
-        states = training.make_begin(phase, program.mesh)(states)
+    for number, epochs in enumerate(program.epochs):
+        states = program.begin(number)(states)
         done += epochs
         if checkpoint.epoch <= done:
             return checkpoint.restore(states), checkpoint.epoch, checkpoint.seconds()
