@@ -119,10 +119,10 @@ GOOD = idx_bytes(np.arange(6, dtype=np.uint8))
     [
         (b"", "not an IDX file"),
         (b"<!DOCTYPE html><title>404</title>", "not an IDX file"),
-        (gzip.compress(b"\x89PNG\r\n"), "not an IDX file"),
+        (gzip.compress(b"\x89PNG\r\n", mtime=0), "not an IDX file"),
         (GOOD + b"\0", r"trailing bytes: 7 bytes of data, expected 6 for shape \(6,\)"),
-        (gzip.compress(GOOD + b"\0"), "trailing bytes"),
-        (gzip.compress(GOOD) + b"junk", "damaged or truncated gzip"),
+        (gzip.compress(GOOD + b"\0", mtime=0), "trailing bytes"),
+        (gzip.compress(GOOD, mtime=0) + b"junk", "damaged or truncated gzip"),
         (GOOD[:-1], "truncated: 5 bytes of data, expected 6"),
         (GOOD[:6], "truncated: 6 bytes, expected a header of 8"),
         (idx_bytes(np.zeros(3, ">f4"), code=0x0D), "type code 0x0d, expected 0x08"),
