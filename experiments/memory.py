@@ -1,5 +1,7 @@
-"""How much memory replicas take, and how many fit."""
+"""What replicas cost by XLA's own account: memory, so how many fit; bytes moved, so how long."""
 
+import functools
+import math
 import os
 import re
 from collections.abc import Callable, Sequence
@@ -25,10 +27,18 @@ _UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
 
 class Footprint(NamedTuple):
-    """Bytes on a device: of the data set and the like, and of every replica."""
+    """What replicas need on a device.
+
+    Attributes:
+      fixed: bytes of the data set and the like.
+      replica: bytes of every replica.
+      moved: for each phase the bytes that an epoch of a replica reads and writes, evaluations
+        included: not a time, but in proportion to it within a factor of 2 or so.
+    """
 
     fixed: int
     replica: int
+    moved: tuple[float, ...] = ()
 
     def of(self, replicas: int) -> int:
         """Bytes that so many replicas on one device take."""
@@ -44,12 +54,13 @@ def _bytes(tree: Any) -> int:
     return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
 
 
-def _temporary(function: Callable, *arguments: Any, donate: tuple = ()) -> int:
-    """Bytes beyond its arguments that XLA reserves for a function of abstract arrays."""
+def _cost(function: Callable, *arguments: Any, donate: tuple = ()) -> tuple[int, float]:
+    """What XLA reserves beyond the arguments, and what it moves, in bytes, for abstract arrays."""
     compiled = jax.jit(function, donate_argnums=donate).lower(*arguments).compile(_QUICKLY)
     analysis = compiled.memory_analysis()
     new = analysis.output_size_in_bytes - analysis.alias_size_in_bytes
-    return analysis.temp_size_in_bytes + max(0, new)
+    moved = (compiled.cost_analysis() or {}).get("bytes accessed", 1.0)
+    return analysis.temp_size_in_bytes + max(0, new), moved
 
 
 def footprint(cells: Sequence[Cell], dataset: Dataset) -> Footprint:
@@ -59,11 +70,17 @@ def footprint(cells: Sequence[Cell], dataset: Dataset) -> Footprint:
     memory at the same time; the loops around them only repeat them. Within 30 % of what the whole
     program reserves (tests/test_memory.py).
     """
-    program = Program((cells[0],) * _SAMPLE, dataset, None)
-    shape = jax.ShapeDtypeStruct
+    return _footprint(Program((cells[0].program,) * _SAMPLE, dataset, None))
+
+
+@functools.lru_cache(maxsize=64)
+def _footprint(program: Program) -> Footprint:
+    shape, dataset = jax.ShapeDtypeStruct, program.dataset
     examples = len(dataset.train_labels)
-    batch = min(cells[0].batch_size, examples)
+    batch = min(program.cells[0].batch_size, examples)
     chunk = min(training.EVALUATION_CHUNK, examples)
+    steps = math.ceil(examples / batch)
+    scored = math.ceil(examples / chunk) + math.ceil(len(dataset.test_labels) / chunk)
     keys = jax.eval_shape(lambda: jax.vmap(jax.random.key)(jnp.zeros(1, jnp.uint32)))
     inputs = jax.eval_shape(program.preprocess, dataset.train_images[:1])
 
@@ -71,24 +88,27 @@ def footprint(cells: Sequence[Cell], dataset: Dataset) -> Footprint:
         return shape((count, *inputs.shape[1:]), inputs.dtype)
 
     states = jax.eval_shape(program.init(), keys, program.settings(0))
-    most = 0
+    most, moved = 0, []
     for number, phase in enumerate(program.algorithm.phases):
         settings = program.settings(number)
         states = jax.eval_shape(training.make_begin(phase), states)
         labels = shape((batch,), dataset.train_labels.dtype)
         step = training.replicate(phase.step, "r.r.", ".rr.")
-        needed = _temporary(
+        needed, a_step = _cost(
             step, keys, settings, states, training.Batch(images(batch), labels), donate=(2,)
         )
+        moved.append(steps * a_step / _SAMPLE)
         if phase.predict is not None:
             predict = training.replicate(phase.predict, ".r.", "rr.")
-            needed = max(needed, _temporary(predict, settings, states, images(chunk)))
+            for_scores, a_chunk = _cost(predict, settings, states, images(chunk))
+            needed = max(needed, for_scores)
+            moved[-1] += scored * a_chunk / _SAMPLE
         most = max(most, _bytes(states) + needed)
     data = sum(a.nbytes for a in (
         dataset.train_images, dataset.train_labels, dataset.test_images, dataset.test_labels
     ))
     order = 3 * 4 * examples  # the epoch's permutation, while it is drawn
-    return Footprint(data + order, -(-most // _SAMPLE))
+    return Footprint(data + order, -(-most // _SAMPLE), tuple(moved))
 
 
 def available() -> int:

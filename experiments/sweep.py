@@ -5,6 +5,7 @@ the plan, the progress and the end of a run.
 """
 
 import argparse
+import functools
 import os
 import sys
 from collections.abc import Iterable, Sequence
@@ -14,15 +15,16 @@ from typing import NoReturn
 
 import jax
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 
 from experiments import cells as grid
 from experiments import devices, memory, options, processes, report, runner
 from experiments.checkpoint import CheckpointError, unfinished
 from experiments.data import DataError, Dataset, load
+from experiments.forecast import Forecast, spell
 from experiments.interrupts import Interrupts
-from experiments.store import Store, StoreError
+from experiments.store import FILE_NAME, Store, StoreError
 
 __all__ = ["Sweep", "add_arguments", "leave", "main"]
 
@@ -173,6 +175,10 @@ class Sweep:
             f"{len(cells)} cells x {len(wanted) // len(cells)} seeds = {len(wanted)} replicas "
             f"in {len(grid.group(cells))} groups, {len(chunks)} chunks; nothing was run."
         )
+        if (self.out / FILE_NAME).is_file():
+            with Store(self.out, create=False) as store:
+                have = store.finished(replica.id for replica in wanted)
+                self._say(f"{len(have)} of {len(wanted)} replicas are in {store.path} already.")
 
     def run(self, wanted: Sequence[grid.Replica], store: Store | None) -> int:
         """Trains what is missing and prints a summary; returns the exit code.
@@ -263,27 +269,29 @@ class Sweep:
         """Runs what can be claimed of some chunks; returns the ids of those that failed."""
         failed: set[str] = set()
         columns = (
-            TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
-            TextColumn("replica-epochs"), TimeRemainingColumn(),
-            TextColumn("{task.fields[accuracy]}"),
+            TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:.0f} %"),
+            TextColumn("{task.fields[left]}"), TextColumn("{task.fields[accuracy]}"),
         )
         shown = self.console.is_terminal and processes.is_first()
+        forecast = Forecast(sum(sum(self._costs(chunk)) for chunk in chunks))
         with Progress(*columns, console=self.console, disable=not shown) as progress:
-            total = sum(len(c.replicas) * c.epochs for c in chunks)
-            task = progress.add_task("", total=total, accuracy="")
+            task = progress.add_task("", total=1.0, left="", accuracy="")
+            update = functools.partial(progress.update, task)
             queue = list(chunks)
             while queue:
                 chunk = queue.pop(0)
                 claimed = store.claim(chunk.replicas, runner.origin()) if store else None
                 if not processes.shared(claimed):
+                    forecast.skip(sum(self._costs(chunk)))
                     continue
-                error = self._run(chunk, store, interrupts, progress, task)
+                error = self._run(chunk, store, interrupts, forecast, update)
                 if error is None:
                     continue
                 if memory.is_exhausted(error) and len(chunk.replicas) > 1:
                     self._say(f"{chunk.cells[0].label}: out of memory with "
                               f"{len(chunk.replicas)} replicas at once, going on with half of them")
                     queue = _halved(chunk, [chunk, *queue])
+                    forecast.skip(-sum(self._costs(chunk)))
                     continue
                 ids = [replica.id for replica in chunk.replicas]
                 failed.update(ids)
@@ -293,10 +301,19 @@ class Sweep:
                 self._say(f"failed: {chunk.cells[0].label}, {len(ids)} replicas: {reason}")
         return failed
 
-    def _run(self, chunk, store, interrupts, progress, task) -> Exception | None:
+    def _costs(self, chunk: grid.Chunk) -> list[float]:
+        """What each epoch of a chunk costs, in bytes moved."""
+        cell, size = chunk.cells[0], len(chunk.replicas)
+        moved = memory.footprint(chunk.cells, self.datasets[cell.dataset]).moved
+        counts = (cell.epochs, cell.readout_epochs)
+        return [size * each for each, count in zip(moved, counts, strict=False)
+                for _ in range(count)]
+
+    def _run(self, chunk, store, interrupts, forecast, update) -> Exception | None:
         """Runs a chunk to its end; returns what the device reported if it could not."""
-        size, label, text, seen = len(chunk.replicas), chunk.cells[0].label, "", 0
-        progress.update(task, description=label)
+        size, label, text = len(chunk.replicas), chunk.cells[0].label, ""
+        costs, seen = self._costs(chunk), 0
+        update(description=label)
         try:
             for epoch in runner.run_chunk(
                 chunk, self.datasets[chunk.cells[0].dataset], store, self.out,
@@ -306,16 +323,20 @@ class Sweep:
                 if epoch.accuracies:
                     low, high = min(epoch.accuracies), max(epoch.accuracies)
                     text = f"test accuracy {low:.1f}-{high:.1f} %"
-                progress.update(
-                    task, advance=(epoch.epoch + 1 - seen) * size, accuracy=text,
-                    description=f"{label} {epoch.phase} {epoch.epoch + 1}/{chunk.epochs}",
+                forecast.skip(sum(costs[seen:epoch.epoch]))  # which an earlier run had trained
+                forecast.finish(costs[epoch.epoch])
+                seen, left = epoch.epoch + 1, spell(forecast.seconds_left)
+                update(
+                    completed=forecast.share, left=f"{left} left", accuracy=text,
+                    description=f"{label} {epoch.phase} {seen}/{chunk.epochs}",
                 )
-                seen = epoch.epoch + 1
                 interrupts.check()
         except jax.errors.JaxRuntimeError as error:
+            forecast.skip(sum(costs[seen:]))
             return error.with_traceback(None)  # whose frames hold the arrays
         if not self.console.is_terminal:
-            self._say(f"{label}: {size} replicas, {chunk.epochs} epochs, {text}")
+            self._say(f"{label}: {size} replicas, {chunk.epochs} epochs, {text}; "
+                      f"{forecast.share:.0%} done, {left} left")
         return None
 
 
