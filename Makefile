@@ -14,7 +14,7 @@ run: $(VENV)/ready
 	    --algorithm backprop fa dni hsic --dataset digits --n-layers 1 --hidden-width 50 \
 	    --n-bits 2 4 8 float --quantizer asymm symm --scope global local \
 	    --seeds 3 --epochs 30 --readout-epochs 20
-	$(BIN)/python -m experiments.plot --out $(OUT)
+	$(BIN)/python -m experiments.plot --results $(OUT)
 
 test: $(VENV)/ready
 	$(BIN)/ruff check .

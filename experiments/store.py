@@ -7,6 +7,7 @@ at once if need be, and read by as many as like. `pandas.read_sql`, `sqlite3` or
 
 import contextlib
 import sqlite3
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -100,7 +101,7 @@ class Store:
 
     def _open(self, create: bool) -> None:
         if create and self._is_empty():
-            self._db.execute("PRAGMA journal_mode=WAL")
+            self._use_write_ahead_log()
             with self._transaction():
                 if self._is_empty():  # another process may have been faster
                     for statement in _SCHEMA.split(";"):
@@ -119,6 +120,15 @@ class Store:
         if create:
             # Fails now, not after an hour of training, if the file may only be read.
             self._db.execute(f"PRAGMA user_version={VERSION}")
+
+    def _use_write_ahead_log(self) -> None:
+        """SQLite does not wait for its turn here as it does elsewhere: another may be doing it."""
+        for _ in range(100):
+            with contextlib.suppress(sqlite3.OperationalError):
+                self._db.execute("PRAGMA journal_mode=WAL")
+                return
+            time.sleep(0.05)
+        self._db.execute("PRAGMA journal_mode=WAL")
 
     def _is_empty(self) -> bool:
         application = self._db.execute("PRAGMA application_id").fetchone()[0]
@@ -249,14 +259,19 @@ class Store:
         order = ", ".join(f'"{name}"' for name in [*_CELL, "seed"])
         return [dict(r) for r in self._db.execute(f"SELECT * FROM replicas ORDER BY {order}")]
 
-    def epochs(self) -> list[dict[str, Any]]:
-        """All epochs as mappings, by replica and epoch."""
-        return [dict(r) for r in self._db.execute("SELECT * FROM epochs ORDER BY replica, epoch")]
+    def epochs(self, replicas: Iterable[str] | None = None) -> list[dict[str, Any]]:
+        """Epochs of all replicas, or of those with these ids, by replica and epoch."""
+        return self._of("epochs", "epoch", replicas)
 
-    def ranges(self) -> list[dict[str, Any]]:
-        """All weight ranges as mappings, by replica, epoch and tensor."""
-        query = "SELECT * FROM ranges ORDER BY replica, epoch, tensor"
-        return [dict(r) for r in self._db.execute(query)]
+    def ranges(self, replicas: Iterable[str] | None = None) -> list[dict[str, Any]]:
+        """Weight ranges of all replicas, or of those with these ids, by replica, epoch, tensor."""
+        return self._of("ranges", "epoch, tensor", replicas)
+
+    def _of(self, table: str, order: str, replicas: Iterable[str] | None) -> list[dict[str, Any]]:
+        if replicas is None:
+            replicas = [row["id"] for row in self._db.execute("SELECT id FROM replicas")]
+        query = f"SELECT * FROM {table} WHERE replica = ? ORDER BY {order}"
+        return [dict(r) for i in sorted(replicas) for r in self._db.execute(query, [i])]
 
 
 def _is_sound(epoch: Mapping[str, Any]) -> bool:

@@ -1,6 +1,7 @@
 """Tables, CSV files and figures made of a store whose numbers are known."""
 
 import csv
+import gzip
 import io
 import math
 import struct
@@ -13,8 +14,11 @@ from rich.console import Console
 from test_cells import CELL, FLOAT
 from test_store import ORIGIN, epoch
 
-from experiments import export, plot, report
+from experiments import export, figures, plot, report
 from experiments.cells import Cell, Replica
+from experiments.histories import histories
+from experiments.published import Key, Published
+from experiments.results import ResultsError
 from experiments.store import Store
 
 COLUMNS = [f.name for f in fields(Cell)]
@@ -250,16 +254,18 @@ def refused(program, arguments, capsys):
     return captured.err
 
 
-@pytest.mark.parametrize("program", [export, plot])
-def test_a_missing_store_is_refused(program, tmp_path, capsys):
-    message = refused(program, ["--out", tmp_path / "nowhere"], capsys)
-    assert f"no results at {tmp_path / 'nowhere'}" in message
+@pytest.mark.parametrize(("program", "flag"), [(export, "--out"), (plot, "--results")])
+def test_a_missing_store_is_refused(program, flag, tmp_path, capsys):
+    message = refused(program, [flag, tmp_path / "nowhere"], capsys)
+    assert str(tmp_path / "nowhere") in message
+    assert "no " in message
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("program", [export, plot])
-def test_a_mistyped_flag_is_refused_with_the_right_one(program, capsys):
-    assert "did you mean --out" in refused(program, ["--ot", "x"], capsys)
+@pytest.mark.parametrize(("program", "typed", "meant"),
+                         [(export, "--ot", "--out"), (plot, "--result", "--results")])
+def test_a_mistyped_flag_is_refused_with_the_right_one(program, typed, meant, capsys):
+    assert f"did you mean {meant}" in refused(program, [typed, "x"], capsys)
 
 
 def test_an_unknown_table_is_refused_with_the_right_one(capsys):
@@ -272,6 +278,88 @@ def test_a_csv_file_that_cannot_be_written_is_named(swept, capsys):
     assert f"cannot write {path}" in message
 
 
+# Part of a store
+
+
+def printed(folder, capsys, *words):
+    """Rows that the command prints."""
+    assert export.main(["--out", str(folder), *words]) == 0
+    return list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+
+
+def test_export_of_some_replicas(swept, capsys):
+    rows = printed(swept, capsys, "--only", "n_bits=4,float", "seed=1")
+    assert {r["n_bits"] for r in rows} == {"4", "float"}
+    assert {r["seed"] for r in rows} == {"1"}
+    assert len(rows) == 4 + 1
+    ids = {r["id"] for r in rows}
+    epochs = printed(swept, capsys, "--only", "n_bits=4,float", "seed=1", "--table", "epochs")
+    assert {r["replica"] for r in epochs} == ids
+    assert len(epochs) == 2 * len(ids)
+
+
+def test_export_with_fewer_digits(swept, capsys):
+    full = printed(swept, capsys)
+    short = printed(swept, capsys, "--digits", "2")
+    for a, b in zip(full, short, strict=True):
+        assert float(b["test_accuracy"]) == pytest.approx(float(a["test_accuracy"]), rel=0.05)
+        assert len(b["test_accuracy"].rstrip("0").replace(".", "")) <= 2
+        assert a["id"] == b["id"]
+
+
+def test_compressed_exports_are_the_same_every_time(swept, tmp_path, capsys):
+    files = [tmp_path / name for name in ("a.csv.gz", "b.csv.gz")]
+    for path in files:
+        assert export.main(["--out", str(swept), "--csv", str(path)]) == 0
+    assert files[0].read_bytes() == files[1].read_bytes()
+    with gzip.open(files[0], "rt", newline="") as file:
+        assert len(list(csv.DictReader(file))) == 3 * 13
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [(["n_bits"], "expected COLUMN=VALUE"), (["n_bit=2"], "did you mean n_bits"),
+     (["seed="], "expected COLUMN=VALUE")],
+)
+@pytest.mark.parametrize("program", [export, plot])
+def test_conditions_that_say_nothing_are_refused(program, words, message, capsys):
+    assert message in refused(program, ["--only", *words], capsys)
+
+
+# What happened along the training, from any source
+
+
+def test_histories_of_a_store_and_of_exports_agree(swept, tmp_path):
+    rows = rows_of(swept)
+    ids = {r["id"] for r in rows if r["n_bits"] == 8}
+    for table in ("epochs", "ranges"):
+        for suffix in (".csv", ".csv.gz"):
+            base = tmp_path / suffix[1:]
+            base.mkdir(exist_ok=True)
+            path = base / f"x-{table}{suffix}"
+            assert export.main(["--out", str(swept), "--table", table, "--csv", str(path)]) == 0
+            found = histories([base / "x.csv"], table, ids)
+            assert found == histories([swept], table, ids)
+            assert {row["replica"] for row in found} == ids
+
+
+def test_histories_of_the_later_source_count(swept, tmp_path):
+    other = store_of(tmp_path, sweep(), epochs=5)
+    (replica,) = [r["id"] for r in rows_of(swept) if r["n_bits"] is None and r["seed"] == 0]
+    assert len(histories([swept, other], "epochs", [replica])) == 5
+    assert len(histories([other, swept], "epochs", [replica])) == 2
+
+
+def test_a_damaged_history_names_its_place(swept, tmp_path):
+    path = tmp_path / "x-epochs.csv"
+    assert export.main(["--out", str(swept), "--table", "epochs", "--csv", str(path)]) == 0
+    lines = path.read_text().splitlines()
+    first = lines[1].split(",")[0]
+    path.write_text("\n".join([lines[0], lines[1].replace(",0,", ",zero,", 1), *lines[2:]]))
+    with pytest.raises(ResultsError, match=r"x-epochs\.csv, line 2, column epoch"):
+        histories([tmp_path / "x.csv"], "epochs", [first])
+
+
 # Figures
 
 
@@ -281,78 +369,114 @@ def png_size(path):
     return struct.unpack(">II", head[16:24])
 
 
-def drawn(folder, capsys):
-    """Paths of the figures that the command names and leaves, all of them sensible."""
-    figures = folder / "figures"
-    assert plot.main(["--out", str(folder), "--figures", str(figures)]) == 0
+def drawn(folder, capsys, *words):
+    """Stems of the figures that the command names and leaves, all of them sensible."""
+    out = folder / "figures"
+    assert plot.main(["--results", str(folder), "--figures", str(out), *words]) == 0
     named = capsys.readouterr().out.split()
-    assert sorted(named) == sorted(str(p) for p in figures.iterdir())
-    for path in figures.iterdir():
+    assert sorted(named) == sorted(str(p) for p in out.iterdir())
+    pictures = sorted(out.glob("*.png"))
+    assert [p.stem for p in pictures] == [p.stem for p in sorted(out.glob("*.pdf"))]
+    for path in pictures:
         width, height = png_size(path)
         assert 400 <= width <= 4000
         assert 400 <= height <= 4000
         image = plt.imread(path)
         assert 0.001 < (image[..., :3] < 0.9).any(axis=-1).mean() < 0.8  # neither blank nor black
-    return sorted(p.name for p in figures.iterdir())
+    assert all(p.read_bytes().startswith(b"%PDF") for p in out.glob("*.pdf"))
+    return [p.stem for p in pictures]
 
 
 def test_figures_of_all_algorithms(tmp_path, capsys):
     cells = [c for algorithm in ALGORITHMS for c in sweep(algorithm)]
     store_of(tmp_path, cells, seeds=2)
-    assert drawn(tmp_path, capsys) == ["bits-digits-1-50.png", "epochs-digits-1-50.png"]
+    assert drawn(tmp_path, capsys) == sorted(
+        ["overview-digits", "epochs-digits-1-50", *(f"bits-{a}-1-50" for a in ALGORITHMS),
+         *(f"ranges-{a}-digits-1-50" for a in ALGORITHMS)]
+    )
 
 
 def test_figures_of_one_replica(tmp_path, capsys):
     store_of(tmp_path, [CELL], seeds=1, epochs=1)
-    assert len(drawn(tmp_path, capsys)) == 2
+    assert len(drawn(tmp_path, capsys)) == 4
+
+
+def test_figures_of_one_kind_and_some_replicas(tmp_path, capsys):
+    store_of(tmp_path, [replace(CELL, n_layers=n) for n in (0, 2)], seeds=1)
+    assert drawn(tmp_path, capsys, "--kind", "bits", "--only", "n_layers=2") == [
+        "bits-backprop-2-50"
+    ]
 
 
 def test_figures_of_unquantized_networks_only(tmp_path, capsys):
     store_of(tmp_path, [FLOAT])
-    assert "epochs-digits-1-50.png" in drawn(tmp_path, capsys)
+    assert drawn(tmp_path, capsys) == ["epochs-digits-1-50", "ranges-backprop-digits-1-50"]
 
 
 def test_figures_of_replicas_that_diverged_at_once(tmp_path, capsys):
     store_of(tmp_path, [CELL], sound=False)
-    assert "epochs-digits-1-50.png" in drawn(tmp_path, capsys)
+    assert "epochs-digits-1-50" in drawn(tmp_path, capsys)
 
 
 def test_figures_for_every_shape_and_data_set(tmp_path, capsys):
     cells = [replace(CELL, dataset=d, n_layers=n) for d in ("digits", "mnist") for n in (0, 2)]
     store_of(tmp_path, cells, seeds=1)
-    assert drawn(tmp_path, capsys) == sorted(
-        f"{kind}-{d}-{n}-50.png" for kind in ("bits", "epochs")
-        for d in ("digits", "mnist") for n in (0, 2)
-    )
+    datasets = ("digits", "mnist")
+    assert drawn(tmp_path, capsys) == sorted([
+        *(f"overview-{d}" for d in datasets), *(f"bits-backprop-{n}-50" for n in (0, 2)),
+        *(f"epochs-{d}-{n}-50" for d in datasets for n in (0, 2)),
+        *(f"ranges-backprop-{d}-{n}-50" for d in datasets for n in (0, 2)),
+    ])
+
+
+def test_the_same_results_give_the_same_files(swept, tmp_path):
+    for name in ("a", "b"):
+        arguments = ["--results", str(swept), "--figures", str(tmp_path / name), "--kind", "bits"]
+        assert plot.main(arguments) == 0
+    for path in (tmp_path / "a").iterdir():
+        assert path.read_bytes() == (tmp_path / "b" / path.name).read_bytes()
+
+
+def test_figures_of_an_export_without_histories(swept, tmp_path, capsys):
+    path = tmp_path / "x.csv"
+    assert export.main(["--out", str(swept), "--csv", str(path)]) == 0
+    assert plot.main(["--results", str(path), "--format", "png"]) == 0
+    found = {p.name for p in tmp_path.glob("*.png")}
+    assert found == {"overview-digits.png", "bits-backprop-1-50.png"}
 
 
 def test_figures_of_an_unfinished_run_are_refused(tmp_path, capsys):
     with Store(tmp_path) as store:
         store.claim([Replica(CELL, 0)], ORIGIN)
-    assert "no finished replica" in refused(plot, ["--out", tmp_path], capsys)
+    assert "no finished replica" in refused(plot, ["--results", tmp_path], capsys)
 
 
 def test_figures_of_an_empty_store_are_refused(tmp_path, capsys):
     store_of(tmp_path, [])
-    assert "no finished replica" in refused(plot, ["--out", tmp_path], capsys)
+    assert "no finished replica" in refused(plot, ["--results", tmp_path], capsys)
     assert not list(tmp_path.glob("*.png"))
+
+
+def test_figures_of_no_replica_are_refused(swept, capsys):
+    message = refused(plot, ["--results", swept, "--only", "seed=99"], capsys)
+    assert "no finished replica has all the values of --only" in message
 
 
 def test_figures_land_in_the_result_folder_by_default(tmp_path):
     store_of(tmp_path, [CELL], seeds=1)
-    assert plot.main(["--out", str(tmp_path)]) == 0
-    assert len(list(tmp_path.glob("*.png"))) == 2
+    assert plot.main(["--results", str(tmp_path)]) == 0
+    assert len(list(tmp_path.glob("*.png"))) == 4
 
 
 def test_a_figure_folder_that_cannot_be_made_is_refused(swept, tmp_path, capsys):
     (tmp_path / "file").write_text("x")
-    message = refused(plot, ["--out", swept, "--figures", tmp_path / "file"], capsys)
+    message = refused(plot, ["--results", swept, "--figures", tmp_path / "file"], capsys)
     assert str(tmp_path / "file") in message
 
 
 @pytest.fixture
 def bits_figure(swept):
-    figure = plot.plot_bits(rows_of(swept), "title")
+    figure = figures.plot_overview(rows_of(swept), "title")
     yield figure
     plt.close(figure)
 
@@ -379,7 +503,7 @@ def test_the_unquantized_network_is_a_horizontal_line(bits_figure):
 def test_a_band_is_one_deviation_to_either_side(tmp_path):
     store_of(tmp_path, [c for c in sweep() if (c.quantizer, c.scope) == ("symm", "local")])
     rows = rows_of(tmp_path)
-    figure = plot.plot_bits(rows, "title")
+    figure = figures.plot_overview(rows, "title")
     (band,) = figure.axes[0].collections
     heights = band.get_paths()[0].vertices
     for bits in (2, 4, 8):
@@ -392,15 +516,15 @@ def test_a_band_is_one_deviation_to_either_side(tmp_path):
 
 def test_a_panel_per_algorithm(tmp_path):
     store_of(tmp_path, [c for a in ALGORITHMS for c in sweep(a)], seeds=1)
-    figure = plot.plot_bits(rows_of(tmp_path), "title")
-    assert sorted(a.get_title() for a in figure.axes) == sorted(ALGORITHMS)
+    figure = figures.plot_overview(rows_of(tmp_path), "title")
+    assert [a.get_title().partition("\n")[0] for a in figure.axes] == list(ALGORITHMS)
     plt.close(figure)
 
 
 def test_update_rules_are_not_averaged_together(tmp_path):
     cells = [replace(CELL, update=u) for u in ("nearest", "latent")]
     store_of(tmp_path, cells)
-    figure = plot.plot_bits(rows_of(tmp_path), "title")
+    figure = figures.plot_overview(rows_of(tmp_path), "title")
     found = {a.get_title(): float(lines_of(a)["symm local"].get_ydata()[0]) for a in figure.axes}
     for cell in cells:
         (title,) = (t for t in found if cell.update in t)
@@ -412,7 +536,7 @@ def test_the_floats_of_an_algorithm_are_in_all_its_panels(tmp_path):
     cells = [replace(CELL, update=u) for u in ("nearest", "latent")]
     cells.append(replace(FLOAT, batch_size=9))
     store_of(tmp_path, cells, seeds=1)
-    figure = plot.plot_bits(rows_of(tmp_path), "title")
+    figure = figures.plot_overview(rows_of(tmp_path), "title")
     assert len(figure.axes) == 2
     for axis in figure.axes:
         assert set(lines_of(axis)) == {"float", "symm local"}
@@ -421,7 +545,7 @@ def test_the_floats_of_an_algorithm_are_in_all_its_panels(tmp_path):
 
 def epochs_figure(folder):
     with Store(folder, create=False) as store:
-        return plot.plot_epochs(store.replicas(), store.epochs(), "title")
+        return figures.plot_epochs(store.replicas(), store.epochs(), "title")
 
 
 def test_curves_are_means_of_accuracy_and_medians_of_loss(tmp_path):
@@ -451,4 +575,63 @@ def test_curves_of_every_panel_are_drawn(tmp_path):
     store_of(tmp_path, cells, seeds=1)
     figure = epochs_figure(tmp_path)
     assert sum(bool(a.get_lines()) for a in figure.axes) == 2 * len(cells)
+    plt.close(figure)
+
+
+def test_the_longest_training_of_a_cell_counts(tmp_path):
+    cells = [replace(CELL, epochs=e) for e in (2, 9)]
+    store_of(tmp_path, cells)
+    figure = figures.plot_overview(rows_of(tmp_path), "title")
+    line = lines_of(figure.axes[0])["symm local"]
+    assert line.get_ydata()[0] == pytest.approx(np.mean([accuracy(cells[1], s) for s in range(3)]))
+    plt.close(figure)
+
+
+def test_a_panel_per_quantizer_and_a_line_per_data_set(tmp_path):
+    cells = [c for d in ("digits", "mnist") for c in sweep(dataset=d)]
+    store_of(tmp_path, cells)
+    figure = figures.plot_bits(rows_of(tmp_path), "title")
+    assert [axis.get_title() for axis in figure.axes] == ["asymm", "symm"]
+    for axis in figure.axes:
+        lines = lines_of(axis)
+        for dataset in ("digits", "mnist"):
+            for scope in ("global", "local"):
+                found = lines[f"{dataset} {scope}"].get_ydata()[1]
+                cell = replace(CELL, dataset=dataset, quantizer=axis.get_title(), scope=scope)
+                mean = np.mean([accuracy(cell, seed) for seed in range(3)])
+                assert found == pytest.approx(mean)
+            assert f"{dataset} float" in lines
+    plt.close(figure)
+
+
+@pytest.mark.parametrize("draw", [figures.plot_bits, figures.plot_overview])
+def test_published_values_are_crosses(swept, draw):
+    keys = [Key("backprop", "digits", 1, 50, bits, "symm", "local") for bits in (2, 8)]
+    published = {key: Published(10.0 * i + 5) for i, key in enumerate(keys)}
+    published[Key("backprop", "mnist", 1, 50, 4, "symm", "local")] = Published(50.0)  # not ours
+    figure = draw(rows_of(swept), "title", published)
+    crosses = [line for axis in figure.axes for line in axis.get_lines()
+               if line.get_label() == "_published"]
+    (cross,) = crosses
+    assert list(cross.get_xdata()) == [2, 8]
+    assert list(cross.get_ydata()) == [5.0, 15.0]
+    assert cross.get_marker() == "x"
+    assert cross.get_linestyle() == "None"
+    plt.close(figure)
+
+
+def test_ranges_are_drawn_per_block_and_tensor(tmp_path):
+    with Store(store_of(tmp_path, [CELL, FLOAT], seeds=2, epochs=3)) as store:
+        rows = store.replicas()
+        ranges = [r | {"low": -1.0 - r["epoch"], "high": 2.0 + r["epoch"]} for r in store.ranges()]
+        # A tensor that belongs to no block is not drawn.
+        ranges += [r | {"tensor": "synthesizers/0/bias"} for r in ranges]
+    figure = figures.plot_ranges(rows, ranges, "title")
+    (axis,) = figure.axes
+    assert axis.get_title() == "block 1, kernel"
+    lines = lines_of(axis)
+    for name in ("4 bits", "float"):
+        assert list(lines[name].get_xdata()) == [1, 2, 3]
+        assert list(lines[name].get_ydata()) == [-1.0, -2.0, -3.0]
+        assert list(lines[f"_{name}"].get_ydata()) == [2.0, 3.0, 4.0]
     plt.close(figure)

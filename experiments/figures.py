@@ -1,0 +1,244 @@
+"""The figures: accuracy against bits, curves along the training, weight ranges, one overview.
+
+Each takes finished replicas as `results.load` gives them, and returns a matplotlib figure. Bands
+of accuracies are one standard deviation over seeds; a diverged replica counts with its last finite
+accuracy.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from experiments import drawing, options, panels
+from experiments.panels import Rows, split
+from experiments.published import Key, Published
+from experiments.report import mean_and_deviation
+
+__all__ = ["plot_bits", "plot_epochs", "plot_overview", "plot_ranges"]
+
+# Published values, of one run each, by scope.
+_CROSSES = {"global": "+", "local": "x"}
+_NOTHING: Mapping[Key, Published] = {}
+
+
+def _line(axis: Axes, rows: Rows, published: Mapping[Key, Published], **style) -> None:
+    """Mean accuracy and band at every width, and the published values."""
+    widths = dict(sorted(split(rows, "n_bits").items()))
+    spreads = [drawing.deviation([r["test_accuracy"] for r in members])
+               for members in widths.values()]
+    drawing.band(axis, [bits for (bits,) in widths], spreads, markersize=4, **style)
+    keys = {bits: Key(*(members[0][name] for name in Key._fields))
+            for (bits,), members in widths.items()}
+    points = {bits: published[key].accuracy for bits, key in keys.items() if key in published}
+    if points:
+        scope = rows[0]["scope"]
+        cross = {"linestyle": "", "marker": _CROSSES[scope], "markersize": 7,
+                 "markeredgewidth": 1.5}
+        axis.plot(points.keys(), points.values(), color=style["color"], label="_published", **cross)
+        axis.plot([], [], color="#777777", label=f"published, {scope}", **cross)
+
+
+def _bits_axis(axis: Axes, rows: Rows, title: str) -> None:
+    widths = sorted({r["n_bits"] for r in rows if r["n_bits"] is not None})
+    if widths:
+        axis.set_xticks(widths)
+    axis.set(ylim=(0, 100))
+    axis.set_title(title, fontsize="medium")
+
+
+def _known(rows: Rows) -> list[Mapping[str, Any]]:
+    return [r for r in rows if r["test_accuracy"] is not None]
+
+
+def plot_overview(
+    rows: Rows, title: str, published: Mapping[Key, Published] = _NOTHING
+) -> Figure:
+    """Test accuracy against bits of one data set: a panel per algorithm and network.
+
+    A line per quantizer and scope, the unquantized network as a horizontal line, published values
+    as crosses.
+    """
+    variants = panels.variants(_known(rows))
+    shapes = panels.architectures(rows)
+    names = list(variants)
+    if len(shapes) > 1:
+        places = [[(name, shape) for shape in shapes] for name in names]
+    else:
+        places = [[(name, shapes[0]) for name in names[i : i + 4]] for i in range(0, len(names), 4)]
+    figure, axes = drawing.grid(len(places), len(places[0]), (2.9, 2.5))
+    for row, line in zip(places, axes, strict=True):
+        for axis, place in zip(line, (*row, *[None] * (len(line) - len(row))), strict=True):
+            members = [] if place is None else [
+                r for r in variants[place[0]] if panels.architecture(r) == place[1]
+            ]
+            axis.set_visible(bool(members))
+            if members:
+                name, (n_layers, width) = place
+                heading = f"{name} ({n_layers},{width})" if len(shapes) > 1 else name
+                if "shortened" in (epochs := panels.trained(members)):
+                    heading += f"\n{epochs}"
+                _overview_panel(axis, members, published)
+                _bits_axis(axis, members, heading)
+        line[0].set_ylabel("test accuracy (%)")
+    for axis in axes[-1]:
+        axis.set_xlabel("bits per weight")
+    figure.suptitle(title)
+    drawing.legend(figure)
+    return figure
+
+
+def _overview_panel(axis: Axes, rows: Rows, published: Mapping[Key, Published]) -> None:
+    floats = [r["test_accuracy"] for r in rows if r["n_bits"] is None]
+    if floats:
+        drawing.level(axis, floats, drawing.FLOAT, "float")
+    quantized = [r for r in rows if r["n_bits"] is not None]
+    for (kind, scope), line in sorted(split(quantized, "quantizer", "scope").items()):
+        _line(axis, line, published, color=drawing.KINDS[kind, scope],
+              marker=drawing.MARKERS[kind], linestyle=drawing.LINES[scope],
+              label=f"{kind} {scope}")
+
+
+def plot_bits(rows: Rows, title: str, published: Mapping[Key, Published] = _NOTHING) -> Figure:
+    """Test accuracy against bits of one variant on one network: a panel per quantizer.
+
+    A line per scope and data set, the unquantized networks as horizontal lines, published values as
+    crosses.
+    """
+    rows = _known(rows)
+    quantized = [r for r in rows if r["n_bits"] is not None]
+    kinds = sorted({r["quantizer"] for r in quantized})
+    colors = drawing.series_colors(dict.fromkeys(r["dataset"] for r in rows))
+    figure, axes = drawing.grid(1, len(kinds), (4.0, 3.2))
+    for axis, kind in zip(axes[0], kinds, strict=True):
+        for dataset, color in colors.items():
+            here = [r for r in rows if r["dataset"] == dataset]
+            floats = [r["test_accuracy"] for r in here if r["n_bits"] is None]
+            if floats:
+                drawing.level(axis, floats, color, f"{dataset} float")
+            lines = split((r for r in here if r["quantizer"] == kind), "scope")
+            for (scope,), line in sorted(lines.items()):
+                _line(axis, line, published, color=color, marker=drawing.MARKERS[kind],
+                      linestyle=drawing.LINES[scope], label=f"{dataset} {scope}")
+        _bits_axis(axis, rows, kind)
+        axis.set_xlabel("bits per weight")
+    axes[0][0].set_ylabel("test accuracy (%)")
+    figure.suptitle(title)
+    drawing.legend(figure)
+    return figure
+
+
+def _best(rows: Rows) -> tuple[str, list[Mapping[str, Any]]]:
+    """The quantizer and scope with the best mean accuracy, named, and its replicas with float."""
+    quantized = split((r for r in rows if r["n_bits"] is not None), "quantizer", "scope")
+    floats = [r for r in rows if r["n_bits"] is None]
+    if not quantized:
+        return "", floats
+    best, chosen = max(
+        quantized.items(),
+        key=lambda item: mean_and_deviation(r["test_accuracy"] or 0 for r in item[1])[0],
+    )
+    return " ".join(best), chosen + floats
+
+
+def _bits_label(bits: int | None) -> str:
+    return options.spell(bits) + ("" if bits is None else " bits")
+
+
+def plot_epochs(rows: Rows, epochs: Sequence[Mapping[str, Any]], title: str) -> Figure:
+    """Accuracy and loss after every epoch: a column per algorithm, a line per bit width.
+
+    Shows the quantizer and scope with the best mean accuracy in each panel (named in its title),
+    solid for the test set, dotted for the training set. Bands: one standard deviation of the
+    accuracy, the extent of the loss over seeds (whose line is the median).
+
+    Args:
+      rows: of one data set and network.
+      epochs: rows of the store's table `epochs`; replicas without any are left out.
+      title: of the figure.
+    """
+    curves = split((e for e in epochs if e["test_accuracy"] is not None), "replica")
+    variants = panels.variants([r for r in rows if (r["id"],) in curves])
+    columns = max(1, min(len(variants), 4))
+    figure, axes = drawing.grid(2 * -(-len(variants) // columns) or 2, columns)
+    # Rows of axes come in pairs: accuracies above their losses.
+    pairs = [pair for top in range(0, len(axes), 2) for pair in zip(*axes[top : top + 2],
+                                                                    strict=True)]
+    for unused in pairs[len(variants) :]:
+        for axis in unused:
+            axis.set_visible(False)
+    for pair, (name, members) in zip(pairs, variants.items(), strict=False):
+        best, chosen = _best(members)
+        colors = drawing.by_bits(r["n_bits"] for r in chosen)
+        for bits, color in colors.items():
+            runs = [curves[(r["id"],)] for r in chosen if r["n_bits"] == bits]
+            for axis, metric, spread in zip(
+                pair, ("accuracy", "loss"), (drawing.deviation, drawing.extent), strict=True
+            ):
+                for part, line in (("test", "-"), ("train", ":")):
+                    label = _bits_label(bits)
+                    _curve(axis, runs, f"{part}_{metric}", spread, color=color, linestyle=line,
+                           linewidth=1.3, label=label if part == "test" else f"_{label}")
+        pair[0].set(title=f"{name}\n{best}", ylim=(0, 100))
+        pair[1].set(xlabel="epoch", yscale="log")
+        for axis in pair:
+            axis.xaxis.get_major_locator().set_params(integer=True)
+    for top in range(0, len(axes), 2):
+        axes[top][0].set_ylabel("accuracy (%)")
+        axes[top + 1][0].set_ylabel("cross-entropy (nats)")
+    figure.suptitle(
+        f"{title}\n(solid: test, dotted: training; bands: ±1 standard deviation of accuracy, "
+        "extent of loss)", fontsize="medium"
+    )
+    drawing.legend(figure)
+    return figure
+
+
+def _curve(axis: Axes, runs: Sequence[Rows], metric: str, spread, **style) -> None:
+    """Replicas' values of a metric at every epoch that one of them has."""
+    values: dict[int, list[float]] = {}
+    for row in (row for run in runs for row in run):
+        if row[metric] is not None:
+            values.setdefault(row["epoch"] + 1, []).append(row[metric])
+    if values:
+        x = sorted(values)
+        drawing.band(axis, x, [spread(values[epoch]) for epoch in x], **style)
+
+
+def plot_ranges(rows: Rows, ranges: Sequence[Mapping[str, Any]], title: str) -> Figure:
+    """Smallest and largest value of every block's tensors along the training of one variant.
+
+    A column per block, kernels above biases, a colour per bit width, for the quantizer and scope
+    with the best mean accuracy. Bands are the extent over seeds.
+
+    Args:
+      rows: of one variant, data set and network.
+      ranges: rows of the store's table `ranges`; replicas without any are left out.
+      title: of the figure.
+    """
+    best, chosen = _best(rows)
+    known = split((r for r in ranges if r["tensor"].startswith("blocks/")), "tensor")
+    blocks = sorted({tensor.split("/")[1] for (tensor,) in known}, key=int)
+    names = sorted({tensor.split("/", 2)[2] for (tensor,) in known}, reverse=True)
+    bits_of = {r["id"]: r["n_bits"] for r in chosen}
+    colors = drawing.by_bits(bits_of.values())
+    figure, axes = drawing.grid(len(names), len(blocks), (2.8, 2.4))
+    for name, line in zip(names, axes, strict=True):
+        for block, axis in zip(blocks, line, strict=True):
+            here = known.get((f"blocks/{block}/{name}",), [])
+            for bits, color in colors.items():
+                runs = [[r for r in here if bits_of.get(r["replica"], -1) == bits]]
+                for end in ("low", "high"):
+                    label = _bits_label(bits)
+                    _curve(axis, runs, end, drawing.extent, color=color, linewidth=1.2,
+                           label=label if end == "low" else f"_{label}")
+            axis.xaxis.get_major_locator().set_params(integer=True)
+            axis.set_yscale("symlog", linthresh=1.0)  # linear in the range of the scope "global"
+            axis.set_title(f"block {int(block) + 1}, {name}", fontsize="medium")
+        line[0].set_ylabel("smallest and largest value")
+    for axis in axes[-1]:
+        axis.set_xlabel("epoch")
+    figure.suptitle(f"{title}{', ' if best else ''}{best}")
+    drawing.legend(figure)
+    return figure

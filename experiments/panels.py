@@ -1,0 +1,112 @@
+"""What belongs together in a figure: replicas by variant, network and line."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import fields
+from typing import Any
+
+from experiments import results
+from experiments.cells import Cell
+from experiments.options import spell
+from experiments.protocol import ALGORITHMS, ARCHITECTURES
+
+__all__ = [
+    "architecture", "architectures", "layers_of", "seeds_of", "split", "trained",
+    "variants",
+]
+
+Rows = Sequence[Mapping[str, Any]]
+
+# What must agree, besides quantizer and scope, for replicas to be points of one line.
+_SETTINGS = ("algorithm", "update", "optimizer", "lr", "gamma", "weight_decay", "gradient_bits",
+             "batch_size")
+# An unquantized network has no update rule and, by the thesis's protocol, its own batch size.
+_OF_FLOAT = ("algorithm", "optimizer", "lr", "gamma", "weight_decay", "gradient_bits")
+
+
+def split(rows: Iterable[Mapping[str, Any]], *columns: str) -> dict[tuple, list]:
+    """Rows by the values of some columns, in order of first appearance."""
+    parts: dict[tuple, list] = {}
+    for row in rows:
+        parts.setdefault(tuple(row[c] for c in columns), []).append(row)
+    return parts
+
+
+def variants(rows: Rows) -> dict[str, list[Mapping[str, Any]]]:
+    """Replicas by algorithm and settings, under a name that tells them apart.
+
+    The unquantized networks join all variants that they are the baseline of. Those of no variant
+    are one of their own, unless their algorithm has others. Of a cell that was trained for several
+    numbers of epochs the longest training counts.
+    """
+    rows = _longest(rows)
+    found = split((r for r in rows if r["n_bits"] is not None), *_SETTINGS)
+    quantized = {key[0] for key in found}
+    for row in (r for r in rows if r["n_bits"] is None):
+        fits = [members for members in found.values()
+                if all(members[0][c] == row[c] for c in _OF_FLOAT)]
+        if not fits and row["algorithm"] not in quantized:
+            fits = [found.setdefault(tuple(row[c] for c in _SETTINGS), [])]
+        for members in fits:
+            members.append(row)
+    ordered = dict(sorted(found.items(), key=lambda item: (
+        _position(ALGORITHMS, item[0][0]), str(item[0]))))
+    return dict(zip(_names(list(ordered)), ordered.values(), strict=True))
+
+
+def _longest(rows: Rows) -> list[Mapping[str, Any]]:
+    counts = ("epochs", "readout_epochs")
+    cells = split(rows, *(f.name for f in fields(Cell) if f.name not in counts))
+    kept = []
+    for members in cells.values():
+        lengths = split(members, *counts)
+        kept += lengths[max(lengths)]
+    return kept
+
+
+def _names(keys: Sequence[tuple]) -> list[str]:
+    """The algorithm, and the other settings in which variants of one algorithm differ."""
+    names = []
+    for key in keys:
+        peers = [k for k in keys if k[0] == key[0]]
+        differing = [
+            f"{name} {spell(value)}"
+            for i, (name, value) in enumerate(zip(_SETTINGS, key, strict=True))
+            if i and len({k[i] for k in peers}) > 1
+        ]
+        names.append("\n".join([key[0], ", ".join(differing)]) if differing else key[0])
+    return names
+
+
+def architecture(row: Mapping[str, Any]) -> tuple[int, int]:
+    """(n_layers, hidden_width)."""
+    return row["n_layers"], row["hidden_width"]
+
+
+def architectures(rows: Rows) -> list[tuple[int, int]]:
+    """Those of some replicas, in the thesis's order, others after them."""
+    return sorted({architecture(r) for r in rows}, key=lambda a: (_position(ARCHITECTURES, a), a))
+
+
+def _position(known: Sequence, value: Any) -> int:
+    return known.index(value) if value in known else len(known)
+
+
+def layers_of(n_layers: int, width: int) -> str:
+    """The hidden layers in words."""
+    return f"{1 + n_layers} hidden layer{'s' if n_layers else ''} of {width}"
+
+
+def seeds_of(rows: Rows) -> str:
+    """'3 seeds', or '1-3 seeds' where cells differ."""
+    counts = {len(members) for members in results.by_cell(rows).values()}
+    text = "-".join(str(n) for n in sorted({min(counts), max(counts)}))
+    return f"{text} seed{'' if text == '1' else 's'}"
+
+
+def trained(rows: Rows) -> str:
+    """Epochs of these replicas in words; of unquantized networks only where there are no others."""
+    cells = list(results.by_cell(rows))
+    cells = [cell for cell in cells if cell.n_bits is not None] or cells
+    labels = dict.fromkeys(results.epochs_label(cell) for cell in cells)
+    short = " (shortened)" if any(map(results.shortened, cells)) else ""
+    return f"{' or '.join(labels)} epochs{short}"
