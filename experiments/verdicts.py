@@ -1,0 +1,382 @@
+"""Tests the thesis's five claims with our replicas and writes the verdicts as Markdown.
+
+Of our results only those with the thesis's settings count; where a cell was trained for several
+numbers of epochs, the longest.
+"""
+
+import statistics
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import permutations
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from experiments import options, results
+from experiments.agreement import MARGIN, select
+from experiments.cells import Cell
+from experiments.formats import Column, Table, markdown
+from experiments.protocol import ALGORITHMS, ARCHITECTURES, BITS
+from experiments.published import Key
+
+__all__ = [
+    "Pair", "Trained", "Verdict", "contrast", "main", "notes_on", "pair", "pairs_of", "render",
+    "robustness", "smallest_bits", "spliced", "trained", "verdicts_of", "width_and_depth",
+]
+
+LEAST = 1.0  # points by which cells with several common seeds must differ, besides significance
+LEARNS = 20.0  # percent: below it a network is hardly better than guessing among ten classes
+CHANCE = 10.0
+GOOD_FLOAT = 50.0  # percent: a float network below it is no measure of what quantization costs
+CLEARLY = 0.02  # of robustness
+NEAR = 10.0  # points from the float network within which a network trains
+CLAIMED = {"global": 7, "local": 5}  # bits below which nothing is said to train
+MARKERS = ("<!-- verdicts -->", "<!-- end of verdicts -->")
+
+HOLDS, FAILS, MIXED = "holds", "fails", "mixed"
+NOT_TESTED, NO_DIFFERENCE = "not tested", "no difference"
+
+
+class Trained(NamedTuple):
+    """A cell, its replicas, and the mean test accuracy in percent of those that have one."""
+
+    cell: Cell
+    members: Sequence[Mapping[str, Any]]
+    mean: float
+
+
+class Pair(NamedTuple):
+    """Two cells: mean difference of accuracies in points, and what it is worth."""
+
+    key: Key
+    mean: float
+    differs: bool
+    learns: bool
+
+
+class Verdict(NamedTuple):
+    """A claim, the word on it, a sentence with the numbers that decide, and all numbers."""
+
+    claim: str
+    word: str
+    sentence: str
+    table: Table
+
+
+Cells = Mapping[Key, Trained]
+
+
+# Cells and pairs
+
+
+def trained(rows: Iterable[Mapping[str, Any]]) -> dict[Key, Trained]:
+    """Cells with the thesis's settings of which at least one replica has an accuracy."""
+    found = {}
+    for key, (cell, members) in select(rows).items():
+        mean = results.estimate(m["test_accuracy"] for m in members).mean
+        if mean is not None:
+            found[key] = Trained(cell, members, mean)
+    return found
+
+
+def pair(key: Key, ours: Trained, theirs: Trained) -> Pair | None:
+    """`ours` minus `theirs`, paired by seed; None without a common seed or with other epochs."""
+    # A cell trained for longer would win or lose by its training, not by what the claim is about.
+    if _length(ours) != _length(theirs):
+        return None
+    differences = results.paired_differences(ours.members, theirs.members, "test_accuracy")
+    mean, half_width, _ = results.estimate(differences)
+    if mean is None:
+        return None
+    # A single seed gives no interval: there the difference must be too large for a seed's luck.
+    bound = MARGIN if half_width is None else max(half_width, LEAST)
+    return Pair(key, mean, abs(mean) > bound, max(ours.mean, theirs.mean) > LEARNS)
+
+
+def _length(found: Trained) -> tuple[int, int]:
+    return found.cell.epochs, found.cell.readout_epochs
+
+
+def pairs_of(cells: Cells, ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[Pair]:
+    """Pairs of cells that have `ours` and `theirs` (fields of `Key`) and share everything else."""
+    found = (
+        pair(key, cell, cells[other]) for key, cell in cells.items()
+        if key == key._replace(**ours) and (other := key._replace(**theirs)) in cells
+    )
+    return [p for p in found if p is not None]
+
+
+def _algorithms(cells: Cells) -> list[str]:
+    """Those that occur, in the thesis's order, others last."""
+    names = {key.algorithm for key in cells}
+    return [a for a in ALGORITHMS if a in names] + sorted(names - set(ALGORITHMS))
+
+
+def _mean(pairs: Sequence[Pair]) -> float | None:
+    return statistics.fmean(p.mean for p in pairs) if pairs else None
+
+
+# Claims
+
+
+def contrast(cells: Cells, field: str, ours: str, theirs: str, claim: str) -> Verdict:
+    """Claims 1 and 2: are cells with `ours` in a field of `Key` better than with `theirs`?"""
+    # Networks that guess one class differ by how often it occurs: that is no difference of theirs.
+    pairs = [p for p in pairs_of(cells, {field: ours}, {field: theirs}) if p.learns]
+    lines = {a: [p for p in pairs if p.key.algorithm == a] for a in _algorithms(cells)}
+    rows = tuple(_contrasted(name, members) for name, members in [*lines.items(), ("all", pairs)])
+    _, count, mean, better, worse, word = rows[-1]
+    sentence = f"There are no pairs that differ only in {field} and of which a network learns."
+    if pairs:
+        sentence = (f"Of {count} pairs of cells that differ only in {field} and of which a network "
+                    f"learns (mean accuracy above {LEARNS:g} %), {better + worse} differ in "
+                    f"accuracy: {ours} is better in {better}, {theirs} in {worse}; the mean "
+                    f"difference of all pairs is {mean:+z.2f} points.")
+    names = ("algorithm", "pairs", "mean difference", f"pairs where {ours} is better",
+             f"pairs where {theirs} is better", "verdict")
+    title = f"Test accuracy, {ours} minus {theirs}, in points"
+    return Verdict(claim, word, sentence, Table(title, (), tuple(map(Column, names)), rows))
+
+
+def _contrasted(name: str, pairs: Sequence[Pair]) -> tuple:
+    mean, differing = _mean(pairs), [p for p in pairs if p.differs]
+    better = sum(p.mean > 0 for p in differing)
+    word = MIXED
+    if not differing:
+        word = NO_DIFFERENCE if pairs else NOT_TESTED
+    elif 3 * better >= 2 * len(differing) and mean > 0:
+        word = HOLDS
+    elif 3 * better <= len(differing) and mean < 0:
+        word = FAILS
+    return name, len(pairs), mean, better, len(differing) - better, word
+
+
+def width_and_depth(cells: Cells) -> Verdict:
+    """Claim 3: does a wider network gain more than a deeper one?"""
+    gains, steps = [], []
+    for same, moved in ((0, 1), (1, 0)):
+        axis = [(small, large) for small, large in permutations(ARCHITECTURES, 2)
+                if small[same] == large[same] and small[moved] < large[moved]]
+        gains.append([p for small, large in axis
+                      for p in pairs_of(cells, _fields(large), _fields(small)) if p.learns])
+        steps.append(", ".join("({},{}) to ({},{})".format(*small, *large)
+                               for small, large in axis))
+    rows, words = [], []
+    for kind, belongs in (("float networks", lambda bits: bits is None),
+                          ("7-8 bits", lambda bits: bits in (7, 8)), ("all cells", lambda _: True)):
+        width, depth = ([p for p in pairs if belongs(p.key.n_bits)] for pairs in gains)
+        rows.append((kind, len(width), _mean(width), len(depth), _mean(depth)))
+        words.append(_wider(_mean(width), _mean(depth)))
+    word = MIXED if len({words[0], words[-1]} - {NOT_TESTED}) > 1 else words[-1]
+    sentence = "There are no pairs of both kinds of which a network learns."
+    if word != NOT_TESTED:
+        parts = [f"{width:+z.2f} points from width and {depth:+z.2f} from depth in {kind}"
+                 for kind, _, width, _, depth in (rows[-1], rows[0]) if None not in (width, depth)]
+        sentence = (f"The mean gain is {'; '.join(parts)}. Only pairs count of which at least one "
+                    f"network learns (mean accuracy above {LEARNS:g} %).")
+    names = ("networks", "width pairs", "mean gain from width", "depth pairs",
+             "mean gain from depth")
+    table = Table("Gain of test accuracy in points", (f"Width: {steps[0]}. Depth: {steps[1]}.",),
+                  tuple(map(Column, names)), tuple(rows))
+    return Verdict("Width matters more than depth", word, sentence, table)
+
+
+def _fields(architecture: tuple[int, int]) -> dict[str, int]:
+    return dict(zip(("n_layers", "hidden_width"), architecture, strict=True))
+
+
+def _wider(width: float | None, depth: float | None) -> str:
+    if width is None or depth is None:
+        return NOT_TESTED
+    if width > max(depth, 0):
+        return HOLDS
+    return FAILS if width < depth else MIXED
+
+
+def robustness(cells: Cells) -> Verdict:
+    """Claim 4: does an algorithm keep more of its float network's accuracy than hsic?"""
+    rows, differences = [], {}
+    for algorithm in _algorithms(cells):
+        if algorithm == "hsic":
+            continue
+        kept = [(_kept(cells, key), _kept(cells, key._replace(algorithm="hsic")))
+                for key in cells if key.algorithm == algorithm and key.n_bits is not None]
+        common = [both for both in kept if None not in both]
+        own, hsic = map(statistics.fmean, zip(*common, strict=True)) if common else (None, None)
+        if common:
+            differences[algorithm] = own - hsic
+        rows.append((algorithm, len(common), own, hsic, differences.get(algorithm)))
+    word, sentence = NOT_TESTED, "hsic has no cells in common with another algorithm."
+    if differences:
+        word = HOLDS if max(differences.values()) > CLEARLY else MIXED
+        if max(differences.values()) < -CLEARLY:
+            word = FAILS
+        best = max(differences, key=differences.__getitem__)
+        name, count, own, hsic, difference = next(row for row in rows if row[0] == best)
+        sentence = (f"Of the others {name} comes out best against hsic: over their {count} "
+                    f"common cells its robustness is {own:.3f}, hsic's {hsic:.3f}, a difference "
+                    f"of {difference:+z.3f}.")
+    note = (f"Robustness: (accuracy - {CHANCE:g}) / (float accuracy - {CHANCE:g}), clipped to "
+            "[0, 1], mean over quantized cells; only cells of which both algorithms' float "
+            f"networks reach {GOOD_FLOAT:g} %.")
+    names = ("algorithm", "cells in common with hsic", "its robustness", "hsic's on them",
+             "difference")
+    table = Table("Accuracy kept beside hsic's", (note,),
+                  tuple(Column(name, 3) for name in names), tuple(rows))
+    return Verdict("hsic is not the most robust", word, sentence, table)
+
+
+def _float_of(cells: Cells, key: Key) -> Trained | None:
+    return cells.get(Key(*key[:4]))
+
+
+def _kept(cells: Cells, key: Key) -> float | None:
+    """Share of the float network's accuracy that a cell keeps; None where there is no measure."""
+    whole = _float_of(cells, key)
+    if key not in cells or whole is None or whole.mean < GOOD_FLOAT:
+        return None
+    return min(max((cells[key].mean - CHANCE) / (whole.mean - CHANCE), 0.0), 1.0)
+
+
+def smallest_bits(cells: Cells) -> Verdict:
+    """Claim 5: from how many bits on does any network train?"""
+    rows, words, parts = [], [], []
+    for scope, claimed in CLAIMED.items():
+        least, tested = None, False
+        for bits in BITS:
+            # Without its float network nobody can say whether a cell trains.
+            keys = [k for k in cells if (k.scope, k.n_bits) == (scope, bits)
+                    and _float_of(cells, k) is not None]
+            if not keys:
+                continue
+            training = sum(_trains(cells, key) for key in keys)
+            best = max(keys, key=lambda key: cells[key].mean)
+            rows.append((scope, bits, len(keys), training, cells[best].mean, best.label))
+            # Only narrower cells can contradict the claim.
+            tested = tested or bits < claimed
+            if training and least is None:
+                least = bits
+        if tested:
+            words.append(HOLDS if least is None or least >= claimed else FAILS)
+        found = least or f"none up to {max(BITS)}"
+        parts.append(f"{scope} {found if tested else NOT_TESTED} (claimed: at least {claimed})")
+    word = NOT_TESTED
+    if len(words) == len(CLAIMED):
+        word = words[0] if len(set(words)) == 1 else MIXED
+    note = (f"A cell trains if its mean accuracy is within {NEAR:g} points of its float network's "
+            f"and that reaches {GOOD_FLOAT:g} %; cells without a float network are left out.")
+    names = ("scope", "bits", "cells", "cells that train", "best accuracy", "of")
+    table = Table("Cells that train", (note,), tuple(map(Column, names)), tuple(rows))
+    return Verdict("Nothing trains below 7-8 bits (global) or 5-6 bits (local)", word,
+                   f"The fewest bits with which a network trains: {', '.join(parts)}.", table)
+
+
+def _trains(cells: Cells, key: Key) -> bool:
+    whole = _float_of(cells, key).mean
+    return whole >= GOOD_FLOAT and whole - cells[key].mean <= NEAR
+
+
+def verdicts_of(cells: Cells) -> list[Verdict]:
+    """The five claims in order."""
+    return [
+        contrast(cells, "scope", "local", "global", "Local ranges beat global ones"),
+        contrast(cells, "quantizer", "symm", "asymm", "Symm beats asymm"),
+        width_and_depth(cells), robustness(cells), smallest_bits(cells),
+    ]
+
+
+# Writing
+
+
+def notes_on(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What to know before reading the verdicts: how many cells and seeds, and what is amiss."""
+    cells = trained(rows)
+    members = [m for _, members in select(rows).values() for m in members]
+    known = [m for m in members if m["test_accuracy"] is not None]
+    counts = {sum(m["test_accuracy"] is not None for m in c.members) for c in cells.values()}
+    seeds = str(min(counts)) if len(counts) == 1 else f"{min(counts)} to {max(counts)}"
+    floats = sum(key.n_bits is None for key in cells)
+    short = sum(results.shortened(c.cell) for c in cells.values())
+    lengths = {(key.algorithm, key.n_bits is None, _length(c)) for key, c in cells.items()}
+    diverged, lost = sum(m["status"] == "diverged" for m in known), len(members) - len(known)
+    notes = [
+        f"{len(cells)} cells with the thesis's settings, {floats} of them float networks; seeds "
+        f"per cell: {seeds}. Differences are means over common seeds, in percentage points. A "
+        "pair of cells differs if the 95 % interval (Student's t) leaves out 0 and the mean is "
+        f"more than {LEAST:g} point from it; with a single common seed, if the difference is more "
+        f"than {MARGIN:g} points."
+    ]
+    if short:
+        notes.append(f"{short} of the {len(cells)} cells are shortened: trained for fewer epochs "
+                     "than in the thesis.")
+    if len(lengths) > len({kind[:2] for kind in lengths}):
+        notes.append("Cells trained for different numbers of epochs make no pair.")
+    if diverged:
+        notes.append(f"{diverged} replicas diverged and count with their last finite accuracy.")
+    if lost:
+        notes.append(f"{lost} replicas have no finite accuracy and are left out.")
+    return notes
+
+
+def render(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Notes and all verdicts on finished replicas as Markdown."""
+    parts = [f"{note}\n" for note in notes_on(rows)]
+    for number, verdict in enumerate(verdicts_of(trained(rows)), 1):
+        parts += [f"### {number}. {verdict.claim}: **{verdict.word}**\n", f"{verdict.sentence}\n",
+                  markdown(verdict.table)]
+    return "\n".join(parts)
+
+
+def spliced(content: bytes, text: str) -> bytes:
+    """A file's content with `text` between the lines `MARKERS`, the rest byte for byte.
+
+    Raises:
+      ValueError: a marker is not there exactly once, or they are in the wrong order.
+    """
+    lines = content.splitlines(keepends=True)
+    begins, ends = ([i for i, line in enumerate(lines) if line.strip() == marker.encode()]
+                    for marker in MARKERS)
+    if len(begins) != 1 or len(ends) != 1 or begins > ends:
+        raise ValueError(f"expected the lines {MARKERS[0]} and {MARKERS[1]} once each and in this "
+                         f"order, found {len(begins)} and {len(ends)}")
+    first, last = begins[0] + 1, ends[0]
+    newline = "\r\n" if lines[first - 1].endswith(b"\r\n") else "\n"
+    new = f"\n{text}\n".replace("\n", newline).encode()
+    return b"".join([*lines[:first], new, *lines[last:]])
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command line; returns the exit code."""
+    p = options.Parser(prog="experiments.verdicts", description=__doc__)
+    p.add_argument("--results", type=Path, nargs="+", default=[Path("figures/thesis.csv")],
+                   metavar="PATH", help="result folders, .sqlite files or exported CSV files; a "
+                   "later one's replicas replace an earlier one's [figures/thesis.csv]")
+    p.add_argument("--into", type=Path, metavar="FILE.md",
+                   help=f"Markdown file: replace what stands between its lines {MARKERS[0]} and "
+                   f"{MARKERS[1]}")
+    args = p.parse_args(arguments)
+    try:
+        rows = results.merge(args.results)
+    except results.ResultsError as error:
+        p.error(str(error))
+    if not trained(rows):
+        p.error(f"none of the {len(rows)} finished replicas has the thesis's settings and an "
+                "accuracy: train some with 'python -m experiments.thesis'")
+    text = render(rows)
+    if args.into:
+        try:
+            args.into.write_bytes(spliced(args.into.read_bytes(), text))
+        except ValueError as error:
+            p.error(f"{args.into}: {error}. Add them where the verdicts should stand")
+        except FileNotFoundError:
+            p.error(f"no file {args.into}: expected a Markdown file with the lines {MARKERS[0]} "
+                    f"and {MARKERS[1]}")
+        except OSError as error:
+            p.error(f"cannot write {args.into}: {error.strerror}")
+    print(text, end="")
+    if args.into:
+        print(f"\n{args.into}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
