@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import scipy.stats
 
 from experiments import results
-from experiments.cells import NONE, Cell
+from experiments.cells import DEFAULTS, NONE, Cell
 from experiments.presets import preset_of
 from experiments.published import Key, Published
 
@@ -30,6 +30,7 @@ def _has_thesis_settings(cell: Cell, gradient_bits: int | None) -> bool:
         and cell.gradient_bits == (gradient_bits if cell.algorithm == "dni" else None)
         and all(getattr(cell, name) == getattr(first, name)
                 for name in ("optimizer", "lr", "gamma", "weight_decay"))
+        and all(getattr(cell, name) == value for name, value in DEFAULTS.items())
     )
 
 

@@ -8,17 +8,23 @@ import hashlib
 import itertools
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import MISSING, asdict, dataclass, fields, replace
 from typing import NamedTuple
 
-__all__ = ["NONE", "Cell", "Chunk", "Replica", "chunks_of", "group", "halves", "product"]
+__all__ = [
+    "DEFAULTS", "NONE", "Cell", "Chunk", "Replica", "chunks_of", "group", "halves", "product",
+]
 
 NONE = "none"  # quantizer, scope and update of a network that is not quantized
 
 
 @dataclass(frozen=True)
 class Cell:
-    """Full configuration of a training run except its seed. `n_bits` None: not quantized."""
+    """Full configuration of a training run except its seed.
+
+    `n_bits` None: not quantized; `gain` None: no gain, weights scaled by fan-in as usual. A new
+    axis goes last, with the value that all older results have as its default.
+    """
 
     algorithm: str
     dataset: str
@@ -36,6 +42,9 @@ class Cell:
     batch_size: int
     epochs: int
     readout_epochs: int
+    schedule: str = "exponential"
+    gain: float | None = None
+    bias: str = "quantized"
 
     @property
     def program(self) -> "Cell":
@@ -49,12 +58,18 @@ class Cell:
             gamma=0.0,
             weight_decay=0.0,
             gradient_bits=None if self.gradient_bits is None else 0,
+            schedule=DEFAULTS["schedule"],
+            gain=None if self.gain is None else 0.0,
         )
 
     @property
     def label(self) -> str:
         """Algorithm, data set and network in few words, for tables and progress bars."""
         return f"{self.algorithm} {self.dataset} ({self.n_layers},{self.hidden_width})"
+
+
+# Of the axes that came later.
+DEFAULTS = {f.name: f.default for f in fields(Cell) if f.default is not MISSING}
 
 
 class Replica(NamedTuple):
@@ -65,8 +80,13 @@ class Replica(NamedTuple):
 
     @property
     def id(self) -> str:
-        """Hash of the whole configuration: the same replica has the same id in every sweep."""
-        text = json.dumps([asdict(self.cell), self.seed], sort_keys=True)
+        """Hash of the configuration: the same replica has the same id in every sweep.
+
+        An axis at its default does not enter, so ids outlive the coming of new axes.
+        """
+        cell = {name: value for name, value in asdict(self.cell).items()
+                if name not in DEFAULTS or value != DEFAULTS[name]}
+        text = json.dumps([cell, self.seed], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:20]
 
 
@@ -98,21 +118,24 @@ def product(axes: dict[str, Sequence]) -> list[Cell]:
     Args:
       axes: a sequence of values for every field of `Cell`.
 
-    Unquantized networks have no quantizer, scope or update rule: combinations that differ only in
-    these are one cell.
+    Unquantized networks have no quantizer, scope or update rule, nor biases to quantize:
+    combinations that differ only in these are one cell. So are those that differ in gamma alone
+    where the schedule has none.
     """
     names = [f.name for f in fields(Cell)]
     cells = {}
     for values in itertools.product(*(axes[name] for name in names)):
         cell = Cell(**dict(zip(names, values, strict=True)))
         if cell.n_bits is None:
-            cell = replace(cell, quantizer=NONE, scope=NONE, update=NONE)
+            cell = replace(cell, quantizer=NONE, scope=NONE, update=NONE, bias=DEFAULTS["bias"])
+        if cell.schedule != "exponential":
+            cell = replace(cell, gamma=1.0)
         cells[cell] = None
     return list(cells)
 
 
 def group(cells: Iterable[Cell]) -> list[list[Cell]]:
-    """Cells by program. Unquantized cells join any group that differs only in the update rule."""
+    """Cells by program. Unquantized cells join any group that differs only in how it updates."""
     groups: dict[Cell, list[Cell]] = {}
     floats = []
     for cell in cells:
@@ -121,7 +144,8 @@ def group(cells: Iterable[Cell]) -> list[list[Cell]]:
         else:
             groups.setdefault(cell.program, []).append(cell)
     for cell in floats:
-        fits = (p for p in groups if replace(p, update=NONE) == cell.program)
+        fits = (p for p in groups
+                if replace(p, update=NONE, bias=DEFAULTS["bias"]) == cell.program)
         groups.setdefault(next(fits, cell.program), []).append(cell)
     return list(groups.values())
 

@@ -20,7 +20,9 @@ from pathlib import Path
 
 import numpy as np
 
-__all__ = ["DATASETS", "DataError", "Dataset", "DatasetSpec", "load", "read_idx"]
+__all__ = [
+    "DATASETS", "HOLDOUT", "NAMES", "DataError", "Dataset", "DatasetSpec", "load", "read_idx",
+]
 
 _ENV = "QJAX_DATA_DIR"
 _EXTRA = "pip install 'qjax-research[experiments]'"
@@ -57,13 +59,18 @@ DATASETS: Mapping[str, DatasetSpec] = types.MappingProxyType(
     }
 )
 
+# NAME_holdout is the training set of NAME, its last sixth held out as the test set: what to choose
+# settings on, so that the real test set has no part in it.
+HOLDOUT = "_holdout"
+NAMES = (*DATASETS, *(name + HOLDOUT for name in DATASETS))
+
 
 @dataclasses.dataclass(frozen=True, eq=False)  # eq would compare arrays, which is ambiguous
 class Dataset:
     """A loaded data set; the arrays are read-only.
 
     Attributes:
-        name: a key of ``DATASETS``.
+        name: one of ``NAMES``.
         train_images, test_images: uint8 [n, height, width, channels], 0 .. pixel_max.
         train_labels, test_labels: int32 [n], 0 .. n_classes - 1.
         n_classes: number of classes.
@@ -91,7 +98,7 @@ def load(name: str, data_dir: str | os.PathLike | None = None) -> Dataset:
     """Loads a data set by name.
 
     Args:
-        name: a key of ``DATASETS``.
+        name: one of ``NAMES``.
         data_dir: folder with ``<name>/train-images-idx3-ubyte`` and the three files beside it,
             each plain or with ``.gz``. None: the environment variable QJAX_DATA_DIR, and if that
             is unset or empty too, TensorFlow Datasets (in its own folder, TFDS_DATA_DIR). A
@@ -105,10 +112,12 @@ def load(name: str, data_dir: str | os.PathLike | None = None) -> Dataset:
         DataError: unknown name, missing or damaged file, contents that are not this data set,
             a package that is not installed, or a failed download.
     """
-    if name not in DATASETS:
-        near = difflib.get_close_matches(str(name).lower(), DATASETS, n=1)
+    if name not in NAMES:
+        near = difflib.get_close_matches(str(name).lower(), NAMES, n=1)
         hint = f" Did you mean {near[0]!r}?" if near else ""
-        raise DataError(f"unknown data set {name!r}: expected one of {', '.join(DATASETS)}.{hint}")
+        raise DataError(f"unknown data set {name!r}: expected one of {', '.join(NAMES)}.{hint}")
+    if name.endswith(HOLDOUT):
+        return _hold_out(load(name.removesuffix(HOLDOUT), data_dir))
     spec = DATASETS[name]
     folder = data_dir if data_dir is not None else os.environ.get(_ENV) or None
     if spec.source == "sklearn":
@@ -127,6 +136,18 @@ def load(name: str, data_dir: str | os.PathLike | None = None) -> Dataset:
         array.setflags(write=False)  # as arrays read from IDX files are anyway
     about = {key: getattr(spec, key) for key in ("n_classes", "pixel_max", "mean", "std")}
     return Dataset(name=name, **arrays, **about)
+
+
+def _hold_out(whole: Dataset) -> Dataset:
+    kept = len(whole.train_labels) * 5 // 6
+    return dataclasses.replace(
+        whole,
+        name=whole.name + HOLDOUT,
+        train_images=whole.train_images[:kept],
+        train_labels=whole.train_labels[:kept],
+        test_images=whole.train_images[kept:],
+        test_labels=whole.train_labels[kept:],
+    )
 
 
 def read_idx(path: str | os.PathLike, ndim: int | None = None) -> np.ndarray:

@@ -17,10 +17,11 @@ __all__ = [
 Rows = Sequence[Mapping[str, Any]]
 
 # What must agree, besides quantizer and scope, for replicas to be points of one line.
-_SETTINGS = ("algorithm", "update", "optimizer", "lr", "gamma", "weight_decay", "gradient_bits",
-             "batch_size")
+_AXES = ("dataset", "n_layers", "hidden_width", "n_bits", "quantizer", "scope", "epochs",
+         "readout_epochs")
+_SETTINGS = tuple(f.name for f in fields(Cell) if f.name not in _AXES)
 # An unquantized network has no update rule and, by the thesis's protocol, its own batch size.
-_OF_FLOAT = ("algorithm", "optimizer", "lr", "gamma", "weight_decay", "gradient_bits")
+_OF_FLOAT = tuple(name for name in _SETTINGS if name not in ("update", "bias", "batch_size"))
 
 
 def split(rows: Iterable[Mapping[str, Any]], *columns: str) -> dict[tuple, list]:

@@ -53,7 +53,7 @@ _OWN = {
 }
 
 # Where --optimizer is given without --lr: the usual starting points.
-LEARNING_RATES = {"adadelta": 1.0, "adam": 1e-3, "momentum": 0.01, "sgd": 0.1}
+LEARNING_RATES = {"adadelta": 1.0, "adam": 1e-3, "momentum": 0.01, "sgd": 0.1, "sign": 1e-3}
 
 
 def preset_of(algorithm: str) -> Preset:

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 from scipy.special import stdtrit
 
 from experiments import options
-from experiments.cells import Cell, Replica
+from experiments.cells import DEFAULTS, Cell, Replica
 from experiments.protocol import thesis_epochs
 from experiments.store import FILE_NAME, Store, StoreError
 
@@ -37,11 +37,13 @@ FINISHED = ("done", "diverged")
 
 _STATUSES = (*FINISHED, "running", "failed")
 _CELL = {f.name: f.type for f in fields(Cell)}
-_REQUIRED = (*_CELL, "seed", "status", "test_accuracy", "test_loss")
+_REQUIRED = (*(name for name in _CELL if name not in DEFAULTS), "seed", "status",
+             "test_accuracy", "test_loss")
 _TEXTS = {name for name, kind in _CELL.items() if kind is str}
 _MAY_BE_TEXT = {"id", "claimant", "device", "jax", "jaxlib", "qjax", "git_commit"}
 _WHOLE = {name for name, kind in _CELL.items() if kind is int} | {"seed"}
 _NUMBERS = {name for name, kind in _CELL.items() if kind is float}
+_NUMBERS_OR_NONE = {name for name, kind in _CELL.items() if kind == float | None}
 _METRICS = {"test_accuracy", "test_loss", "train_accuracy", "train_loss", "seconds"}
 
 
@@ -152,7 +154,7 @@ def _check_header(path: Path, found: Sequence[str], required: Sequence[str], exp
 
 
 def _row(path: Path, line: int, texts: Mapping[str, str]) -> dict[str, Any]:
-    row = {name: read(path, line, name, text, _value) for name, text in texts.items()}
+    row = DEFAULTS | {name: read(path, line, name, text, _value) for name, text in texts.items()}
     if not row.get("id"):
         row["id"] = Replica(cell_of(row), row["seed"]).id
     return row
@@ -184,7 +186,9 @@ def _value(column: str, text: str) -> Any:
         return text
     if column in _WHOLE:
         return options.whole(0)(text)
-    if column in _NUMBERS or (column in _METRICS and text):
+    if column in _NUMBERS_OR_NONE and not text:
+        return None
+    if column in _NUMBERS | _NUMBERS_OR_NONE or (column in _METRICS and text):
         value = _number(text)
         # SQLite has no nan: the store keeps it as nothing.
         return None if column in _METRICS and math.isnan(value) else value

@@ -11,10 +11,11 @@ from collections.abc import Sequence
 
 from experiments import cells as grid
 from experiments import options, sweep
-from experiments.data import DATASETS
+from experiments.data import NAMES
 from experiments.presets import LEARNING_RATES, preset_of
 from qjax.algorithms import ALGORITHMS
 from qjax.quantize import KINDS, SCOPES
+from qjax.schedules import SCHEDULES
 from qjax.updates import OPTIMIZERS, UPDATE_RULES
 
 __all__ = ["cells_of", "main", "parser"]
@@ -36,17 +37,21 @@ def parser() -> options.Parser:
         )
 
     axis("--algorithm", None, "learning algorithm", ["backprop"], words=ALGORITHMS)
-    axis("--dataset", None, "data set; digits needs no network", ["digits"], words=DATASETS)
+    axis("--dataset", None, "data set; digits needs no network", ["digits"], words=NAMES)
     axis("--n-layers", options.whole(0), "hidden layers beyond the first", [1])
     axis("--hidden-width", options.whole(1), "units of every hidden layer", [50])
     axis("--n-bits", options.bits, "bits of the weights, 1-16 (symm: from 2), or float", [None])
     axis("--quantizer", None, "kind of grid", ["symm"], words=KINDS)
     axis("--scope", None, "range: [-1, 1] for all, or of each tensor", ["local"], words=SCOPES)
     axis("--update", None, "how an update reaches the grid", ["nearest"], words=UPDATE_RULES)
+    axis("--bias", None, "may biases be floats", ["quantized"], words=["quantized", "float"])
+    axis("--gain", _gain, "products are multiplied by gain / sqrt(fan-in), weights start in "
+         "[-1, 1]; none: by 1, weights start in +-1 / sqrt(fan-in) [none]")
     axis("--optimizer", None, "optimizer [adadelta; hsic: sgd]", words=OPTIMIZERS)
     rates = ", ".join(f"{name} {rate:g}" for name, rate in LEARNING_RATES.items())
     axis("--lr", options.positive, f"learning rate [{rates}; hsic 1]")
-    axis("--gamma", options.positive, "factor on it after every epoch [0.7; hsic 1]")
+    axis("--schedule", None, "how it falls", ["exponential"], words=SCHEDULES)
+    axis("--gamma", options.positive, "factor on it per epoch, if exponential [0.7; hsic 1]")
     axis("--gradient-bits", options.bits, "bits of parameter gradients (asymm local)", [None])
     axis("--batch-size", options.whole(1), "examples an update [64; hsic float 128]")
 
@@ -59,6 +64,10 @@ def parser() -> options.Parser:
     )
     sweep.add_arguments(p)
     return p
+
+
+def _gain(text: str) -> float | None:
+    return None if text == grid.NONE else options.positive(text)
 
 
 def cells_of(args) -> list[grid.Cell]:
@@ -82,7 +91,10 @@ def cells_of(args) -> list[grid.Cell]:
                     "update": args.update,
                     "optimizer": [optimizer],
                     "lr": args.lr or [first.lr if own else LEARNING_RATES[optimizer]],
+                    "schedule": args.schedule,
                     "gamma": args.gamma or [first.gamma],
+                    "gain": args.gain or [None],
+                    "bias": args.bias,
                     "weight_decay": [first.weight_decay],
                     "gradient_bits": args.gradient_bits,
                     "batch_size": args.batch_size or [batch_size],

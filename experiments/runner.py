@@ -23,7 +23,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 import qjax
 from experiments import processes
-from experiments.cells import NONE, Cell, Chunk
+from experiments.cells import DEFAULTS, NONE, Cell, Chunk
 from experiments.checkpoint import Checkpoint, CheckpointError, remove
 from experiments.data import Dataset
 from experiments.devices import make_mesh
@@ -31,6 +31,7 @@ from experiments.presets import Preset, preset_of
 from experiments.store import Store
 from qjax import algorithms, networks, training, updates
 from qjax.quantize import Quantizer, make_quantizer
+from qjax.schedules import SCHEDULES
 
 __all__ = ["EpochReport", "Program", "origin", "run_chunk"]
 
@@ -79,6 +80,7 @@ class _Kind:
 
     cell: Cell  # its `program`
     update: str
+    bias: str
     dataset: Dataset
     mesh: Mesh | None
 
@@ -106,12 +108,14 @@ _remember = functools.lru_cache(maxsize=8)
 def _algorithm(kind: _Kind) -> algorithms.Algorithm:
     widths = [kind.cell.hidden_width] * (kind.cell.n_layers + 1)
     rule = updates.UPDATE_RULES[kind.update]
+    if kind.bias == "float":
+        rule = updates.only(lambda path, leaf: not path.endswith("bias"), rule)
     quantize_gradients = kind.cell.gradient_bits is not None
     rules = [
         algorithms.Rules(updates.OPTIMIZERS[name](), rule, quantize_gradients)
         for name in kind.optimizers
     ]
-    network = networks.mlp(widths, kind.dataset.n_classes)
+    network = networks.mlp(widths, kind.dataset.n_classes, gain=kind.cell.gain is not None)
     return algorithms.ALGORITHMS[kind.cell.algorithm](network, *rules)
 
 
@@ -155,9 +159,9 @@ class Program:
     @cached_property
     def kind(self) -> _Kind:
         """What the compiled functions depend on: not the numbers of the cells."""
-        quantized = [c.update for c in self.cells if c.update != NONE]
-        update = quantized[0] if quantized else "nearest"
-        return _Kind(self.cells[0].program, update, self.dataset, self.mesh)
+        quantized = [(c.update, c.bias) for c in self.cells if c.update != NONE]
+        update, bias = quantized[0] if quantized else ("nearest", DEFAULTS["bias"])
+        return _Kind(self.cells[0].program, update, bias, self.dataset, self.mesh)
 
     @property
     def algorithm(self) -> algorithms.Algorithm:
@@ -175,11 +179,14 @@ class Program:
         def of(cell):
             own = cell if phase == 0 else self.preset.phases[phase]
             return algorithms.Settings(
-                own.lr,
-                own.gamma,
-                own.weight_decay,
-                _quantizer(cell),
-                make_quantizer(cell.gradient_bits, "asymm", "local"),
+                learning_rate=own.lr,
+                schedule=SCHEDULES[cell.schedule if phase == 0 else "exponential"],
+                gamma=own.gamma,
+                epochs=(cell.epochs, cell.readout_epochs)[phase],
+                weight_decay=own.weight_decay,
+                quantizer=_quantizer(cell),
+                gradient_quantizer=make_quantizer(cell.gradient_bits, "asymm", "local"),
+                gain=1.0 if cell.gain is None else cell.gain,
             )
 
         return jax.device_put(_stack([of(cell) for cell in self.cells]), self.everywhere)

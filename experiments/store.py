@@ -13,7 +13,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from experiments.cells import Cell, Replica
+from experiments.cells import DEFAULTS, Cell, Replica
 from experiments.claims import Claimant
 
 __all__ = ["FILE_NAME", "Store", "StoreError"]
@@ -21,9 +21,12 @@ __all__ = ["FILE_NAME", "Store", "StoreError"]
 FILE_NAME = "results.sqlite"
 # Marks the file as ours (ASCII "qjax") and says which tables to expect.
 APPLICATION_ID = 0x716A6178
-VERSION = 2
+VERSION = 3
+# Versions that differ only in axes which have come since, see `cells.DEFAULTS`: these are read as
+# they are, and get the new columns when they are next written to.
+_OLDER = (2,)
 
-_TYPES = {int: "INTEGER", int | None: "INTEGER", float: "REAL", str: "TEXT"}
+_TYPES = {int: "INTEGER", int | None: "INTEGER", float: "REAL", float | None: "REAL", str: "TEXT"}
 _CELL = [f.name for f in fields(Cell)]
 _FINAL = ["test_accuracy", "test_loss", "train_accuracy", "train_loss"]
 _ORIGIN = ["seconds", "device", "jax", "jaxlib", "qjax", "git_commit"]
@@ -112,13 +115,27 @@ class Store:
         version = self._db.execute("PRAGMA user_version").fetchone()[0]
         if application != APPLICATION_ID:
             raise sqlite3.DatabaseError("it is another program's SQLite file")
-        elif version != VERSION:
+        if create and version in _OLDER:
+            self._modernize()
+        elif version not in (VERSION, *_OLDER):
             raise StoreError(
                 f"{self.path} has store version {version}, this qjax reads version {VERSION}: "
                 "export it with the qjax that wrote it, or choose another folder with --out"
             )
         if create:
             # Fails now, not after an hour of training, if the file may only be read.
+            self._db.execute(f"PRAGMA user_version={VERSION}")
+
+    def _modernize(self) -> None:
+        """Adds the columns of new axes, with the values that older results have there."""
+        with self._transaction():
+            known = self.columns("replicas")
+            for f in fields(Cell):
+                if f.name not in known:
+                    default = "NULL" if f.default is None else f"'{f.default}'"
+                    self._db.execute(
+                        f'ALTER TABLE replicas ADD "{f.name}" {_TYPES[f.type]} DEFAULT {default}'
+                    )
             self._db.execute(f"PRAGMA user_version={VERSION}")
 
     def _use_write_ahead_log(self) -> None:
@@ -256,8 +273,10 @@ class Store:
 
     def replicas(self) -> list[dict[str, Any]]:
         """All replicas as mappings, in a fixed order."""
-        order = ", ".join(f'"{name}"' for name in [*_CELL, "seed"])
-        return [dict(r) for r in self._db.execute(f"SELECT * FROM replicas ORDER BY {order}")]
+        known = self.columns("replicas")
+        order = ", ".join(f'"{name}"' for name in [*_CELL, "seed"] if name in known)
+        rows = self._db.execute(f"SELECT * FROM replicas ORDER BY {order}")
+        return [DEFAULTS | dict(row) for row in rows]
 
     def epochs(self, replicas: Iterable[str] | None = None) -> list[dict[str, Any]]:
         """Epochs of all replicas, or of those with these ids, by replica and epoch."""

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments import options, results
-from experiments.cells import NONE, Cell
+from experiments.cells import DEFAULTS, NONE, Cell
 from experiments.formats import FORMATS, Column, Table, markdown
 from experiments.presets import preset_of
 from experiments.protocol import ALGORITHMS, ARCHITECTURES, DATASETS, thesis_epochs
@@ -30,9 +30,10 @@ DIFFERENCE = (
 )
 
 # What makes variants of a cell, besides its epochs.
-_SETTINGS = ("update", "optimizer", "lr", "gamma", "weight_decay", "gradient_bits", "batch_size")
-_OF_FLOAT = ("algorithm", "dataset", "n_layers", "hidden_width", "optimizer", "lr", "gamma",
-             "weight_decay", "gradient_bits")
+_SETTINGS = ("update", "bias", "optimizer", "lr", "schedule", "gamma", "weight_decay", "gain",
+             "gradient_bits", "batch_size")
+_OF_FLOAT = ("algorithm", "dataset", "n_layers", "hidden_width", "optimizer", "lr", "schedule",
+             "gamma", "weight_decay", "gain", "gradient_bits")
 
 
 def float_of(cell: Cell, floats: Iterable[Cell]) -> Cell | None:
@@ -81,7 +82,7 @@ def _diverged(members: Iterable[Mapping]) -> int:
 def _variant(cell: Cell) -> str:
     """The algorithm, and in brackets where a float cell's settings are not the thesis's."""
     preset = preset_of(cell.algorithm)
-    usual = {"gradient_bits": None, "batch_size": preset.float_batch_size}
+    usual = {**DEFAULTS, "gradient_bits": None, "batch_size": preset.float_batch_size}
     own = [f"{name} {options.spell(getattr(cell, name))}" for name in _SETTINGS if name != "update"
            and getattr(cell, name) != usual.get(name, getattr(preset.phases[0], name, None))]
     return f"{cell.algorithm} ({', '.join(own)})" if own else cell.algorithm

@@ -2,7 +2,7 @@
 
 Modules: `quantize` (grids and quantizers), `updates` (how an update reaches a grid), `feedback`,
 `hsic`, `synthetic` (the pieces of the learning rules), `networks` (blocks), `algorithms` (the
-rules, behind one interface), `training` (epochs and replicas), `metrics`.
+rules, behind one interface), `training` (epochs and replicas), `schedules`, `metrics`.
 """
 
 from qjax import (
@@ -12,6 +12,7 @@ from qjax import (
     metrics,
     networks,
     quantize,
+    schedules,
     synthetic,
     training,
     updates,
@@ -26,6 +27,7 @@ __all__ = [
     "metrics",
     "networks",
     "quantize",
+    "schedules",
     "synthetic",
     "training",
     "updates",

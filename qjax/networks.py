@@ -2,10 +2,11 @@
 
 A block is a Flax module ``block(x, train)``; a network is a tuple of blocks. Every algorithm
 decides only which signal arrives at each block's output, so blocks are applied one by one and each
-keeps a parameter tree of its own. Besides ``params`` a block may have two Flax collections:
+keeps a parameter tree of its own. Besides ``params`` a block may have these Flax collections:
 
 * ``feedback``: the matrix that carries errors down in place of the weights (see `qjax.feedback`);
-* ``batch_stats``: the running statistics of its batch normalization.
+* ``batch_stats``: the running statistics of its batch normalization;
+* ``device``: the gain of a device whose weights fill a fixed range, [-1, 1], whatever the width.
 """
 
 from collections.abc import Callable, Sequence
@@ -28,6 +29,7 @@ __all__ = [
     "init_network",
     "mlp",
     "uniform_fan_in",
+    "uniform_range",
 ]
 
 Network = tuple[nn.Module, ...]
@@ -46,6 +48,11 @@ def uniform_fan_in(fan_in: int) -> Callable[..., Array]:
         return jax.random.uniform(key, shape, dtype, -limit, limit)
 
     return init
+
+
+def uniform_range(key: Array, shape: Sequence[int], dtype=jnp.float32) -> Array:
+    """Flax initializer: uniform in [-1, 1], the range of a device with a gain."""
+    return jax.random.uniform(key, shape, dtype, -1.0, 1.0)
 
 
 class BatchNorm(nn.Module):
@@ -78,12 +85,16 @@ class BatchNorm(nn.Module):
 class Dense(nn.Module):
     """Fully connected block: linear + bias [+ batch normalization] + activation.
 
-    Inputs of more than two axes are flattened to [batch, features].
+    Inputs of more than two axes are flattened to [batch, features]. With `gain` the weights start
+    uniform in [-1, 1], and the product is multiplied by ``gain / sqrt(fan_in)``, a constant of the
+    "device" collection (1 / sqrt(fan_in) at first): weights of one fixed range, which is what a
+    device offers, then serve layers of any width.
     """
 
     features: int
     activation: Callable[[Array], Array] = nn.relu
     normalize: bool = False
+    gain: bool = False
 
     @nn.compact
     def __call__(self, x: Array, train: bool = True) -> Array:
@@ -91,20 +102,27 @@ class Dense(nn.Module):
         x = x.reshape(len(x), -1)
         fan_in = x.shape[-1]
         init = uniform_fan_in(fan_in)
-        kernel = self.param("kernel", init, (fan_in, self.features))
+        kernel_init = uniform_range if self.gain else init
+        kernel = self.param("kernel", kernel_init, (fan_in, self.features))
         bias = self.param("bias", init, (self.features,))
-        z = feedback_rules.linear(x, kernel, bias, self.get_variable("feedback", "kernel"))
+        feedback = self.get_variable("feedback", "kernel")
+        if self.gain:
+            gain = self.variable("device", "gain", lambda: jnp.asarray(fan_in**-0.5, x.dtype))
+            z = gain.value * feedback_rules.linear(x, kernel, 0.0, feedback) + bias
+        else:
+            z = feedback_rules.linear(x, kernel, bias, feedback)
         if self.normalize:
             z = BatchNorm()(z, train)
         return self.activation(z)
 
 
-def mlp(hidden: Sequence[int], classes: int) -> Network:
-    """Hidden ReLU layers of the given widths and a linear output layer.
+def mlp(hidden: Sequence[int], classes: int, gain: bool = False) -> Network:
+    """Hidden ReLU layers of the given widths and a linear output layer; `gain` as in `Dense`.
 
     ``mlp([100, 100, 100], 10)`` on MNIST is 784-100-100-100-10.
     """
-    return (*(Dense(width) for width in hidden), Dense(classes, activation=identity))
+    hidden_blocks = (Dense(width, gain=gain) for width in hidden)
+    return (*hidden_blocks, Dense(classes, activation=identity, gain=gain))
 
 
 def init_network(key: Array, network: Network, inputs: Array) -> tuple[tuple, tuple]:

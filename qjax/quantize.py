@@ -32,12 +32,14 @@ __all__ = [
     "SCOPES",
     "Grid",
     "Quantizer",
+    "Where",
     "code_dtype",
     "decode",
     "encode",
     "keep_on_grid",
     "make_grid",
     "make_quantizer",
+    "pulse",
     "quantize",
     "quantize_tree",
     "straight_through",
@@ -185,6 +187,29 @@ def quantize(x: Array, grid: Grid, key: Array | None = None) -> Array:
       is piecewise constant; use `straight_through` to let gradients pass.
     """
     return jnp.where(grid.codes > 0, _levels(_codes(x, grid, key), grid), x)
+
+
+def pulse(x: Array, change: Array, grid: Grid, key: Array) -> Array:
+    """Moves every element of `x` by at most one level, up or down, at random.
+
+    The probability is the size of the wanted change in levels, at most 1: as long as no change is
+    larger than a level, and none leaves the range, the result is ``x + change`` on average.
+
+    Args:
+      x: any shape, on `grid` (else it is rounded first).
+      change: like `x`.
+      grid: from `make_grid`.
+      key: PRNG key, consumed.
+
+    Returns:
+      Array like `x`, on the grid; ``x + change`` where ``grid.codes == 0``.
+    """
+    scale = grid.codes / (grid.end - grid.origin)
+    moves = jax.random.uniform(key, x.shape, x.dtype) < jnp.abs(change) * scale
+    codes = _codes(x, grid, None) + jnp.where(moves, jnp.sign(change), 0)
+    lowest = jnp.round((grid.low - grid.origin) * scale)
+    levels = _levels(jnp.clip(codes, lowest, grid.codes), grid)
+    return jnp.where(grid.codes > 0, levels, x + change)
 
 
 def code_dtype(bits: int, kind: str) -> jnp.dtype:

@@ -14,9 +14,11 @@ import jax.numpy as jnp
 import optax
 from jax import Array
 from jax.sharding import Mesh, PartitionSpec
+from jax.typing import ArrayLike
 
 from qjax import metrics
 from qjax.algorithms.interface import Algorithm, Batch, Phase, Settings, TrainState
+from qjax.schedules import factor
 
 __all__ = [
     "Data",
@@ -75,6 +77,7 @@ def train_epoch(
     batch_size: int,
     shuffle: bool,
     preprocess: Callable[[Array], Array],
+    epoch: ArrayLike = 0,
 ) -> tuple[TrainState, Array, metrics.Ranges]:
     """One pass over the training examples.
 
@@ -84,12 +87,13 @@ def train_epoch(
     Args:
       phase: whose `step` is repeated.
       key: consumed; decides the order and the updates' random numbers.
-      settings: with the learning rate of this epoch.
+      settings: of the phase, with the learning rate it starts with.
       state: of one replica.
       examples: raw images [n, ...] and labels [n].
       batch_size: examples a step.
       shuffle: a new order for every key, else the order of `examples`.
       preprocess: raw images -> float inputs, applied to each batch.
+      epoch: epochs of the phase that are over, for the schedule of the learning rate.
 
     Returns:
       (state, mean objective, ranges of every tensor in `state.params` over all steps).
@@ -105,7 +109,10 @@ def train_epoch(
         index, rows = now
         batch = Batch(preprocess(examples.inputs[rows]), examples.labels[rows])
         key = jax.random.fold_in(step_key, index)
-        state, objective = phase.step(key, settings, state, batch)
+        rate = settings.learning_rate * factor(
+            settings.schedule, settings.gamma, epoch, index / steps, settings.epochs
+        )
+        state, objective = phase.step(key, settings.replace(learning_rate=rate), state, batch)
         return (state, metrics.widen(ranges, state.params)), objective
 
     start = (state, metrics.empty_ranges(state.params))
@@ -228,16 +235,16 @@ def make_epoch(
     """
 
     def epoch(key, number, settings, state, data):
-        rate = settings.learning_rate * settings.gamma**number
         state, objective, ranges = train_epoch(
             phase,
             jax.random.fold_in(key, number),
-            settings.replace(learning_rate=rate),
+            settings,
             state,
             data.train,
             batch_size=batch_size,
             shuffle=shuffle,
             preprocess=preprocess,
+            epoch=number,
         )
         train = test = None
         if evaluate_after and phase.predict is not None:

@@ -13,7 +13,7 @@ import optax
 from jax import Array
 from jax.typing import ArrayLike
 
-from qjax.quantize import Quantizer, quantize_tree
+from qjax.quantize import Quantizer, Where, make_grid, pulse, quantize_tree
 
 __all__ = [
     "OPTIMIZERS",
@@ -21,7 +21,9 @@ __all__ = [
     "UpdateRule",
     "latent",
     "nearest",
+    "only",
     "propose",
+    "pulsed",
     "scale_by_adadelta",
     "stochastic",
 ]
@@ -59,6 +61,7 @@ OPTIMIZERS: dict[str, Callable[[], optax.GradientTransformation]] = {
     "adam": optax.scale_by_adam,
     "momentum": lambda: optax.trace(decay=0.9),
     "sgd": optax.identity,
+    "sign": optax.scale_by_sign,
 }
 
 
@@ -67,39 +70,101 @@ class UpdateRule(NamedTuple):
 
     Attributes:
       place: (key, params, quantizer) -> params as they may be kept.
+      write: (key, params, updates, quantizer) -> params after an update (a tree like them).
       read: (params, quantizer) -> the weights that forward and backward passes use.
     """
 
     place: Callable[[Array, Any, Quantizer], Any]
+    write: Callable[[Array, Any, Any, Quantizer], Any]
     read: Callable[[Any, Quantizer], Any]
 
-    def write(self, key: Array, params: Any, updates: Any, quantizer: Quantizer) -> Any:
-        """Applies `updates` (same tree) to `params`; consumes the key."""
-        return self.place(key, optax.apply_updates(params, updates), quantizer)
+
+def _shown_as_kept(params, quantizer):
+    del quantizer
+    return params
 
 
-# The thesis's rule: take the step, then round to the nearest level. Needs nothing but the weight,
-# but a step below half a level is lost.
-nearest = UpdateRule(
-    place=lambda key, params, quantizer: quantize_tree(params, quantizer),
-    read=lambda params, quantizer: params,
-)
+def _round(key, params, quantizer):
+    del key
+    return quantize_tree(params, quantizer)
 
-# Round up or down at random, right on average: small steps survive as probabilities.
-# Needs nothing but the weight and a random number.
-stochastic = UpdateRule(
-    place=lambda key, params, quantizer: quantize_tree(params, quantizer, key=key),
-    read=lambda params, quantizer: params,
-)
+
+def _round_at_random(key, params, quantizer):
+    return quantize_tree(params, quantizer, key=key)
+
+
+def _keep(key, params, quantizer):
+    del key, quantizer
+    return params
+
+
+def _step_then(place):
+    def write(key, params, updates, quantizer):
+        return place(key, optax.apply_updates(params, updates), quantizer)
+
+    return write
+
+
+def _pulses(key, params, updates, quantizer):
+    leaves, treedef = jax.tree.flatten(params)
+    changes, keys = treedef.flatten_up_to(updates), jax.random.split(key, len(leaves))
+    moved = treedef.unflatten([
+        pulse(x, change, make_grid(x, quantizer), k)
+        for x, change, k in zip(leaves, changes, keys, strict=True)
+    ])
+    return quantize_tree(moved, quantizer)  # a local range may have shrunk; else nothing changes
+
+
+# The thesis's rule: take the step, then round to the nearest level. The device needs nothing but
+# the weight, but a step below half a level is lost.
+nearest = UpdateRule(_round, _step_then(_round), _shown_as_kept)
+
+# Take the step, then round up or down at random, right on average: small steps survive as
+# probabilities. The device needs nothing but the weight and a random number.
+stochastic = UpdateRule(_round_at_random, _step_then(_round_at_random), _shown_as_kept)
+
+# One programming pulse, or none: a weight moves by at most one level, with a probability set by the
+# wanted step. The device needs nothing but the weight and a random number, and never has to be
+# written to a given level. Meant for the scope "global": a range taken from the tensor can only
+# shrink, and every weight is then rounded to the new levels.
+pulsed = UpdateRule(_round_at_random, _pulses, _shown_as_kept)
 
 # BinaryConnect (Courbariaux et al. 2015): the trainer keeps full-precision weights and shows
-# their quantized values; gradients at these go straight through. Needs a float beside each weight.
+# their quantized values; gradients at these go straight through. The device needs a float beside
+# each weight.
 latent = UpdateRule(
-    place=lambda key, params, quantizer: params,
-    read=lambda params, quantizer: quantize_tree(params, quantizer),
+    _keep, _step_then(_keep), lambda params, quantizer: quantize_tree(params, quantizer)
 )
 
-UPDATE_RULES = {"nearest": nearest, "stochastic": stochastic, "latent": latent}
+UPDATE_RULES = {"nearest": nearest, "stochastic": stochastic, "pulse": pulsed, "latent": latent}
+
+
+def only(where: Where, rule: UpdateRule) -> UpdateRule:
+    """`rule` for some leaves, floats for the others.
+
+    Args:
+      where: (path, leaf) -> bool, with paths like "blocks/0/kernel"; the trees that reach a rule
+        may begin anywhere below the root, so look at the end of the path.
+      rule: for the leaves chosen.
+    """
+
+    def choose(chosen, others):
+        def one(path, a, b):
+            return a if where(jax.tree_util.keystr(path, simple=True, separator="/"), a) else b
+
+        return jax.tree_util.tree_map_with_path(one, chosen, others)
+
+    def place(key, params, quantizer):
+        return choose(rule.place(key, params, quantizer), params)
+
+    def write(key, params, updates, quantizer):
+        stepped = optax.apply_updates(params, updates)
+        return choose(rule.write(key, params, updates, quantizer), stepped)
+
+    def read(params, quantizer):
+        return choose(rule.read(params, quantizer), params)
+
+    return UpdateRule(place, write, read)
 
 
 def propose(

@@ -1,12 +1,14 @@
 """Cells, groups and chunks: what runs, what runs together, and under which name."""
 
+import hashlib
+import json
 from dataclasses import fields, replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from experiments.cells import NONE, Cell, Replica, chunks_of, group, product
+from experiments.cells import DEFAULTS, NONE, Cell, Replica, chunks_of, group, product
 
 CELL = Cell(
     algorithm="backprop", dataset="digits", n_layers=1, hidden_width=50, n_bits=4,
@@ -19,9 +21,9 @@ OTHER = {
     "algorithm": "fa", "dataset": "mnist", "n_layers": 2, "hidden_width": 51, "n_bits": 5,
     "quantizer": "asymm", "scope": "global", "update": "latent", "optimizer": "sgd", "lr": 0.5,
     "gamma": 0.8, "weight_decay": 1e-3, "gradient_bits": 4, "batch_size": 32, "epochs": 11,
-    "readout_epochs": 5,
+    "readout_epochs": 5, "schedule": "linear", "gain": 1.5, "bias": "float",
 }
-NUMBERS = ("n_bits", "quantizer", "scope", "lr", "gamma", "weight_decay")
+NUMBERS = ("n_bits", "quantizer", "scope", "lr", "gamma", "weight_decay", "schedule")
 FIELDS = [f.name for f in fields(Cell)]
 
 
@@ -203,3 +205,26 @@ def test_id_does_not_depend_on_the_sweep():
 def test_id_of_a_stored_configuration_stays_as_it_is():
     # Stores of users hold this id: another value means that they retrain everything.
     assert Replica(CELL, 0).id == "a3fb4fa4cb4d87f7b924"
+
+
+def test_a_new_axis_at_its_default_changes_no_id():
+    # Of version 2 of the store, before schedule, gain and bias were axes.
+    old = {name: value for name, value in vars(CELL).items() if name not in DEFAULTS}
+    text = json.dumps([old, 3], sort_keys=True)
+    assert Replica(CELL, 3).id == hashlib.sha256(text.encode()).hexdigest()[:20]
+    others = [replace(CELL, **{name: OTHER[name]}) for name in DEFAULTS]
+    assert len({Replica(c, 3).id for c in (CELL, *others)}) == 1 + len(DEFAULTS)
+
+
+def test_gains_and_schedules_share_a_program():
+    cells = [replace(CELL, gain=g, schedule=s) for g in (1.0, 2.0) for s in ("linear", "cosine")]
+    assert len(group(cells)) == 1
+    assert len(group([*cells, CELL])) == 2  # without a gain weights start elsewhere
+    assert len(group([CELL, replace(CELL, bias="float")])) == 2
+
+
+def test_gamma_has_no_say_in_other_schedules():
+    axes = {f.name: [getattr(CELL, f.name)] for f in fields(Cell)}
+    axes |= {"schedule": ["exponential", "linear"], "gamma": [0.5, 0.7]}
+    found = {(c.schedule, c.gamma) for c in product(axes)}
+    assert found == {("exponential", 0.5), ("exponential", 0.7), ("linear", 1.0)}

@@ -431,3 +431,13 @@ def test_tfds_failed_download_names_the_way_without_a_network(tfds_mnist, failur
         load("mnist")
     assert "--data-dir" in str(info.value)
     assert "QJAX_DATA_DIR" in str(info.value)
+
+
+def test_a_holdout_is_the_last_sixth_of_the_training_set():
+    whole, held = load("digits"), load("digits_holdout")
+    kept = len(whole.train_labels) * 5 // 6
+    np.testing.assert_array_equal(held.train_images, whole.train_images[:kept])
+    np.testing.assert_array_equal(held.test_images, whole.train_images[kept:])
+    np.testing.assert_array_equal(held.train_labels, whole.train_labels[:kept])
+    np.testing.assert_array_equal(held.test_labels, whole.train_labels[kept:])
+    assert held.name == "digits_holdout"

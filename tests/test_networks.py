@@ -5,6 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from qjax import algorithms
+from qjax.algorithms import interface
 from qjax.networks import (
     BatchNorm,
     Dense,
@@ -189,3 +191,46 @@ def test_forward_is_in_evaluation_mode():
     ours = forward(network, params, held, X)
     alone = forward(network, params, held, X[:1])  # no example sees the rest of its batch
     np.testing.assert_allclose(ours[:1], alone, rtol=1e-5, atol=1e-6)
+
+
+def test_a_gain_scales_the_product_but_not_the_bias():
+    block = Dense(4, activation=identity, gain=True)
+    x = jax.random.normal(jax.random.key(0), (3, 16))
+    variables = block.init(jax.random.key(1), x)
+    kernel, bias = variables["params"]["kernel"], variables["params"]["bias"]
+    assert float(jnp.max(jnp.abs(kernel))) > 0.9  # fills [-1, 1], whatever the width
+    np.testing.assert_allclose(variables["device"]["gain"], 0.25)
+    np.testing.assert_allclose(block.apply(variables, x), 0.25 * (x @ kernel) + bias, rtol=1e-5)
+
+
+def test_settings_set_the_gain():
+    x = jnp.ones((2, 9))
+    network = mlp([4], 3, gain=True)
+    settings = interface.Settings(gain=jnp.float32(1.5))
+    state = algorithms.fa(network).init(jax.random.key(0), settings, x)
+    gains = [float(c["device"]["gain"]) for c in state.collections]
+    np.testing.assert_allclose(gains, [1.5 / 3, 1.5 / 2], rtol=1e-6)
+    for c in state.collections:  # the device's range is that of the feedback matrices too
+        assert 0.5 < float(jnp.max(jnp.abs(c["feedback"]["kernel"]))) <= 1
+
+
+def test_feedback_equal_to_the_kernel_is_backprop_with_a_gain():
+    x, labels = jax.random.normal(jax.random.key(0), (5, 9)), jnp.arange(5) % 3
+    network, settings = mlp([4, 6], 3, gain=True), interface.Settings()
+    params, collections = interface.init_blocks(
+        jax.random.key(1), network, interface.Rules(), settings, x
+    )
+    mirrored = tuple(
+        {**c, "feedback": {"kernel": p["kernel"]}}
+        for p, c in zip(params, collections, strict=True)
+    )
+
+    def gradients(collections):
+        run = interface.run_blocks(network, params, collections, x)
+        _, error = interface.output_error(run.outputs[-1], labels)
+        return interface.chain(run.pullbacks, error)[0]
+
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6),
+        gradients(mirrored), gradients(collections),
+    )

@@ -5,12 +5,14 @@ import signal
 import sqlite3
 import subprocess
 import sys
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from test_cells import CELL, FLOAT
 
-from experiments.cells import Replica
+from experiments.cells import DEFAULTS, Replica
 from experiments.store import FILE_NAME, Store, StoreError
 
 ORIGIN = {"device": "1 x cpu", "jax": "0", "jaxlib": "0", "qjax": "0", "git_commit": None}
@@ -276,7 +278,7 @@ def other_version(path):
         (foreign, ["not a result store", "another program's", "--out"]),
         (foreign_version_1, ["not a result store", "--out"]),
         (text, ["not a result store", "--out"]),
-        (other_version, ["version 99", "version 2", "--out"]),
+        (other_version, ["version 99", "version 3", "--out"]),
     ],
 )
 def test_refuses_what_is_not_its_file_and_leaves_it_alone(tmp_path, make, words, create):
@@ -450,3 +452,39 @@ def test_a_kill_leaves_unfinished_replicas_to_run_again(tmp_path, writer):
     with Store(tmp_path) as store:
         assert [r["status"] for r in store.replicas()] == ["running"]
         assert store.finished([A.id]) == set()
+
+
+def older(folder):
+    """A store of version 2, which had no columns for schedule, gain and bias."""
+    with Store(folder) as store:
+        store.claim([A], ORIGIN)
+        store.record([epoch(A, 0, 0.5, 90.0)], [])
+        store.finish([A.id], 1.0)
+    with closing(sqlite3.connect(folder / FILE_NAME)) as db:
+        for name in DEFAULTS:
+            db.execute(f'ALTER TABLE replicas DROP COLUMN "{name}"')
+        db.execute("PRAGMA user_version=2")
+        db.commit()
+    return folder
+
+
+def test_an_older_store_is_read_with_the_defaults_of_new_axes(tmp_path):
+    older(tmp_path)
+    before = (tmp_path / FILE_NAME).read_bytes()
+    with Store(tmp_path, create=False) as store:
+        (row,) = store.replicas()
+    assert {name: row[name] for name in DEFAULTS} == DEFAULTS
+    assert row["test_accuracy"] == 90.0
+    assert (tmp_path / FILE_NAME).read_bytes() == before
+
+
+def test_an_older_store_goes_on(tmp_path):
+    older(tmp_path)
+    other = Replica(replace(A.cell, gain=1.5, schedule="linear"), 0)
+    with Store(tmp_path) as store:
+        assert store.finished([A.id]) == {A.id}
+        assert store.claim([other], ORIGIN)
+        rows = {row["id"]: row for row in store.replicas()}
+    assert {name: rows[A.id][name] for name in DEFAULTS} == DEFAULTS
+    assert rows[other.id]["gain"] == 1.5
+    assert rows[other.id]["schedule"] == "linear"

@@ -6,7 +6,16 @@ import numpy as np
 import pytest
 
 from qjax.quantize import make_quantizer, quantize_tree
-from qjax.updates import OPTIMIZERS, UPDATE_RULES, latent, nearest, propose, stochastic
+from qjax.updates import (
+    OPTIMIZERS,
+    UPDATE_RULES,
+    latent,
+    nearest,
+    only,
+    propose,
+    pulsed,
+    stochastic,
+)
 
 QUANTIZER = make_quantizer(3, "asymm", "global")  # 8 levels, 2/7 apart
 STEP = 2 / 7
@@ -54,6 +63,51 @@ def test_stochastic_is_right_on_average():
     for new, old in zip(jax.tree.leaves(many), jax.tree.leaves(PARAMS), strict=True):
         expected = np.maximum(np.asarray(old) - 0.1 * STEP, -1)
         assert np.all(np.abs(np.mean(new, 0) - expected) < 4 * sigma)
+
+
+@pytest.mark.parametrize("size", [0.2, 1.0, 7.5])
+@pytest.mark.parametrize("sign", [-1, 1])
+def test_pulses_move_by_at_most_one_level(size, sign):
+    for seed in range(5):
+        ours = write(pulsed, shifts(sign * size * STEP), seed)
+        assert on_grid(ours)
+        for new, old in zip(jax.tree.leaves(ours), jax.tree.leaves(PARAMS), strict=True):
+            moved = np.asarray((new - old) / STEP)
+            assert np.all(np.isclose(moved, 0, atol=1e-5) | np.isclose(moved, sign, atol=1e-5))
+            if size >= 1:  # certain, but at the range's ends
+                inside = np.abs(old + sign * STEP) <= 1 + 1e-6
+                np.testing.assert_allclose(moved, np.where(inside, sign, 0), atol=1e-5)
+
+
+def test_pulses_are_right_on_average():
+    keys = jax.random.split(jax.random.key(0), 4000)
+    many = jax.jit(jax.vmap(lambda key: pulsed.write(key, PARAMS, shifts(-0.1 * STEP),
+                                                     QUANTIZER)))(keys)
+    sigma = STEP * np.sqrt(0.1 * 0.9 / 4000)
+    for new, old in zip(jax.tree.leaves(many), jax.tree.leaves(PARAMS), strict=True):
+        expected = np.maximum(np.asarray(old) - 0.1 * STEP, -1)
+        assert np.all(np.abs(np.mean(new, 0) - expected) < 4 * sigma)
+
+
+def test_pulses_stay_within_a_symmetric_range():
+    quantizer = make_quantizer(2, "symm", "global")
+    weights = jnp.array([-1.0, 0.0, 1.0])
+    for sign in (-1, 1):
+        ours = pulsed.write(jax.random.key(0), weights, jnp.full(3, 9.0 * sign), quantizer)
+        np.testing.assert_array_equal(ours, jnp.clip(weights + sign, -1, 1))
+
+
+@pytest.mark.parametrize("name", UPDATE_RULES)
+def test_a_rule_for_some_leaves_leaves_floats_to_the_others(name):
+    rule = only(lambda path, leaf: path.endswith("kernel"), UPDATE_RULES[name])
+    key, free = jax.random.key(3), {"kernel": jnp.full((2, 2), 0.3), "bias": jnp.array([0.3])}
+    placed = rule.place(key, free, QUANTIZER)
+    assert on_grid(rule.read(placed, QUANTIZER)["kernel"])
+    np.testing.assert_array_equal(placed["bias"], free["bias"])
+    ours = rule.write(key, placed, jax.tree.map(lambda x: 0 * x + 0.01, free), QUANTIZER)
+    np.testing.assert_allclose(rule.read(ours, QUANTIZER)["bias"], 0.31, atol=1e-6)
+    all_of_them = UPDATE_RULES[name].place(key, free, QUANTIZER)
+    np.testing.assert_array_equal(placed["kernel"], all_of_them["kernel"])
 
 
 def test_latent_keeps_full_precision():
@@ -126,7 +180,11 @@ def sgd(state, gradient):
     return state, gradient
 
 
-RULES = {"adadelta": adadelta, "adam": adam, "momentum": momentum, "sgd": sgd}
+def sign(state, gradient):
+    return state, np.sign(gradient)
+
+
+RULES = {"adadelta": adadelta, "adam": adam, "momentum": momentum, "sgd": sgd, "sign": sign}
 
 
 def test_every_optimizer_is_tested():

@@ -43,7 +43,7 @@ def hsic(
     """
     body = bottleneck_body(network)
     depth = len(body)
-    readout = (Dense(network[-1].features, activation=identity),)
+    readout = (Dense(network[-1].features, activation=identity, gain=network[-1].gain),)
     classifier = backprop(readout, readout_rules)
     (classify,) = classifier.phases
 

@@ -19,6 +19,7 @@ from jax.typing import ArrayLike
 from qjax import updates
 from qjax.networks import Network, apply_block, forward, init_network
 from qjax.quantize import Quantizer, quantize_tree
+from qjax.schedules import SCHEDULES
 
 __all__ = [
     "Algorithm",
@@ -48,18 +49,24 @@ class Settings:
     """Numbers of one replica in one phase; any of them may be traced or batched.
 
     Attributes:
-      learning_rate: step size of the phase's optimizer in its first epoch.
-      gamma: factor on the learning rate after every epoch.
+      learning_rate: step size of the phase's optimizer at its start.
+      schedule: how it falls from there, a value of `qjax.schedules.SCHEDULES`.
+      gamma: factor on the learning rate after every epoch, for the exponential schedule.
+      epochs: of the whole phase, for the schedules that end with it.
       weight_decay: added to the gradient as ``weight_decay * params``.
       quantizer: grid of all weights (feedback and synthesizer weights included).
       gradient_quantizer: grid of the parameter gradients.
+      gain: of blocks that have one: products are multiplied by ``gain / sqrt(fan_in)``.
     """
 
     learning_rate: ArrayLike = 1.0
+    schedule: ArrayLike = SCHEDULES["exponential"]
     gamma: ArrayLike = 1.0
+    epochs: ArrayLike = 1
     weight_decay: ArrayLike = 0.0
     quantizer: Quantizer = Quantizer(bits=0)
     gradient_quantizer: Quantizer = Quantizer(bits=0)
+    gain: ArrayLike = 1.0
 
 
 @struct.dataclass
@@ -183,6 +190,10 @@ def init_blocks(key: Array, network: Network, rules: Rules, settings: Settings, 
     """(params, collections) of a network, its weights placed where the update rule keeps them."""
     init_key, place_key = jax.random.split(key)
     params, collections = init_network(init_key, network, inputs)
+    collections = tuple(
+        {**c, "device": {"gain": settings.gain * c["device"]["gain"]}} if "device" in c else c
+        for c in collections
+    )
     return rules.update.place(place_key, params, settings.quantizer), collections
 
 
