@@ -290,8 +290,13 @@ def on_grid(tensor, cell):
             and low - 1e-6 <= x.min() and x.max() <= high + 1e-6)
 
 
-@pytest.mark.parametrize("rule", updates.UPDATE_RULES)
-@pytest.mark.parametrize("name", ALGORITHMS)
+# Every rule with the algorithms that treat their parameters in ways of their own.
+OWN = ("backprop", "dni", "hsic")
+COMBINATIONS = [(name, rule) for name in OWN for rule in updates.UPDATE_RULES]
+COMBINATIONS += [(name, "stochastic") for name in ALGORITHMS if name not in OWN]
+
+
+@pytest.mark.parametrize(("name", "rule"), COMBINATIONS)
 def test_one_step_of_many_replicas(name, rule):
     """jit and vmap over seeds and quantizers; weights where the update rule keeps them."""
     optimizer = updates.OPTIMIZERS["sgd" if name == "hsic" else "adadelta"]()
@@ -353,8 +358,8 @@ def test_without_bits_no_update_rule_quantizes(name):
     for rule in updates.UPDATE_RULES.values():
         algorithm = ALGORITHMS[name](SMALL, SGD._replace(update=rule))
         results.append(steps(algorithm, begun, settings)[0].params)
-    assert_close(results[1], results[0], rtol=1e-6, atol=1e-7)
-    assert_close(results[2], results[0], rtol=1e-6, atol=1e-7)
+    for other in results[1:]:
+        assert_close(other, results[0], rtol=1e-6, atol=1e-7)
     kernel = results[0]["blocks"][0]["kernel"]
     assert len(np.unique(kernel)) == kernel.size
 
@@ -388,7 +393,7 @@ def test_predictions_use_the_weights_that_are_shown():
     )
 
 
-@pytest.mark.parametrize("name", ["backprop", "fa", "dni"])
+@pytest.mark.parametrize("name", [name for name in ALGORITHMS if name != "hsic"])
 def test_training_learns_a_batch(name):
     algorithm = ALGORITHMS[name](SMALL, Rules(updates.OPTIMIZERS["adam"]()))
     settings = Settings(learning_rate=0.03)

@@ -144,7 +144,7 @@ def test_contrasts_are_by_algorithm_and_of_all():
     )
     assert "Of 4 pairs of cells that differ only in scope" in verdict.sentence
     assert "3 differ" in verdict.sentence
-    assert "local is better in 2, global in 1 (in 2 and 1 of them a" in verdict.sentence
+    assert "local is better in 2, global in 1;" in verdict.sentence
     assert "mean difference of all pairs is +2.00 points" in verdict.sentence
 
 

@@ -1,8 +1,9 @@
 """Learning algorithms behind one interface: pure init, step and predict over one train state."""
 
 from qjax.algorithms.backprop import backprop
+from qjax.algorithms.dfa import dfa
 from qjax.algorithms.dni import dni
-from qjax.algorithms.fa import fa
+from qjax.algorithms.fa import brsf, fa, frsf, kp, usf
 from qjax.algorithms.hsic import hsic
 from qjax.algorithms.interface import (
     Algorithm,
@@ -22,10 +23,25 @@ __all__ = [
     "Settings",
     "TrainState",
     "backprop",
+    "brsf",
+    "dfa",
     "dni",
     "fa",
+    "frsf",
     "hsic",
+    "kp",
+    "usf",
 ]
 
 # name -> (network, rules) -> Algorithm
-ALGORITHMS = {"backprop": backprop, "fa": fa, "dni": dni, "hsic": hsic}
+ALGORITHMS = {
+    "backprop": backprop,
+    "fa": fa,
+    "usf": usf,
+    "frsf": frsf,
+    "brsf": brsf,
+    "kp": kp,
+    "dfa": dfa,
+    "dni": dni,
+    "hsic": hsic,
+}

@@ -13,7 +13,8 @@ def chain_gradient(network: Network):
     collection pass the error on through it.
     """
 
-    def gradient(weights, collections, batch):
+    def gradient(key, weights, collections, batch):
+        del key
         run = interface.run_blocks(network, weights["blocks"], collections, batch.inputs)
         loss, error = interface.output_error(run.outputs[-1], batch.labels)
         gradients, _ = interface.chain(run.pullbacks, error)

@@ -37,7 +37,8 @@ def dni(
             {"blocks": params, "synthesizers": synthesizers}, collections
         )
 
-    def gradient(weights, collections, batch):
+    def gradient(key, weights, collections, batch):
+        del key
         run = interface.run_blocks(network, weights["blocks"], collections, batch.inputs)
         loss, error = interface.output_error(run.outputs[-1], batch.labels)
         given = context(batch.labels)

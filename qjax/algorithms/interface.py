@@ -199,7 +199,7 @@ def init_blocks(key: Array, network: Network, rules: Rules, settings: Settings, 
 
 def from_gradient(
     init: Callable[[Array, Settings, Array], TrainState],
-    gradient: Callable[[dict, tuple, Batch], tuple[dict, tuple, Array]],
+    gradient: Callable[[Array, dict, tuple, Batch], tuple[dict, tuple, Array]],
     network: Network,
     rules: Rules,
 ) -> Algorithm:
@@ -207,7 +207,7 @@ def from_gradient(
 
     Args:
       init: as in `Algorithm`; `opt_state` may be left empty.
-      gradient: (weights, collections, batch) -> (gradients like weights, collections, loss).
+      gradient: (key, weights, collections, batch) -> (gradients like weights, collections, loss).
       network: whose last block gives the logits.
       rules: optimizer and update rule.
     """
@@ -217,7 +217,8 @@ def from_gradient(
 
     def step(key, settings, state, batch):
         weights = rules.update.read(state.params, settings.quantizer)
-        gradients, collections, loss = gradient(weights, state.collections, batch)
+        gradient_key = jax.random.fold_in(key, 0)  # most rules draw nothing
+        gradients, collections, loss = gradient(gradient_key, weights, state.collections, batch)
         proposed, opt_state = updates.propose(
             rules.optimizer,
             rules.settle(gradients, settings),

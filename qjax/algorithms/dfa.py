@@ -1,0 +1,58 @@
+"""Direct feedback alignment: the output error reaches every block through its own matrix."""
+
+import flax.linen as nn
+import jax
+
+from qjax.algorithms import interface
+from qjax.networks import Network, uniform_range
+from qjax.quantize import quantize_tree
+
+__all__ = ["dfa"]
+
+
+def dfa(network: Network, rules: interface.Rules = interface.Rules()) -> interface.Algorithm:
+    """Nokland 2016, "Direct feedback alignment provides learning in deep neural networks".
+
+    The signal at the output of hidden block l is ``e @ B_l``, e the gradient of the loss at the
+    logits and B_l [classes, units] fixed and random: Xavier-uniform, or uniform in [-1, 1] times
+    ``gain / sqrt(classes)`` where the device has a gain; on the weights' grid.
+    """
+
+    def init(key, settings, inputs):
+        blocks_key, feedback_key = jax.random.split(key)
+        params, collections = interface.init_blocks(blocks_key, network, rules, settings, inputs)
+        outputs = interface.run_blocks(network, params, collections, inputs).outputs
+        classes = outputs[-1].shape[-1]
+        keys = jax.random.split(feedback_key, len(network))
+        with_feedback = []
+        for out, collection, block_key in zip(
+            outputs[:-1], collections[:-1], keys[:-1], strict=True
+        ):
+            device = "device" in collection
+            draw = uniform_range if device else nn.initializers.xavier_uniform()
+            matrix = draw(block_key, (classes, out[0].size))
+            matrix = quantize_tree(matrix, settings.quantizer)
+            scale = settings.gain * classes**-0.5 if device else 1.0
+            with_feedback.append({**collection, "direct": scale * matrix})
+        return interface.TrainState({"blocks": params}, (*with_feedback, collections[-1]))
+
+    def gradient(key, weights, collections, batch):
+        del key
+        direct = [c["direct"] for c in collections[:-1]]
+        own = tuple({k: v for k, v in c.items() if k != "direct"} for c in collections)
+        run = interface.run_blocks(network, weights["blocks"], own, batch.inputs)
+        loss, error = interface.output_error(run.outputs[-1], batch.labels)
+        signals = [
+            (error @ matrix).reshape(out.shape)
+            for matrix, out in zip(direct, run.outputs[:-1], strict=True)
+        ]
+        gradients = tuple(
+            pullback(signal)[0]
+            for pullback, signal in zip(run.pullbacks, (*signals, error), strict=True)
+        )
+        after = tuple(
+            {**c, "direct": matrix} for c, matrix in zip(run.collections[:-1], direct, strict=True)
+        )
+        return {"blocks": gradients}, (*after, run.collections[-1]), loss
+
+    return interface.from_gradient(init, gradient, network, rules)
