@@ -102,11 +102,11 @@ def test_brsf_draws_magnitudes_for_every_batch():
 def test_dfa_sends_the_output_error_to_every_block():
     algorithm = algorithms.dfa(NETWORK, SGD)
     state = start(algorithm)
-    matrices = [np.asarray(c["direct"]) for c in state.collections[:-1]]
+    matrices = [np.asarray(c["direct"]["kernel"]) for c in state.collections[:-1]]
     assert [m.shape for m in matrices] == [(3, 5), (3, 4)]
     after = check(algorithm, state, lambda index, error, output: output @ matrices[index])
     for c, matrix in zip(after.collections, matrices, strict=False):
-        np.testing.assert_array_equal(c["direct"], matrix)
+        np.testing.assert_array_equal(c["direct"]["kernel"], matrix)
 
 
 @pytest.mark.parametrize("name", ["fa", "usf", "frsf", "brsf", "dfa", "kp"])
@@ -148,7 +148,7 @@ def test_stored_feedback_lies_on_the_device_grid(name):
     if name == "kp":
         stored = [b["kernel"] for b in state.params["feedback"]]
     elif name == "dfa":
-        stored = [c["direct"] / (1.5 * 3**-0.5) for c in state.collections[:-1]]
+        stored = [c["direct"]["kernel"] / (1.5 * 3**-0.5) for c in state.collections[:-1]]
     else:
         stored = [c["feedback"]["kernel"] for c in state.collections]
     for matrix in stored:

@@ -33,26 +33,21 @@ def dfa(network: Network, rules: interface.Rules = interface.Rules()) -> interfa
             matrix = draw(block_key, (classes, out[0].size))
             matrix = quantize_tree(matrix, settings.quantizer)
             scale = settings.gain * classes**-0.5 if device else 1.0
-            with_feedback.append({**collection, "direct": scale * matrix})
+            with_feedback.append({**collection, "direct": {"kernel": scale * matrix}})
         return interface.TrainState({"blocks": params}, (*with_feedback, collections[-1]))
 
     def gradient(key, weights, collections, batch):
         del key
-        direct = [c["direct"] for c in collections[:-1]]
-        own = tuple({k: v for k, v in c.items() if k != "direct"} for c in collections)
-        run = interface.run_blocks(network, weights["blocks"], own, batch.inputs)
+        run = interface.run_blocks(network, weights["blocks"], collections, batch.inputs)
         loss, error = interface.output_error(run.outputs[-1], batch.labels)
         signals = [
-            (error @ matrix).reshape(out.shape)
-            for matrix, out in zip(direct, run.outputs[:-1], strict=True)
+            (error @ c["direct"]["kernel"]).reshape(out.shape)
+            for c, out in zip(collections[:-1], run.outputs[:-1], strict=True)
         ]
         gradients = tuple(
             pullback(signal)[0]
             for pullback, signal in zip(run.pullbacks, (*signals, error), strict=True)
         )
-        after = tuple(
-            {**c, "direct": matrix} for c, matrix in zip(run.collections[:-1], direct, strict=True)
-        )
-        return {"blocks": gradients}, (*after, run.collections[-1]), loss
+        return {"blocks": gradients}, run.collections, loss
 
     return interface.from_gradient(init, gradient, network, rules)
