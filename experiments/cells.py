@@ -57,9 +57,9 @@ class Cell:
             lr=0.0,
             gamma=0.0,
             weight_decay=0.0,
-            gradient_bits=None if self.gradient_bits is None else 0,
+            gradient_bits=None if self.gradient_bits is None else 1,
             schedule=DEFAULTS["schedule"],
-            gain=None if self.gain is None else 0.0,
+            gain=None if self.gain is None else 1.0,
         )
 
     @property

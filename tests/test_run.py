@@ -84,7 +84,7 @@ def refused(capsys, words, out):
     ("words", "message"),
     [
         ("--algorithm backprp", "'backprp': did you mean backprop?"),
-        ("--algorithm backpropagation", "valid: backprop, fa, dni, hsic"),
+        ("--algorithm backpropagation", "valid: backprop, fa, usf, frsf, brsf, kp, dfa, dni, hsic"),
         ("--dataset fashion-mnist", "did you mean fashion_mnist?"),
         ("--quantizer sym", "did you mean symm?"),
         ("--scope locl", "did you mean local?"),
@@ -384,14 +384,14 @@ def rules(tmp_path_factory):
     """All update rules, several values on the other axes."""
     return command(
         tmp_path_factory.mktemp("rules"), TINY, "--epochs 1 --seeds 1 --n-bits 2 5 float",
-        "--update nearest stochastic latent --gradient-bits 4 8 --quantizer symm asymm",
+        "--update nearest stochastic pulse latent --gradient-bits 4 8 --quantizer symm asymm",
         "--scope global local --lr 0.5 1",
     )
 
 
 def test_every_combination_is_trained(rules):
     quantized = [r for r in rules.replicas if r["n_bits"] is not None]
-    assert len(quantized) == 2 * 3 * 2 * 2 * 2 * 2
+    assert len(quantized) == 2 * 4 * 2 * 2 * 2 * 2
     assert len(rules.replicas) == len(quantized) + 2 * 2  # float: gradient bits and rates
     assert {r["status"] for r in rules.replicas} == {"done"}
 
@@ -406,6 +406,37 @@ def test_every_axis_changes_the_result(rules, name):
             key = tuple(row[n] for n in names if n != name)
             families.setdefault(key, set()).add(row["train_loss"])
     assert sum(len(losses) > 1 for losses in families.values()) > len(families) / 2
+
+
+@pytest.fixture(scope="session")
+def device(tmp_path_factory):
+    """Weights of 2 bits in [-1, 1] with a gain, biases free, all schedules."""
+    return command(
+        tmp_path_factory.mktemp("device"), TINY, "--algorithm backprop dfa --epochs 2 --n-bits 2",
+        "--scope global --update stochastic --optimizer adam --lr 0.01 --gain 1 2 --bias float",
+        "--schedule constant exponential linear cosine --save-params --dataset digits_holdout",
+    )
+
+
+def test_free_biases_and_ternary_weights(device):
+    assert {r["status"] for r in device.replicas} == {"done"}
+    for row in device.replicas:
+        with np.load(device.out / "params" / f"{row['id']}.npz") as tensors:
+            for name, tensor in tensors.items():
+                if name.endswith("kernel"):
+                    assert set(np.unique(tensor)) <= {-1.0, 0.0, 1.0}
+                else:
+                    assert len(np.unique(tensor)) == tensor.size
+
+
+@pytest.mark.parametrize("name", ["schedule", "gain", "algorithm"])
+def test_gains_and_schedules_change_the_result(device, name):
+    names = ("schedule", "gain", "algorithm", "seed")
+    families = {}
+    for row in device.replicas:
+        key = tuple(row[n] for n in names if n != name)
+        families.setdefault(key, []).append(row["train_loss"])
+    assert all(len(set(losses)) == len(losses) > 1 for losses in families.values())
 
 
 @pytest.fixture(scope="session")
