@@ -115,7 +115,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     cells = cells_of(args)
     seeds = range(args.first_seed, args.first_seed + args.seeds)
     wanted = [grid.Replica(cell, seed) for cell in cells for seed in seeds]
-    return sweep.main(p, args, wanted)
+    return sweep.main(p, args, lambda finished: wanted)
 
 
 if __name__ == "__main__":

@@ -8,10 +8,10 @@ import argparse
 import functools
 import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import jax
 from rich.console import Console
@@ -26,7 +26,7 @@ from experiments.forecast import Forecast, spell
 from experiments.interrupts import Interrupts
 from experiments.store import FILE_NAME, Store, StoreError
 
-__all__ = ["Sweep", "add_arguments", "leave", "main"]
+__all__ = ["Stage", "Sweep", "add_arguments", "leave", "main"]
 
 
 def add_arguments(p: options.Parser) -> None:
@@ -65,33 +65,53 @@ def _memory(text: str) -> int:
         ) from None
 
 
-def main(p: options.Parser, args: argparse.Namespace, wanted: Sequence[grid.Replica]) -> int:
-    """Trains those of `wanted` that the result folder does not have; returns the exit code.
+# What to train, given the finished replicas that the result folder has.
+Stage = Callable[[list[dict[str, Any]]], Sequence[grid.Replica]]
+
+
+def main(p: options.Parser, args: argparse.Namespace, *stages: Stage) -> int:
+    """Trains what the result folder does not have yet; returns the exit code.
 
     Args:
       p: for errors.
       args: with the flags of `add_arguments`.
-      wanted: replicas, in the order of the summary.
+      stages: one after the other; each says which replicas, in the order of the summary. A later
+        one may depend on what the earlier ones gave.
     """
     _join(p, args)
     devices.keep_programs()
     console = Console(
         width=None if sys.stdout.isatty() else 160, quiet=not processes.is_first()
     )
+    code = 0
     try:
-        names = dict.fromkeys(replica.cell.dataset for replica in wanted)
-        datasets = {name: load(name, args.data_dir) for name in names}
-        sweep = Sweep(datasets, args.out, console, args.memory_limit, args.resume,
-                      args.checkpoint_every, args.save_params)
-        if args.dry_run:
-            sweep.show(wanted)
-            return 0
-        if not processes.is_first():
-            return sweep.run(wanted, None)
-        with Store(args.out) as store:
-            return sweep.run(wanted, store)
+        for stage in stages:
+            wanted = stage(processes.shared(_finished(args.out)))
+            names = dict.fromkeys(replica.cell.dataset for replica in wanted)
+            datasets = {name: load(name, args.data_dir) for name in names}
+            sweep = Sweep(datasets, args.out, console, args.memory_limit, args.resume,
+                          args.checkpoint_every, args.save_params)
+            if args.dry_run:
+                sweep.show(wanted)
+                return 0
+            if not processes.is_first():
+                code = sweep.run(wanted, None)
+            else:
+                with Store(args.out) as store:
+                    code = sweep.run(wanted, store)
+            if processes.shared(code):
+                break
     except (DataError, StoreError) as error:
         p.error(str(error))
+    return code
+
+
+def _finished(out: Path) -> list[dict[str, Any]]:
+    """Finished replicas of a result folder; none if it does not exist yet."""
+    if not (out / FILE_NAME).is_file():
+        return []
+    with Store(out, create=False) as store:
+        return [row for row in store.replicas() if row["status"] in ("done", "diverged")]
 
 
 def leave(code: int) -> NoReturn:

@@ -92,7 +92,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     args = p.parse_args(arguments)
     seeds = range(args.first_seed, args.first_seed + args.seeds)
     wanted = [Replica(c, seed) for c in cells(args.part, args.epochs) for seed in seeds]
-    return sweep.main(p, args, wanted)
+    return sweep.main(p, args, lambda finished: wanted)
 
 
 if __name__ == "__main__":

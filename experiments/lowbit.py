@@ -1,0 +1,122 @@
+"""What trains with weights of 1 to 4 bits: tunes on held-out training data, then reports.
+
+Weights exist only on the levels of a device with the range [-1, 1] (update rule latent excepted,
+which keeps a float behind each); biases are floats. For every algorithm, data set, width and update
+rule the learning rate and the gain are chosen by the accuracy on the last sixth of the training
+set, one seed; networks with the chosen ones are then trained on all of it, with several seeds.
+"""
+
+import itertools
+import signal
+
+if __name__ == "__main__":
+    # The imports below take a second or two. There is nothing to lose yet: end without a word.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from experiments import options, results, sweep
+from experiments.cells import NONE, Cell, Replica
+from experiments.data import DATASETS, HOLDOUT
+from experiments.presets import preset_of
+from qjax.algorithms import ALGORITHMS
+from qjax.updates import UPDATE_RULES
+
+__all__ = ["candidates", "chosen", "main", "parser"]
+
+TUNING_SEED = 1000  # of none of the networks that are reported
+
+
+def parser() -> options.Parser:
+    """The command line of `python -m experiments.lowbit`."""
+    p = options.Parser(prog="experiments.lowbit", description=__doc__)
+    p.add_argument("--algorithm", nargs="+", type=options.one_of(ALGORITHMS),
+                   default=["backprop", "fa", "dfa", "usf"], help="[backprop fa dfa usf]")
+    p.add_argument("--dataset", nargs="+", type=options.one_of(DATASETS),
+                   default=["mnist"], help="[mnist]")
+    p.add_argument("--n-bits", nargs="+", type=options.bits, default=[1, 2, 3, 4],
+                   help="1 (asymm: -1 and 1) to 16 (symm), or float [1 2 3 4]")
+    p.add_argument("--update", nargs="+", type=options.one_of(UPDATE_RULES),
+                   default=list(UPDATE_RULES), help="[all]")
+    p.add_argument("--n-layers", type=options.whole(0), default=2, help="[2]")
+    p.add_argument("--hidden-width", type=options.whole(1), default=100, help="[100]")
+    p.add_argument("--lr", nargs="+", type=options.positive, default=[0.003, 0.01, 0.03],
+                   help="Adam's learning rates to choose from, in units of the range "
+                        "[0.003 0.01 0.03]")
+    p.add_argument("--gain", nargs="+", type=options.positive, default=[0.7, 1.0, 1.5, 2.0],
+                   help="gains to choose from [0.7 1 1.5 2]")
+    p.add_argument("--batch-size", type=options.whole(1), default=256, help="[256]")
+    p.add_argument("--epochs", type=options.whole(1), default=30, help="of the report [30]")
+    p.add_argument("--tune-epochs", type=options.whole(1), default=10, help="of the choice [10]")
+    p.add_argument("--seeds", type=options.whole(1), default=3, help="of the report [3]")
+    sweep.add_arguments(p)
+    return p
+
+
+def candidates(args) -> list[Cell]:
+    """All cells among which the held-out data decide."""
+    cells = []
+    for algorithm, dataset, n_bits, update, lr, gain in itertools.product(
+        args.algorithm, args.dataset, args.n_bits, args.update, args.lr, args.gain
+    ):
+        quantized = n_bits is not None
+        later = preset_of(algorithm).phases[1:]
+        cells.append(Cell(
+            algorithm, dataset + HOLDOUT, args.n_layers, args.hidden_width, n_bits,
+            ("asymm" if n_bits == 1 else "symm") if quantized else NONE,
+            "global" if quantized else NONE, update if quantized else NONE,
+            optimizer="adam", lr=lr, gamma=1.0, weight_decay=0.0, gradient_bits=None,
+            batch_size=args.batch_size, epochs=args.tune_epochs,
+            readout_epochs=args.tune_epochs if later else 0, schedule="linear", gain=gain,
+            bias="float" if quantized else "quantized",
+        ))
+    return list(dict.fromkeys(cells))
+
+
+def chosen(
+    tried: Iterable[Cell], finished: Iterable[Mapping[str, Any]], epochs: int
+) -> list[Cell]:
+    """Of cells that differ only in learning rate and gain the best one, on the whole data set.
+
+    Args:
+      tried: see `candidates`.
+      finished: replicas, with those of `tried`; one that has no accuracy counts as 0.
+      epochs: to train the chosen ones for.
+    """
+    accuracy: dict[Cell, float] = {}
+    for row in finished:
+        if row["seed"] == TUNING_SEED:
+            accuracy[results.cell_of(row)] = row["test_accuracy"] or 0.0
+    best: dict[Cell, Cell] = {}
+    for cell in tried:
+        if cell in accuracy:
+            task = replace(cell, lr=0.0, gain=None)
+            if task not in best or accuracy[cell] > accuracy[best[task]]:
+                best[task] = cell
+    return [
+        replace(cell, dataset=cell.dataset.removesuffix(HOLDOUT), epochs=epochs,
+                readout_epochs=epochs if cell.readout_epochs else 0)
+        for cell in best.values()
+    ]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command line; returns the exit code."""
+    p = parser()
+    args = p.parse_args(arguments)
+    tried = candidates(args)
+
+    def tune(finished):
+        return [Replica(cell, TUNING_SEED) for cell in tried]
+
+    def report(finished):
+        cells = chosen(tried, finished, args.epochs)
+        return [Replica(cell, seed) for cell in cells for seed in range(args.seeds)]
+
+    return sweep.main(p, args, tune, report)
+
+
+if __name__ == "__main__":
+    sweep.leave(main())

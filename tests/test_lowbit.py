@@ -1,0 +1,82 @@
+"""Tuning on held-out data, reporting on the test set."""
+
+import contextlib
+import io
+from dataclasses import replace
+
+import pytest
+
+from experiments import lowbit
+from experiments.cells import Replica
+from experiments.store import Store
+
+
+def parsed(*words):
+    return lowbit.parser().parse_args(list(words))
+
+
+def row(cell, accuracy, seed=lowbit.TUNING_SEED):
+    return {**vars(cell), "seed": seed, "id": Replica(cell, seed).id, "test_accuracy": accuracy}
+
+
+def test_candidates_are_all_combinations_on_held_out_data():
+    cells = lowbit.candidates(parsed("--n-bits", "1", "2", "float", "--update", "nearest", "pulse",
+                                     "--algorithm", "fa", "--lr", "0.1", "--gain", "1", "2"))
+    assert {c.dataset for c in cells} == {"mnist_holdout"}
+    assert {(c.n_bits, c.quantizer, c.scope) for c in cells} == {
+        (1, "asymm", "global"), (2, "symm", "global"), (None, "none", "none")
+    }
+    assert len(cells) == 2 * 2 * 2 + 2  # a float network has no update rule
+    assert {c.bias for c in cells if c.n_bits} == {"float"}
+
+
+def test_the_best_candidate_of_every_task_is_chosen():
+    cells = lowbit.candidates(parsed("--n-bits", "2", "3", "--update", "pulse", "--algorithm",
+                                     "fa", "--lr", "0.1", "0.2", "--gain", "1", "2"))
+    values = [10.0, 40.0, None, 20.0, 70.0, 60.0, 50.0, 80.0]
+    finished = [row(c, v) for c, v in zip(cells, values, strict=True)]
+    # Another seed, or another task, decides nothing.
+    finished.append(row(cells[0], 99.0, seed=0))
+    finished.append(row(replace(cells[0], update="nearest"), 99.0))
+    two, three = lowbit.chosen(cells, finished, 7)
+    for cell, best in ((two, cells[1]), (three, cells[7])):
+        assert cell == replace(best, dataset="mnist", epochs=7)
+
+
+def test_cells_that_were_not_trained_are_not_chosen():
+    cells = lowbit.candidates(parsed("--n-bits", "2", "--update", "pulse", "--algorithm", "fa"))
+    assert lowbit.chosen(cells, [], 3) == []
+    assert [c.lr for c in lowbit.chosen(cells, [row(cells[4], None)], 3)] == [cells[4].lr]
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    out = tmp_path_factory.mktemp("lowbit")
+    words = ("--dataset digits --algorithm backprop --n-bits 2 --update nearest stochastic "
+             "--n-layers 0 --hidden-width 30 --batch-size 32 --lr 0.01 0.03 --gain 1 "
+             "--epochs 10 --tune-epochs 4 --seeds 2")
+    text = io.StringIO()
+    with contextlib.redirect_stdout(text):
+        assert lowbit.main([*words.split(), "--out", str(out)]) == 0
+    with Store(out, create=False) as store:
+        return store.replicas(), text.getvalue()
+
+
+def test_the_study_runs_from_end_to_end(study):
+    rows, _ = study
+    tuned = [r for r in rows if r["dataset"] == "digits_holdout"]
+    told = [r for r in rows if r["dataset"] == "digits"]
+    assert len(tuned) == 2 * 2
+    assert len(told) == 2 * 2
+    assert {r["epochs"] for r in told} == {10}
+    for update in ("nearest", "stochastic"):
+        best = max((r for r in tuned if r["update"] == update), key=lambda r: r["test_accuracy"])
+        assert {r["lr"] for r in told if r["update"] == update} == {best["lr"]}
+
+
+def test_two_bits_learn_when_updates_are_rounded_at_random(study):
+    rows, _ = study
+    told = {u: [r["test_accuracy"] for r in rows if (r["dataset"], r["update"]) == ("digits", u)]
+            for u in ("nearest", "stochastic")}
+    assert min(told["stochastic"]) > 80
+    assert min(told["stochastic"]) > max(told["nearest"])
