@@ -19,8 +19,8 @@ from experiments.cells import NONE, Cell
 from experiments.data import Dataset
 from experiments.devices import make_mesh
 from experiments.presets import preset_of
-from experiments.runner import Program
-from qjax import algorithms, networks, training, updates
+from experiments.runner import NETWORKS, Program
+from qjax import algorithms, training, updates
 from qjax.algorithms import Phase, Rules, TrainState
 
 __all__ = [
@@ -248,7 +248,7 @@ def _altered(program: Program, optimizer: str, update: updates.UpdateRule | None
         update or updates.UPDATE_RULES[own],
         cell.gradient_bits is not None,
     )
-    network = networks.mlp([cell.hidden_width] * (cell.n_layers + 1), program.dataset.n_classes)
+    network = NETWORKS[cell.network](cell, program.dataset.n_classes)
     return algorithms.ALGORITHMS[cell.algorithm](network, rules).phases[0]
 
 

@@ -45,6 +45,7 @@ class Cell:
     schedule: str = "exponential"
     gain: float | None = None
     bias: str = "quantized"
+    network: str = "mlp"
 
     @property
     def program(self) -> "Cell":
@@ -65,7 +66,8 @@ class Cell:
     @property
     def label(self) -> str:
         """Algorithm, data set and network in few words, for tables and progress bars."""
-        return f"{self.algorithm} {self.dataset} ({self.n_layers},{self.hidden_width})"
+        shape = f"({self.n_layers},{self.hidden_width})" if self.network == "mlp" else self.network
+        return f"{self.algorithm} {self.dataset} {shape}"
 
 
 # Of the axes that came later.
@@ -120,7 +122,7 @@ def product(axes: dict[str, Sequence]) -> list[Cell]:
 
     Unquantized networks have no quantizer, scope or update rule, nor biases to quantize:
     combinations that differ only in these are one cell. So are those that differ in gamma alone
-    where the schedule has none.
+    where the schedule has none, or in the shape of an MLP where the network is another.
     """
     names = [f.name for f in fields(Cell)]
     cells = {}
@@ -128,6 +130,8 @@ def product(axes: dict[str, Sequence]) -> list[Cell]:
         cell = Cell(**dict(zip(names, values, strict=True)))
         if cell.n_bits is None:
             cell = replace(cell, quantizer=NONE, scope=NONE, update=NONE, bias=DEFAULTS["bias"])
+        if cell.network != "mlp":
+            cell = replace(cell, n_layers=0, hidden_width=0)
         if cell.schedule != "exponential":
             cell = replace(cell, gamma=1.0)
         cells[cell] = None

@@ -93,7 +93,9 @@ def _position(known: Sequence, value: Any) -> int:
 
 
 def layers_of(n_layers: int, width: int) -> str:
-    """The hidden layers in words."""
+    """The hidden layers in words. (No network but an MLP has a width.)"""
+    if not width:
+        return "LeNet"
     return f"{1 + n_layers} hidden layer{'s' if n_layers else ''} of {width}"
 
 

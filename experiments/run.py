@@ -10,8 +10,8 @@ import itertools
 from collections.abc import Sequence
 
 from experiments import cells as grid
-from experiments import options, sweep
-from experiments.data import NAMES
+from experiments import options, runner, sweep
+from experiments.data import DATASETS, HOLDOUT, NAMES
 from experiments.presets import LEARNING_RATES, preset_of
 from qjax.algorithms import ALGORITHMS
 from qjax.quantize import KINDS, SCOPES
@@ -38,8 +38,9 @@ def parser() -> options.Parser:
 
     axis("--algorithm", None, "learning algorithm", ["backprop"], words=ALGORITHMS)
     axis("--dataset", None, "data set; digits needs no network", ["digits"], words=NAMES)
-    axis("--n-layers", options.whole(0), "hidden layers beyond the first", [1])
-    axis("--hidden-width", options.whole(1), "units of every hidden layer", [50])
+    axis("--network", None, "mlp, or lenet for 28x28 images", ["mlp"], words=runner.NETWORKS)
+    axis("--n-layers", options.whole(0), "mlp: hidden layers beyond the first", [1])
+    axis("--hidden-width", options.whole(1), "mlp: units of every hidden layer", [50])
     axis("--n-bits", options.bits, "bits of the weights, 1-16 (symm: from 2), or float", [None])
     axis("--quantizer", None, "kind of grid", ["symm"], words=KINDS)
     axis("--scope", None, "range: [-1, 1] for all, or of each tensor", ["local"], words=SCOPES)
@@ -93,6 +94,7 @@ def cells_of(args) -> list[grid.Cell]:
                     "lr": args.lr or [first.lr if own else LEARNING_RATES[optimizer]],
                     "schedule": args.schedule,
                     "gamma": args.gamma or [first.gamma],
+                    "network": args.network,
                     "gain": args.gain or [None],
                     "bias": args.bias,
                     "weight_decay": [first.weight_decay],
@@ -112,6 +114,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if "symm" in args.quantizer and 1 in args.n_bits:
         p.error("symm needs at least 2 bits (1 leaves only the level zero): "
                 "leave 1 out of --n-bits or symm out of --quantizer")
+    small = [d for d in args.dataset if DATASETS[d.removesuffix(HOLDOUT)].image_shape[0] < 28]
+    if "lenet" in args.network and small:
+        p.error(f"lenet needs images of 28x28, {small[0]} has smaller ones: "
+                "leave one of them out of --network or --dataset")
     cells = cells_of(args)
     seeds = range(args.first_seed, args.first_seed + args.seeds)
     wanted = [grid.Replica(cell, seed) for cell in cells for seed in seeds]

@@ -33,7 +33,7 @@ from qjax import algorithms, networks, training, updates
 from qjax.quantize import Quantizer, make_quantizer
 from qjax.schedules import SCHEDULES
 
-__all__ = ["EpochReport", "Program", "origin", "run_chunk"]
+__all__ = ["NETWORKS", "EpochReport", "Program", "origin", "run_chunk"]
 
 
 def origin() -> dict[str, Any]:
@@ -100,13 +100,25 @@ class _Kind:
         return (scaled - self.dataset.mean) / self.dataset.std
 
 
+def _mlp(cell: Cell, classes: int) -> networks.Network:
+    widths = [cell.hidden_width] * (cell.n_layers + 1)
+    return networks.mlp(widths, classes, gain=cell.gain is not None)
+
+
+def _lenet(cell: Cell, classes: int) -> networks.Network:
+    return networks.lenet(classes, gain=cell.gain is not None)
+
+
+# name -> (cell, classes) -> network
+NETWORKS = {"mlp": _mlp, "lenet": _lenet}
+
+
 # Enough for the largest algorithm: a few chunks in a row are of one kind.
 _remember = functools.lru_cache(maxsize=8)
 
 
 @_remember
 def _algorithm(kind: _Kind) -> algorithms.Algorithm:
-    widths = [kind.cell.hidden_width] * (kind.cell.n_layers + 1)
     rule = updates.UPDATE_RULES[kind.update]
     if kind.bias == "float":
         rule = updates.only(lambda path, leaf: not path.endswith("bias"), rule)
@@ -115,7 +127,7 @@ def _algorithm(kind: _Kind) -> algorithms.Algorithm:
         algorithms.Rules(updates.OPTIMIZERS[name](), rule, quantize_gradients)
         for name in kind.optimizers
     ]
-    network = networks.mlp(widths, kind.dataset.n_classes, gain=kind.cell.gain is not None)
+    network = NETWORKS[kind.cell.network](kind.cell, kind.dataset.n_classes)
     return algorithms.ALGORITHMS[kind.cell.algorithm](network, *rules)
 
 

@@ -9,6 +9,7 @@ keeps a parameter tree of its own. Besides ``params`` a block may have these Fla
 * ``device``: the gain of a device whose weights fill a fixed range, [-1, 1], whatever the width.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -21,12 +22,14 @@ from qjax import feedback as feedback_rules
 
 __all__ = [
     "BatchNorm",
+    "Conv",
     "Dense",
     "Network",
     "apply_block",
     "forward",
     "identity",
     "init_network",
+    "lenet",
     "mlp",
     "uniform_fan_in",
     "uniform_range",
@@ -82,13 +85,12 @@ class BatchNorm(nn.Module):
         return (x - batch_mean) * jax.lax.rsqrt(batch_variance + self.epsilon)
 
 
-class Dense(nn.Module):
-    """Fully connected block: linear + bias [+ batch normalization] + activation.
+class _Weighted(nn.Module):
+    """What a block with a kernel does: product + bias [+ batch normalization] + activation.
 
-    Inputs of more than two axes are flattened to [batch, features]. With `gain` the weights start
-    uniform in [-1, 1], and the product is multiplied by ``gain / sqrt(fan_in)``, a constant of the
-    "device" collection (1 / sqrt(fan_in) at first): weights of one fixed range, which is what a
-    device offers, then serve layers of any width.
+    With `gain` the weights start uniform in [-1, 1], and the product is multiplied by
+    ``gain / sqrt(fan_in)``, a constant of the "device" collection (1 / sqrt(fan_in) at first):
+    weights of one fixed range, which is what a device offers, then serve layers of any width.
     """
 
     features: int
@@ -96,24 +98,54 @@ class Dense(nn.Module):
     normalize: bool = False
     gain: bool = False
 
-    @nn.compact
-    def __call__(self, x: Array, train: bool = True) -> Array:
-        """[batch, ...] -> [batch, features]."""
-        x = x.reshape(len(x), -1)
-        fan_in = x.shape[-1]
+    def respond(self, x: Array, shape: Sequence[int], bilinear: Callable, train: bool) -> Array:
+        """``activation(bilinear(x, kernel) + bias)`` with a kernel of `shape`, output axis last."""
+        fan_in = math.prod(shape[:-1])
         init = uniform_fan_in(fan_in)
-        kernel_init = uniform_range if self.gain else init
-        kernel = self.param("kernel", kernel_init, (fan_in, self.features))
+        kernel = self.param("kernel", uniform_range if self.gain else init, shape)
         bias = self.param("bias", init, (self.features,))
         feedback = self.get_variable("feedback", "kernel")
         if self.gain:
             gain = self.variable("device", "gain", lambda: jnp.asarray(fan_in**-0.5, x.dtype))
-            z = gain.value * feedback_rules.linear(x, kernel, 0.0, feedback) + bias
+            z = gain.value * feedback_rules.linear(x, kernel, 0.0, feedback, bilinear) + bias
         else:
-            z = feedback_rules.linear(x, kernel, bias, feedback)
+            z = feedback_rules.linear(x, kernel, bias, feedback, bilinear)
         if self.normalize:
             z = BatchNorm()(z, train)
         return self.activation(z)
+
+
+class Dense(_Weighted):
+    """Fully connected block; inputs of more than two axes are flattened to [batch, features]."""
+
+    @nn.compact
+    def __call__(self, x: Array, train: bool = True) -> Array:
+        """[batch, ...] -> [batch, features]."""
+        x = x.reshape(len(x), -1)
+        return self.respond(x, (x.shape[-1], self.features), feedback_rules.matmul, train)
+
+
+class Conv(_Weighted):
+    """Convolutional block: zero padding, square kernel, stride 1, then 2x2 max pooling if `pool`.
+
+    Batch normalization is per channel; the activation comes before the pooling.
+    """
+
+    size: int = 5
+    padding: int = 0
+    pool: bool = False
+
+    @nn.compact
+    def __call__(self, x: Array, train: bool = True) -> Array:
+        """[batch, height, width, channels] -> the same with `features` channels, smaller."""
+        sides = (self.padding, self.padding)
+        x = jnp.pad(x, ((0, 0), sides, sides, (0, 0)))
+        shape = (self.size, self.size, x.shape[-1], self.features)
+        y = self.respond(x, shape, feedback_rules.convolve, train)
+        if not self.pool:
+            return y
+        batch, height, width, channels = y.shape
+        return y.reshape(batch, height // 2, 2, width // 2, 2, channels).max((2, 4))
 
 
 def mlp(hidden: Sequence[int], classes: int, gain: bool = False) -> Network:
@@ -123,6 +155,21 @@ def mlp(hidden: Sequence[int], classes: int, gain: bool = False) -> Network:
     """
     hidden_blocks = (Dense(width, gain=gain) for width in hidden)
     return (*hidden_blocks, Dense(classes, activation=identity, gain=gain))
+
+
+def lenet(classes: int, gain: bool = False) -> Network:
+    """LeNet-5 (LeCun et al. 1998) for 28x28 images, as today: ReLU and max pooling.
+
+    Convolutions of 6, 16 and 120 features of 5x5, the first on the image padded to 32x32, the first
+    two pooled; 84 units; the output.
+    """
+    return (
+        Conv(6, padding=2, pool=True, gain=gain),
+        Conv(16, pool=True, gain=gain),
+        Conv(120, gain=gain),
+        Dense(84, gain=gain),
+        Dense(classes, activation=identity, gain=gain),
+    )
 
 
 def init_network(key: Array, network: Network, inputs: Array) -> tuple[tuple, tuple]:
