@@ -33,7 +33,7 @@ FLOAT = "#333333"
 
 plt.rcParams.update(
     {"axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "grid.alpha": 0.3,
-     "figure.dpi": 150, "legend.frameon": False}
+     "figure.dpi": 110, "legend.frameon": False}
 )
 
 
