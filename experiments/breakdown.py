@@ -14,6 +14,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 
 from experiments.cells import NONE, Cell
 from experiments.data import Dataset
@@ -50,7 +51,9 @@ PARTS = (
 REST, TOTAL = "rest", "total"
 
 _AS_IS = updates.UpdateRule(
-    place=lambda key, params, quantizer: params, read=lambda params, quantizer: params
+    place=lambda key, params, quantizer: params,
+    write=lambda key, params, changes, quantizer: optax.apply_updates(params, changes),
+    read=lambda params, quantizer: params,
 )
 
 

@@ -82,6 +82,8 @@ class Checkpoint:
         about = self._args.JsonSave({"seconds": seconds})
         states = self._args.StandardSave(states)
         try:
+            # Seen here first: the threads of a save that fails print tracebacks of their own.
+            os.listdir(self._folder)
             self._manager.save(epoch, args=self._args.Composite(about=about, states=states))
         except (OSError, ValueError) as error:  # tensorstore reports a full disk as a ValueError
             raise self._unwritable(error) from error

@@ -380,7 +380,7 @@ def drawn(folder, capsys, *words):
     for path in pictures:
         width, height = png_size(path)
         assert 400 <= width <= 4000
-        assert 400 <= height <= 4000
+        assert 200 <= height <= 4000
         image = plt.imread(path)
         assert 0.001 < (image[..., :3] < 0.9).any(axis=-1).mean() < 0.8  # neither blank nor black
     assert all(p.read_bytes().startswith(b"%PDF") for p in out.glob("*.pdf"))

@@ -115,7 +115,8 @@ def test_a_disk_that_takes_no_more_ends_the_run_and_leaves_the_store_intact(tmp_
 
 
 def test_checkpoints_that_cannot_be_written_any_more_end_the_run_with_a_message(tmp_path):
-    process = start(tmp_path, SWEEP, "--epochs 100000 --algorithm backprop")
+    words = "--epochs 100000 --algorithm backprop --checkpoint-every 100"  # not while one is saved
+    process = start(tmp_path, SWEEP, words)
     try:
         wait_until(lambda: recorded(tmp_path), process)
         folder = tmp_path / "checkpoints"
