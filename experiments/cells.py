@@ -22,8 +22,9 @@ NONE = "none"  # quantizer, scope and update of a network that is not quantized
 class Cell:
     """Full configuration of a training run except its seed.
 
-    `n_bits` None: not quantized; `gain` None: no gain, weights scaled by fan-in as usual. A new
-    axis goes last, with the value that all older results have as its default.
+    `n_bits` None: not quantized; `gain` None: no gain, weights scaled by fan-in as usual, and
+    `gain_rule` says nothing. A new axis goes last, with the value that all older results have as
+    its default.
     """
 
     algorithm: str
@@ -46,6 +47,7 @@ class Cell:
     gain: float | None = None
     bias: str = "quantized"
     network: str = "mlp"
+    gain_rule: str = "fixed"
 
     @property
     def program(self) -> "Cell":
@@ -122,7 +124,8 @@ def product(axes: dict[str, Sequence]) -> list[Cell]:
 
     Unquantized networks have no quantizer, scope or update rule, nor biases to quantize:
     combinations that differ only in these are one cell. So are those that differ in gamma alone
-    where the schedule has none, or in the shape of an MLP where the network is another.
+    where the schedule has none, in the rule of a gain where there is none, or in the shape of an
+    MLP where the network is another.
     """
     names = [f.name for f in fields(Cell)]
     cells = {}
@@ -130,6 +133,8 @@ def product(axes: dict[str, Sequence]) -> list[Cell]:
         cell = Cell(**dict(zip(names, values, strict=True)))
         if cell.n_bits is None:
             cell = replace(cell, quantizer=NONE, scope=NONE, update=NONE, bias=DEFAULTS["bias"])
+        if cell.gain is None:
+            cell = replace(cell, gain_rule=DEFAULTS["gain_rule"])
         if cell.network != "mlp":
             cell = replace(cell, n_layers=0, hidden_width=0)
         if cell.schedule != "exponential":

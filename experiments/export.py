@@ -1,4 +1,4 @@
-"""Writes a result store as CSV, one row per replica (or per epoch, or per tensor and epoch)."""
+"""Writes a result store as CSV, one row per replica (or per epoch, or per tensor or block)."""
 
 import contextlib
 import csv
@@ -10,16 +10,16 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from experiments import options, selection
-from experiments.store import Store, StoreError
+from experiments.store import HISTORIES, Store, StoreError
 
 __all__ = ["export", "main"]
 
-TABLES = ("replicas", "epochs", "ranges")
+TABLES = ("replicas", *HISTORIES)
 # First what identifies a replica and what it reached, then the rest as the store has it.
 _LEADING = (
-    "replica", "epoch", "tensor", "phase", "algorithm", "dataset", "n_layers", "hidden_width",
-    "n_bits", "quantizer", "scope", "update", "seed", "epochs", "status", "test_accuracy",
-    "test_loss", "train_accuracy", "train_loss", "seconds",
+    "replica", "epoch", "tensor", "block", "phase", "algorithm", "dataset", "n_layers",
+    "hidden_width", "n_bits", "quantizer", "scope", "update", "seed", "epochs", "status",
+    "test_accuracy", "test_loss", "train_accuracy", "train_loss", "seconds",
 )
 
 
@@ -33,7 +33,7 @@ def export(
     """Writes a table of the store to an open text file; returns the number of rows.
 
     Args:
-      table: "replicas", "epochs" or "ranges"; the last two carry the replica's id.
+      table: "replicas", or a history, whose rows carry the replica's id.
       file: open for writing, with newline="".
       only: conditions on the replicas.
       digits: significant digits of numbers with a fraction; None for all.
@@ -42,7 +42,7 @@ def export(
     if table == "replicas":
         rows = [row | {"n_bits": options.spell(row["n_bits"])} for row in replicas]
     else:
-        rows = getattr(store, table)([row["id"] for row in replicas])
+        rows = store.history(table, [row["id"] for row in replicas])
     known = store.columns(table)
     leading = [c for c in _LEADING if c in known]
     columns = leading + [c for c in known if c not in leading]

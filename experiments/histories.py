@@ -1,7 +1,8 @@
-"""What happened along the training: rows per epoch, and per tensor and epoch, of any source.
+"""What happened along the training: rows per epoch, per tensor or block and epoch, of any source.
 
 A result folder or store has them. Of a CSV file with replicas, NAME.csv, they are expected beside
-it as NAME-epochs.csv and NAME-ranges.csv, plain or compressed (.csv.gz), each if it is wanted.
+it as NAME-epochs.csv, NAME-ranges.csv and NAME-diagnostics.csv, plain or compressed (.csv.gz), each
+if it is wanted.
 """
 
 from collections.abc import Callable, Collection, Iterable, Mapping
@@ -10,6 +11,7 @@ from typing import Any
 
 from experiments import results
 from experiments.store import FILE_NAME, Store
+from qjax.diagnostics import Diagnosis
 
 __all__ = ["histories"]
 
@@ -24,13 +26,17 @@ _KINDS: Mapping[str, Mapping[str, Callable[[str], Any]]] = {
         "train_accuracy": _number, "test_loss": _number, "test_accuracy": _number, "finite": int,
     },
     "ranges": {"replica": str, "epoch": int, "tensor": str, "low": _number, "high": _number},
+    "diagnostics": {
+        "replica": str, "epoch": int, "block": int,
+        **dict.fromkeys(Diagnosis._fields, _number),
+    },
 }
 
 
 def histories(
     paths: Iterable[Path], table: str, replicas: Collection[str]
 ) -> list[dict[str, Any]]:
-    """Rows of a table, "epochs" or "ranges", of the replicas with these ids.
+    """Rows of a table, one of `store.HISTORIES`, of the replicas with these ids.
 
     Args:
       paths: as `results.merge` takes them; of a replica in several, the last one's rows.
@@ -38,8 +44,7 @@ def histories(
       replicas: ids.
 
     Returns:
-      Rows as `Store.epochs` and `Store.ranges` give them, by replica; of a source without this
-      table none.
+      Rows as `Store.history` gives them, by replica; of a source without this table none.
 
     Raises:
       ResultsError: a file cannot be read.
@@ -58,7 +63,7 @@ def _rows(path: Path, table: str, wanted: set[str]) -> Iterable[dict[str, Any]]:
         path = path / FILE_NAME
     if path.name == FILE_NAME:
         with Store(path.parent, create=False) as store:
-            return getattr(store, table)(wanted)
+            return store.history(table, wanted)
     stem = path.name.removesuffix(".gz").removesuffix(".csv")
     for suffix in (".csv", ".csv.gz"):
         beside = path.with_name(f"{stem}-{table}{suffix}")

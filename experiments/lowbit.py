@@ -17,7 +17,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from experiments import options, results, sweep
+from experiments import options, results, runner, sweep
 from experiments.cells import NONE, Cell, Replica
 from experiments.data import DATASETS, HOLDOUT
 from experiments.presets import preset_of
@@ -26,6 +26,7 @@ from qjax.updates import UPDATE_RULES
 
 __all__ = ["candidates", "chosen", "main", "parser"]
 
+ALGORITHMS_STUDIED = ("backprop", "fa", "dfa", "usf", "dni", "hsic")
 TUNING_SEED = 1000  # of none of the networks that are reported
 
 
@@ -33,15 +34,19 @@ def parser() -> options.Parser:
     """The command line of `python -m experiments.lowbit`."""
     p = options.Parser(prog="experiments.lowbit", description=__doc__)
     p.add_argument("--algorithm", nargs="+", type=options.one_of(ALGORITHMS),
-                   default=["backprop", "fa", "dfa", "usf"], help="[backprop fa dfa usf]")
+                   default=ALGORITHMS_STUDIED, help=f"[{' '.join(ALGORITHMS_STUDIED)}]")
     p.add_argument("--dataset", nargs="+", type=options.one_of(DATASETS),
                    default=["mnist"], help="[mnist]")
-    p.add_argument("--n-bits", nargs="+", type=options.bits, default=[1, 2, 3, 4],
-                   help="1 (asymm: -1 and 1) to 16 (symm), or float [1 2 3 4]")
+    p.add_argument("--network", nargs="+", type=options.one_of(runner.NETWORKS),
+                   default=["mlp"], help="mlp, lenet (28x28 images) [mlp]")
+    p.add_argument("--n-bits", nargs="+", type=options.bits, default=[1, 2, 3, 4, None],
+                   help="1 (asymm: -1 and 1) to 16 (symm), or float [1 2 3 4 float]")
     p.add_argument("--update", nargs="+", type=options.one_of(UPDATE_RULES),
                    default=list(UPDATE_RULES), help="[all]")
-    p.add_argument("--n-layers", type=options.whole(0), default=2, help="[2]")
-    p.add_argument("--hidden-width", type=options.whole(1), default=100, help="[100]")
+    p.add_argument("--n-layers", type=options.whole(0), default=2,
+                   help="mlp: hidden layers beyond the first [2]")
+    p.add_argument("--hidden-width", type=options.whole(1), default=100,
+                   help="mlp: units of every hidden layer [100]")
     p.add_argument("--lr", nargs="+", type=options.positive, default=[0.003, 0.01, 0.03],
                    help="Adam's learning rates to choose from, in units of the range "
                         "[0.003 0.01 0.03]")
@@ -58,19 +63,20 @@ def parser() -> options.Parser:
 def candidates(args) -> list[Cell]:
     """All cells among which the held-out data decide."""
     cells = []
-    for algorithm, dataset, n_bits, update, lr, gain in itertools.product(
-        args.algorithm, args.dataset, args.n_bits, args.update, args.lr, args.gain
+    for network, dataset, algorithm, n_bits, update, lr, gain in itertools.product(
+        args.network, args.dataset, args.algorithm, args.n_bits, args.update, args.lr, args.gain
     ):
         quantized = n_bits is not None
         later = preset_of(algorithm).phases[1:]
+        shape = (args.n_layers, args.hidden_width) if network == "mlp" else (0, 0)
         cells.append(Cell(
-            algorithm, dataset + HOLDOUT, args.n_layers, args.hidden_width, n_bits,
+            algorithm, dataset + HOLDOUT, *shape, n_bits,
             ("asymm" if n_bits == 1 else "symm") if quantized else NONE,
             "global" if quantized else NONE, update if quantized else NONE,
             optimizer="adam", lr=lr, gamma=1.0, weight_decay=0.0, gradient_bits=None,
             batch_size=args.batch_size, epochs=args.tune_epochs,
             readout_epochs=args.tune_epochs if later else 0, schedule="linear", gain=gain,
-            bias="float" if quantized else "quantized",
+            bias="float" if quantized else "quantized", network=network,
         ))
     return list(dict.fromkeys(cells))
 

@@ -14,6 +14,7 @@ from experiments import options, runner, sweep
 from experiments.data import DATASETS, HOLDOUT, NAMES
 from experiments.presets import LEARNING_RATES, preset_of
 from qjax.algorithms import ALGORITHMS
+from qjax.networks import GAINS
 from qjax.quantize import KINDS, SCOPES
 from qjax.schedules import SCHEDULES
 from qjax.updates import OPTIMIZERS, UPDATE_RULES
@@ -48,6 +49,8 @@ def parser() -> options.Parser:
     axis("--bias", None, "may biases be floats", ["quantized"], words=["quantized", "float"])
     axis("--gain", _gain, "products are multiplied by gain / sqrt(fan-in), weights start in "
          "[-1, 1]; none: by 1, weights start in +-1 / sqrt(fan-in) [none]")
+    axis("--gain-rule", None, "is the gain a constant or learned, one a layer", ["fixed"],
+         words=GAINS[1:])
     axis("--optimizer", None, "optimizer [adadelta; hsic: sgd]", words=OPTIMIZERS)
     rates = ", ".join(f"{name} {rate:g}" for name, rate in LEARNING_RATES.items())
     axis("--lr", options.positive, f"learning rate [{rates}; hsic 1]")
@@ -96,6 +99,7 @@ def cells_of(args) -> list[grid.Cell]:
                     "gamma": args.gamma or [first.gamma],
                     "network": args.network,
                     "gain": args.gain or [None],
+                    "gain_rule": args.gain_rule,
                     "bias": args.bias,
                     "weight_decay": [first.weight_decay],
                     "gradient_bits": args.gradient_bits,

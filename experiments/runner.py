@@ -100,13 +100,17 @@ class _Kind:
         return (scaled - self.dataset.mean) / self.dataset.std
 
 
+def _gain(cell: Cell) -> str:
+    return "none" if cell.gain is None else cell.gain_rule
+
+
 def _mlp(cell: Cell, classes: int) -> networks.Network:
     widths = [cell.hidden_width] * (cell.n_layers + 1)
-    return networks.mlp(widths, classes, gain=cell.gain is not None)
+    return networks.mlp(widths, classes, _gain(cell))
 
 
 def _lenet(cell: Cell, classes: int) -> networks.Network:
-    return networks.lenet(classes, gain=cell.gain is not None)
+    return networks.lenet(classes, _gain(cell))
 
 
 # name -> (cell, classes) -> network
@@ -122,6 +126,8 @@ def _algorithm(kind: _Kind) -> algorithms.Algorithm:
     rule = updates.UPDATE_RULES[kind.update]
     if kind.bias == "float":
         rule = updates.only(lambda path, leaf: not path.endswith("bias"), rule)
+    if kind.cell.gain_rule == "learned":
+        rule = updates.only(networks.is_weight, rule)
     quantize_gradients = kind.cell.gradient_bits is not None
     rules = [
         algorithms.Rules(updates.OPTIMIZERS[name](), rule, quantize_gradients)
@@ -143,10 +149,11 @@ def _begin(kind: _Kind, phase: int) -> Callable:
 
 
 @_remember
-def _epoch(kind: _Kind, phase: int, evaluate: bool) -> Callable:
+def _epoch(kind: _Kind, phase: int, evaluate: bool, diagnose: bool) -> Callable:
     return training.make_epoch(
         _algorithm(kind).phases[phase],
         evaluate_after=evaluate,
+        diagnose_after=diagnose,
         batch_size=kind.cell.batch_size,
         shuffle=kind.preset.shuffle,
         preprocess=kind.preprocess,
@@ -244,9 +251,9 @@ class Program:
         """States -> states ready for a phase."""
         return _begin(self.kind, phase)
 
-    def epoch(self, phase: int, evaluate: bool = True) -> Callable:
-        """The compiled epoch of a phase, with or without its evaluations."""
-        return _epoch(self.kind, phase, evaluate)
+    def epoch(self, phase: int, evaluate: bool = True, diagnose: bool = False) -> Callable:
+        """The compiled epoch of a phase, with or without its evaluations and diagnostics."""
+        return _epoch(self.kind, phase, evaluate, diagnose)
 
 
 class EpochReport(NamedTuple):
@@ -256,12 +263,14 @@ class EpochReport(NamedTuple):
       phase, epoch: name of the phase; epochs before this one, over all phases.
       rows: one mapping per replica for the store's table `epochs`; accuracies in percent.
       ranges: rows for the store's table `ranges`.
+      diagnostics: rows for the store's table `diagnostics`; none where they were not asked for.
     """
 
     phase: str
     epoch: int
     rows: list[dict[str, Any]]
     ranges: list[tuple]
+    diagnostics: list[tuple]
 
     @property
     def accuracies(self) -> list[float]:
@@ -284,7 +293,7 @@ def _report(chunk: Chunk, phase: str, epoch: int, metrics: training.EpochMetrics
             return None, None
         return float(score.loss[place]), 100 * float(score.accuracy[place])
 
-    rows, ranges = [], []
+    rows, ranges, diagnostics = [], [], []
     lows, highs = _paths(metrics.ranges.low), _paths(metrics.ranges.high)
     for replica, place in zip(chunk.replicas, places, strict=True):
         train_loss, train_accuracy = score(metrics.train, place)
@@ -306,7 +315,13 @@ def _report(chunk: Chunk, phase: str, epoch: int, metrics: training.EpochMetrics
             (replica.id, epoch, name, float(low[place]), float(highs[name][place]))
             for name, low in lows.items()
         ]
-    return EpochReport(phase, epoch, rows, ranges)
+        if metrics.diagnosis is not None:
+            per_block = np.stack([figure[place] for figure in metrics.diagnosis], axis=-1)
+            diagnostics += [
+                (replica.id, epoch, block, *map(float, figures))
+                for block, figures in enumerate(per_block)
+            ]
+    return EpochReport(phase, epoch, rows, ranges, diagnostics)
 
 
 def _save_params(folder: Path, chunk: Chunk, params: Any) -> None:
@@ -326,6 +341,7 @@ def run_chunk(
     resume: bool = False,
     checkpoint_every: int = 1,
     save_params: bool = False,
+    diagnose: bool = False,
     warn: Callable[[str], None] = warnings.warn,
 ) -> Iterator[EpochReport]:
     """Trains a chunk that `store.claim` has granted, recording every epoch; yields after each.
@@ -338,6 +354,7 @@ def run_chunk(
       resume: start from the chunk's checkpoint if there is one.
       checkpoint_every: epochs from one checkpoint to the next.
       save_params: write the final parameters, a file per replica.
+      diagnose: look inside after every epoch (`qjax.diagnostics`).
       warn: told of a checkpoint that is of no use.
 
     Raises:
@@ -374,13 +391,14 @@ def run_chunk(
         ):
             if done >= first:
                 states = program.begin(number)(states)
-            settings, run_epoch = program.settings(number), program.epoch(number)
+            settings = program.settings(number)
+            run_epoch = program.epoch(number, diagnose=diagnose)
             keys = program.keys(seeds, 1 + number)
             for epoch in range(max(0, first - done), epochs):
                 states, metrics = run_epoch(keys, epoch, settings, states, data)
                 report = _report(chunk, phase.name, done + epoch, processes.collect(metrics))
                 if store:
-                    store.record(report.rows, report.ranges)
+                    store.record(report.rows, report.ranges, report.diagnostics)
                 if (done + epoch + 1) % checkpoint_every == 0:
                     seconds = before + time.perf_counter() - started
                     checkpoint.save(done + epoch + 1, seconds, states)

@@ -1,4 +1,4 @@
-"""Results in one SQLite file: a row per replica, per epoch, and per tensor and epoch.
+"""Results in one SQLite file: a row per replica, per epoch, per tensor and per block and epoch.
 
 Written in short transactions, so that a killed run leaves what it had finished, by several programs
 at once if need be, and read by as many as like. `pandas.read_sql`, `sqlite3` or
@@ -15,21 +15,34 @@ from typing import Any
 
 from experiments.cells import DEFAULTS, Cell, Replica
 from experiments.claims import Claimant
+from qjax.diagnostics import Diagnosis
 
-__all__ = ["FILE_NAME", "Store", "StoreError"]
+__all__ = ["FILE_NAME", "HISTORIES", "Store", "StoreError"]
 
 FILE_NAME = "results.sqlite"
 # Marks the file as ours (ASCII "qjax") and says which tables to expect.
 APPLICATION_ID = 0x716A6178
-VERSION = 3
-# Versions that differ only in axes which have come since, see `cells.DEFAULTS`: these are read as
-# they are, and get the new columns when they are next written to.
-_OLDER = (2,)
+VERSION = 4
+# Versions that differ only in axes which have come since, see `cells.DEFAULTS`, and in the table of
+# diagnostics: these are read as they are, and get what they lack when they are next written to.
+_OLDER = (2, 3)
 
 _TYPES = {int: "INTEGER", int | None: "INTEGER", float: "REAL", float | None: "REAL", str: "TEXT"}
 _CELL = [f.name for f in fields(Cell)]
 _FINAL = ["test_accuracy", "test_loss", "train_accuracy", "train_loss"]
 _ORIGIN = ["seconds", "device", "jax", "jaxlib", "qjax", "git_commit"]
+# Tables of what happened along the training, with the columns that order a replica's rows.
+HISTORIES = {"epochs": ("epoch",), "ranges": ("epoch", "tensor"), "diagnostics": ("epoch", "block")}
+
+_DIAGNOSTICS = f"""
+CREATE TABLE IF NOT EXISTS diagnostics (
+    replica TEXT NOT NULL REFERENCES replicas(id),
+    epoch INTEGER NOT NULL,
+    block INTEGER NOT NULL,
+    {", ".join(f"{name} REAL" for name in Diagnosis._fields)},
+    PRIMARY KEY (replica, epoch, block)
+) WITHOUT ROWID
+"""
 
 _SCHEMA = f"""
 CREATE TABLE replicas (
@@ -57,6 +70,7 @@ CREATE TABLE ranges (
     low REAL, high REAL,
     PRIMARY KEY (replica, epoch, tensor)
 ) WITHOUT ROWID;
+{_DIAGNOSTICS};
 """
 
 
@@ -129,6 +143,7 @@ class Store:
     def _modernize(self) -> None:
         """Adds the columns of new axes, with the values that older results have there."""
         with self._transaction():
+            self._db.execute(_DIAGNOSTICS)
             known = self.columns("replicas")
             for f in fields(Cell):
                 if f.name not in known:
@@ -219,18 +234,22 @@ class Store:
         """Drops what replicas recorded from `epoch` on."""
         ids = list(ids)
         with self._transaction() as db:
-            for table in ("epochs", "ranges"):
+            for table in HISTORIES:
                 db.executemany(
                     f"DELETE FROM {table} WHERE replica = ? AND epoch >= ?",
                     [(i, epoch) for i in ids],
                 )
 
-    def record(self, epochs: Iterable[Mapping[str, Any]], ranges: Iterable[Sequence]) -> None:
+    def record(
+        self, epochs: Iterable[Mapping[str, Any]], ranges: Iterable[Sequence],
+        diagnostics: Iterable[Sequence] = (),
+    ) -> None:
         """Adds one epoch of some replicas.
 
         Args:
           epochs: mappings with the columns of the table `epochs`.
           ranges: (replica, epoch, tensor, low, high).
+          diagnostics: (replica, epoch, block, the fields of a `Diagnosis`).
         """
         with self._transaction() as db:
             db.executemany(
@@ -239,6 +258,8 @@ class Store:
                 epochs,
             )
             db.executemany("INSERT OR REPLACE INTO ranges VALUES (?, ?, ?, ?, ?)", ranges)
+            marks = ", ".join("?" * (3 + len(Diagnosis._fields)))
+            db.executemany(f"INSERT OR REPLACE INTO diagnostics VALUES ({marks})", diagnostics)
 
     def finish(self, ids: Iterable[str], seconds: float) -> None:
         """Closes replicas: done or diverged, with their last finite metrics as the final ones."""
@@ -267,6 +288,36 @@ class Store:
         with self._transaction() as db:
             db.executemany("UPDATE replicas SET status = 'failed' WHERE id = ?", [[i] for i in ids])
 
+    def adopt(
+        self,
+        replicas: Sequence[Mapping[str, Any]],
+        histories: Mapping[str, Iterable[Mapping[str, Any]]],
+    ) -> set[str]:
+        """Enters replicas that were finished elsewhere; returns the ids of those that were free.
+
+        The others stay as they are, as in `claim`. What a free one had recorded here is replaced.
+
+        Args:
+          replicas: rows as `replicas` gives them, done or diverged. Columns that the table does not
+            know are left out; those that a row lacks get their default, or nothing.
+          histories: by table, one of `HISTORIES`, rows of these replicas as `history` gives them.
+        """
+        ids = {row["id"] for row in replicas}
+        tables = {"replicas": [DEFAULTS | row for row in replicas], **histories}
+        with self._transaction() as db:
+            free = ids - self.finished(ids) - self.taken(ids)
+            for table, rows in tables.items():
+                key = "id" if table == "replicas" else "replica"
+                db.executemany(f"DELETE FROM {table} WHERE {key} = ?", [[i] for i in free])
+                columns = self.columns(table)
+                names = ", ".join(f'"{c}"' for c in columns)
+                marks = ", ".join("?" * len(columns))
+                db.executemany(
+                    f"INSERT OR REPLACE INTO {table} ({names}) VALUES ({marks})",
+                    ([row.get(c) for c in columns] for row in rows if row[key] in free),
+                )
+        return free
+
     def columns(self, table: str) -> list[str]:
         """Names of a table's columns."""
         return [row["name"] for row in self._db.execute(f"PRAGMA table_info({table})")]
@@ -278,18 +329,13 @@ class Store:
         rows = self._db.execute(f"SELECT * FROM replicas ORDER BY {order}")
         return [DEFAULTS | dict(row) for row in rows]
 
-    def epochs(self, replicas: Iterable[str] | None = None) -> list[dict[str, Any]]:
-        """Epochs of all replicas, or of those with these ids, by replica and epoch."""
-        return self._of("epochs", "epoch", replicas)
-
-    def ranges(self, replicas: Iterable[str] | None = None) -> list[dict[str, Any]]:
-        """Weight ranges of all replicas, or of those with these ids, by replica, epoch, tensor."""
-        return self._of("ranges", "epoch, tensor", replicas)
-
-    def _of(self, table: str, order: str, replicas: Iterable[str] | None) -> list[dict[str, Any]]:
+    def history(self, table: str, replicas: Iterable[str] | None = None) -> list[dict[str, Any]]:
+        """Rows of one of `HISTORIES`, of all replicas or of those with these ids, in order."""
+        if not self.columns(table):  # an older store, opened for reading
+            return []
         if replicas is None:
             replicas = [row["id"] for row in self._db.execute("SELECT id FROM replicas")]
-        query = f"SELECT * FROM {table} WHERE replica = ? ORDER BY {order}"
+        query = f"SELECT * FROM {table} WHERE replica = ? ORDER BY {', '.join(HISTORIES[table])}"
         return [dict(r) for i in sorted(replicas) for r in self._db.execute(query, [i])]
 
 

@@ -40,6 +40,9 @@ def add_arguments(p: options.Parser) -> None:
     p.add_argument("--checkpoint-every", type=options.whole(1), default=1, metavar="EPOCHS",
                    help="epochs between checkpoints, which is what an interruption can cost [1]")
     p.add_argument("--save-params", action="store_true", help="keep final weights in OUT/params")
+    p.add_argument("--diagnostics", action="store_true",
+                   help="look inside after every epoch: angles between the algorithm's and the "
+                   "true gradient, between feedback and weights, quantization error, nHSIC, ...")
     p.add_argument("--dry-run", action="store_true", help="print the plan and stop")
     p.add_argument(
         "--memory-limit", type=_memory, default=None, metavar="SIZE",
@@ -90,7 +93,7 @@ def main(p: options.Parser, args: argparse.Namespace, *stages: Stage) -> int:
             names = dict.fromkeys(replica.cell.dataset for replica in wanted)
             datasets = {name: load(name, args.data_dir) for name in names}
             sweep = Sweep(datasets, args.out, console, args.memory_limit, args.resume,
-                          args.checkpoint_every, args.save_params)
+                          args.checkpoint_every, args.save_params, args.diagnostics)
             if args.dry_run:
                 sweep.show(wanted)
                 return 0
@@ -152,7 +155,7 @@ class Sweep:
       out: result folder.
       console: for the plan, messages and progress.
       memory_limit: bytes a device may use; None for what it has.
-      resume, checkpoint_every, save_params: see `runner.run_chunk`.
+      resume, checkpoint_every, save_params, diagnose: see `runner.run_chunk`.
     """
 
     datasets: dict[str, Dataset]
@@ -162,6 +165,7 @@ class Sweep:
     resume: bool = False
     checkpoint_every: int = 1
     save_params: bool = False
+    diagnose: bool = False
 
     def plan(self, replicas: Iterable[grid.Replica]) -> tuple[list[grid.Chunk], Table]:
         """Chunks of what is to be trained, and a table that tells about them."""
@@ -270,6 +274,11 @@ class Sweep:
                 if bare:
                     self._say(f"{len(bare)} of them have no saved weights: to train them once "
                               "more, choose another folder with --out.")
+            if self.diagnose:
+                looked = {row["replica"] for row in store.history("diagnostics", have)}
+                if len(looked) < len(have):
+                    self._say(f"{len(have) - len(looked)} of them have no diagnostics: to train "
+                              "them once more, choose another folder with --out.")
         gone = have | store.taken(ids) | failed
         return [replica for replica in wanted if replica.id not in gone]
 
@@ -338,7 +347,7 @@ class Sweep:
             for epoch in runner.run_chunk(
                 chunk, self.datasets[chunk.cells[0].dataset], store, self.out,
                 resume=self.resume, checkpoint_every=self.checkpoint_every,
-                save_params=self.save_params, warn=self._say,
+                save_params=self.save_params, diagnose=self.diagnose, warn=self._say,
             ):
                 if epoch.accuracies:
                     low, high = min(epoch.accuracies), max(epoch.accuracies)

@@ -31,7 +31,7 @@ DIFFERENCE = (
 
 # What makes variants of a cell, besides its epochs.
 _SETTINGS = ("update", "bias", "optimizer", "lr", "schedule", "gamma", "weight_decay", "gain",
-             "gradient_bits", "batch_size")
+             "gain_rule", "gradient_bits", "batch_size")
 _OF_FLOAT = ("algorithm", "dataset", "n_layers", "hidden_width", "optimizer", "lr", "schedule",
              "gamma", "weight_decay", "gain", "gradient_bits")
 

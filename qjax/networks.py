@@ -7,6 +7,10 @@ keeps a parameter tree of its own. Besides ``params`` a block may have these Fla
 * ``feedback``: the matrix that carries errors down in place of the weights (see `qjax.feedback`);
 * ``batch_stats``: the running statistics of its batch normalization;
 * ``device``: the gain of a device whose weights fill a fixed range, [-1, 1], whatever the width.
+
+Gains are one of `GAINS`: "none"; "fixed", a constant of each block; "learned", that constant times
+the exponential of a parameter, ``log_gain``, which starts at zero and belongs to the amplifier at
+the output, not to the grid of the weights (`is_weight` tells them apart).
 """
 
 import math
@@ -21,6 +25,7 @@ from jax import Array
 from qjax import feedback as feedback_rules
 
 __all__ = [
+    "GAINS",
     "BatchNorm",
     "Conv",
     "Dense",
@@ -29,6 +34,7 @@ __all__ = [
     "forward",
     "identity",
     "init_network",
+    "is_weight",
     "lenet",
     "mlp",
     "uniform_fan_in",
@@ -36,6 +42,14 @@ __all__ = [
 ]
 
 Network = tuple[nn.Module, ...]
+
+GAINS = ("none", "fixed", "learned")
+
+
+def is_weight(path: str, leaf: Array) -> bool:
+    """Is this parameter held by the device? Chooses leaves for `qjax.updates.only`: no log_gain."""
+    del leaf
+    return not path.endswith("log_gain")
 
 
 def identity(x: Array) -> Array:
@@ -88,28 +102,33 @@ class BatchNorm(nn.Module):
 class _Weighted(nn.Module):
     """What a block with a kernel does: product + bias [+ batch normalization] + activation.
 
-    With `gain` the weights start uniform in [-1, 1], and the product is multiplied by
-    ``gain / sqrt(fan_in)``, a constant of the "device" collection (1 / sqrt(fan_in) at first):
-    weights of one fixed range, which is what a device offers, then serve layers of any width.
+    With a `gain` other than "none" the weights start uniform in [-1, 1], and the product is
+    multiplied by ``gain / sqrt(fan_in)``, a constant of the "device" collection (1 / sqrt(fan_in)
+    at first): weights of one fixed range, which is what a device offers, then serve layers of any
+    width. "learned" multiplies by ``exp(log_gain)`` besides.
     """
 
     features: int
     activation: Callable[[Array], Array] = nn.relu
     normalize: bool = False
-    gain: bool = False
+    gain: str = "none"
 
     def respond(self, x: Array, shape: Sequence[int], bilinear: Callable, train: bool) -> Array:
         """``activation(bilinear(x, kernel) + bias)`` with a kernel of `shape`, output axis last."""
+        if self.gain not in GAINS:
+            raise ValueError(f"unknown gain {self.gain!r}: expected one of {GAINS}")
         fan_in = math.prod(shape[:-1])
         init = uniform_fan_in(fan_in)
-        kernel = self.param("kernel", uniform_range if self.gain else init, shape)
+        kernel = self.param("kernel", init if self.gain == "none" else uniform_range, shape)
         bias = self.param("bias", init, (self.features,))
         feedback = self.get_variable("feedback", "kernel")
-        if self.gain:
-            gain = self.variable("device", "gain", lambda: jnp.asarray(fan_in**-0.5, x.dtype))
-            z = gain.value * feedback_rules.linear(x, kernel, 0.0, feedback, bilinear) + bias
-        else:
+        if self.gain == "none":
             z = feedback_rules.linear(x, kernel, bias, feedback, bilinear)
+        else:
+            gain = self.variable("device", "gain", lambda: jnp.asarray(fan_in**-0.5, x.dtype)).value
+            if self.gain == "learned":
+                gain *= jnp.exp(self.param("log_gain", nn.initializers.zeros, ()))
+            z = gain * feedback_rules.linear(x, kernel, 0.0, feedback, bilinear) + bias
         if self.normalize:
             z = BatchNorm()(z, train)
         return self.activation(z)
@@ -148,7 +167,7 @@ class Conv(_Weighted):
         return y.reshape(batch, height // 2, 2, width // 2, 2, channels).max((2, 4))
 
 
-def mlp(hidden: Sequence[int], classes: int, gain: bool = False) -> Network:
+def mlp(hidden: Sequence[int], classes: int, gain: str = "none") -> Network:
     """Hidden ReLU layers of the given widths and a linear output layer; `gain` as in `Dense`.
 
     ``mlp([100, 100, 100], 10)`` on MNIST is 784-100-100-100-10.
@@ -157,7 +176,7 @@ def mlp(hidden: Sequence[int], classes: int, gain: bool = False) -> Network:
     return (*hidden_blocks, Dense(classes, activation=identity, gain=gain))
 
 
-def lenet(classes: int, gain: bool = False) -> Network:
+def lenet(classes: int, gain: str = "none") -> Network:
     """LeNet-5 (LeCun et al. 1998) for 28x28 images, as today: ReLU and max pooling.
 
     Convolutions of 6, 16 and 120 features of 5x5, the first on the image padded to 32x32, the first

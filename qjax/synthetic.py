@@ -6,6 +6,7 @@ guess at once, and the synthesizer is trained later on the gradient that really 
 parameters are a tree of their own, beside the network's.
 """
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,23 +15,33 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from qjax.feedback import convolve
 from qjax.networks import uniform_fan_in
 
 __all__ = ["Synthesizer", "init_synthesizers", "synthesizer_gradient"]
 
 
 class _Affine(nn.Module):
-    """Linear map with bias, PyTorch's default initialization; `zero` starts the kernel at zero."""
+    """Linear map with bias, PyTorch's default initialization; `zero` starts the kernel at zero.
+
+    With a `size` it is a convolution that keeps height and width.
+    """
 
     features: int
     zero: bool = False
+    size: int | None = None
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
-        init = uniform_fan_in(x.shape[-1])
-        kernel_init = nn.initializers.zeros if self.zero else init
-        kernel = self.param("kernel", kernel_init, (x.shape[-1], self.features))
-        return x @ kernel + self.param("bias", init, (self.features,))
+        window = () if self.size is None else (self.size, self.size)
+        shape = (*window, x.shape[-1], self.features)
+        init = uniform_fan_in(math.prod(shape[:-1]))
+        kernel = self.param("kernel", nn.initializers.zeros if self.zero else init, shape)
+        bias = self.param("bias", init, (self.features,))
+        if self.size is None:
+            return x @ kernel + bias
+        sides = ((self.size - 1) // 2, self.size // 2)
+        return convolve(jnp.pad(x, ((0, 0), sides, sides, (0, 0))), kernel) + bias
 
 
 class Synthesizer(nn.Module):
@@ -40,27 +51,35 @@ class Synthesizer(nn.Module):
     ``g(h, y) = A2 relu(A1 h + a1 + C y + c) + a2``, the form of the paper's appendix. The last
     kernel starts at zero, so the first predictions do not depend on the input.
 
+    Feature maps, [batch, height, width, channels], are flattened, or with a `size` convolved: then
+    units are channels, and the context adds the same to a channel at all places (the paper appends
+    the one-hot label to the channels, which differs at the borders only). For maps of 14x14 and 6
+    channels that has 2 thousand weights in place of 2.8 million.
+
     Attributes:
       hidden_layers: number of ReLU layers; 0 makes the prediction linear.
-      width: units of the hidden layers; None for the size of the activation.
+      width: units of the hidden layers; None for as many as the activation has.
+      size: height and width of the kernels by which feature maps are convolved; None: flatten them.
     """
 
     hidden_layers: int = 1
     width: int | None = None
+    size: int | None = None
 
     @nn.compact
     def __call__(self, activation: Array, context: Array | None = None) -> Array:
         """[batch, ...], [batch, classes] -> prediction of the activation's shape."""
-        flat = activation.reshape(len(activation), -1)
-        size = flat.shape[-1]
-        hidden = (self.width or size,) * self.hidden_layers
-        first, *rest = (*hidden, size)
-        out = _Affine(first, zero=not rest, name="activation")(flat)
+        size = self.size if activation.ndim == 4 else None
+        x = activation.reshape(len(activation), -1) if size is None else activation
+        units = x.shape[-1]
+        first, *rest = (*(self.width or units,) * self.hidden_layers, units)
+        out = _Affine(first, not rest, size, name="activation")(x)
         if context is not None:
-            out += _Affine(first, name="context")(context)
+            shift = _Affine(first, name="context")(context)
+            out += shift if size is None else shift[:, None, None]
         for index, features in enumerate(rest):
             last = index == len(rest) - 1
-            out = _Affine(features, zero=last, name=f"layer_{index}")(nn.relu(out))
+            out = _Affine(features, last, size, name=f"layer_{index}")(nn.relu(out))
         return out.reshape(activation.shape)
 
 

@@ -37,7 +37,7 @@ def numbers(out):
     """All numbers of a store by replica: final ones, those of all epochs and of all ranges."""
     with Store(out, create=False) as store:
         finals = {r["id"]: {name: r[name] for name in FINALS} for r in store.replicas()}
-        return finals, store.epochs(), store.ranges()
+        return finals, store.history("epochs"), store.history("ranges")
 
 
 def recorded(out, table="epochs"):

@@ -141,7 +141,7 @@ def test_kolen_pollack_feedback_becomes_the_weights():
 
 @pytest.mark.parametrize("name", ["fa", "frsf", "dfa", "kp"])
 def test_stored_feedback_lies_on_the_device_grid(name):
-    network, settings = mlp([5, 4], 3, gain=True), Settings(
+    network, settings = mlp([5, 4], 3, gain="fixed"), Settings(
         gain=jnp.float32(1.5), quantizer=make_quantizer(2, "symm", "global")
     )
     state = start(algorithms.ALGORITHMS[name](network, SGD), settings)

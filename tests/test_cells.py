@@ -22,7 +22,7 @@ OTHER = {
     "quantizer": "asymm", "scope": "global", "update": "latent", "optimizer": "sgd", "lr": 0.5,
     "gamma": 0.8, "weight_decay": 1e-3, "gradient_bits": 4, "batch_size": 32, "epochs": 11,
     "readout_epochs": 5, "schedule": "linear", "gain": 1.5, "bias": "float",
-    "network": "lenet",
+    "network": "lenet", "gain_rule": "learned",
 }
 NUMBERS = ("n_bits", "quantizer", "scope", "lr", "gamma", "weight_decay", "schedule")
 FIELDS = [f.name for f in fields(Cell)]

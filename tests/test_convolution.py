@@ -79,7 +79,7 @@ def test_lenet_has_the_parameters_of_the_paper_by_layers():
 @pytest.mark.parametrize("name", algorithms.ALGORITHMS)
 def test_every_algorithm_steps_on_convolutions(name):
     optimizer = updates.OPTIMIZERS["sgd" if name == "hsic" else "adam"]()
-    network = tuple(block.clone(gain=True) for block in NETWORK)
+    network = tuple(block.clone(gain="fixed") for block in NETWORK)
     algorithm = algorithms.ALGORITHMS[name](network, Rules(optimizer, updates.stochastic))
     settings = Settings(learning_rate=0.1, quantizer=make_quantizer(2, "symm", "global"))
     key = jax.random.key(0)

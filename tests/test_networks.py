@@ -194,7 +194,7 @@ def test_forward_is_in_evaluation_mode():
 
 
 def test_a_gain_scales_the_product_but_not_the_bias():
-    block = Dense(4, activation=identity, gain=True)
+    block = Dense(4, activation=identity, gain="fixed")
     x = jax.random.normal(jax.random.key(0), (3, 16))
     variables = block.init(jax.random.key(1), x)
     kernel, bias = variables["params"]["kernel"], variables["params"]["bias"]
@@ -205,7 +205,7 @@ def test_a_gain_scales_the_product_but_not_the_bias():
 
 def test_settings_set_the_gain():
     x = jnp.ones((2, 9))
-    network = mlp([4], 3, gain=True)
+    network = mlp([4], 3, gain="fixed")
     settings = interface.Settings(gain=jnp.float32(1.5))
     state = algorithms.fa(network).init(jax.random.key(0), settings, x)
     gains = [float(c["device"]["gain"]) for c in state.collections]
@@ -216,7 +216,7 @@ def test_settings_set_the_gain():
 
 def test_feedback_equal_to_the_kernel_is_backprop_with_a_gain():
     x, labels = jax.random.normal(jax.random.key(0), (5, 9)), jnp.arange(5) % 3
-    network, settings = mlp([4, 6], 3, gain=True), interface.Settings()
+    network, settings = mlp([4, 6], 3, gain="fixed"), interface.Settings()
     params, collections = interface.init_blocks(
         jax.random.key(1), network, interface.Rules(), settings, x
     )

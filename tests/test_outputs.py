@@ -545,7 +545,7 @@ def test_the_floats_of_an_algorithm_are_in_all_its_panels(tmp_path):
 
 def epochs_figure(folder):
     with Store(folder, create=False) as store:
-        return figures.plot_epochs(store.replicas(), store.epochs(), "title")
+        return figures.plot_epochs(store.replicas(), store.history("epochs"), "title")
 
 
 def test_curves_are_means_of_accuracy_and_medians_of_loss(tmp_path):
@@ -623,7 +623,8 @@ def test_published_values_are_crosses(swept, draw):
 def test_ranges_are_drawn_per_block_and_tensor(tmp_path):
     with Store(store_of(tmp_path, [CELL, FLOAT], seeds=2, epochs=3)) as store:
         rows = store.replicas()
-        ranges = [r | {"low": -1.0 - r["epoch"], "high": 2.0 + r["epoch"]} for r in store.ranges()]
+        ranges = [r | {"low": -1.0 - r["epoch"], "high": 2.0 + r["epoch"]}
+                  for r in store.history("ranges")]
         # A tensor that belongs to no block is not drawn.
         ranges += [r | {"tensor": "synthesizers/0/bias"} for r in ranges]
     figure = figures.plot_ranges(rows, ranges, "title")

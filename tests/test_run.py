@@ -47,7 +47,7 @@ class Result:
         """All numbers by replica: the final ones, those of all epochs and of all ranges."""
         with Store(self.out, create=False) as store:
             finals = {r["id"]: {name: r[name] for name in FINALS} for r in store.replicas()}
-            return finals, store.epochs(), store.ranges()
+            return finals, store.history("epochs"), store.history("ranges")
 
 
 def command(out, *words):
@@ -539,7 +539,7 @@ def interrupt(out, number):
     finally:
         process.kill()
     with Store(out, create=False) as store:
-        (row,), epochs = store.replicas(), len(store.epochs())
+        (row,), epochs = store.replicas(), len(store.history("epochs"))
     (chunk,) = steps.iterdir()
     with Checkpoint(chunk, []) as checkpoint:
         saved = checkpoint.epoch
@@ -687,7 +687,7 @@ def test_without_resume_a_run_starts_over_and_its_own_checkpoints_count(tmp_path
     assert train(tmp_path, chunk, stop=1) == [0]
     assert train(tmp_path, chunk, resume=True) == [1, 2]
     with Store(tmp_path) as store:
-        assert [e["epoch"] for e in store.epochs()] == [0, 1, 2]
+        assert [e["epoch"] for e in store.history("epochs")] == [0, 1, 2]
 
 
 def test_a_fresh_run_may_save_the_epoch_that_an_old_checkpoint_has(tmp_path):

@@ -74,15 +74,16 @@ def test_an_unquantized_replica_keeps_its_none(store):
 def test_epochs_and_ranges_come_back_as_they_were(store):
     rows = [epoch(A, 0, 2.5, 40.0), epoch(A, 1, 1.25, 60.0)]
     fill(store, A, rows)
-    assert store.epochs() == rows
-    assert [tuple(r.values()) for r in store.ranges()] == ranges(A, 0) + ranges(A, 1)
+    assert store.history("epochs") == rows
+    assert [tuple(r.values()) for r in store.history("ranges")] == ranges(A, 0) + ranges(A, 1)
 
 
 def test_results_outlive_the_connection(tmp_path):
     with Store(tmp_path) as store:
         fill(store, A, [epoch(A, 0)])
     with Store(tmp_path, create=False) as store:
-        assert (len(store.replicas()), len(store.epochs()), len(store.ranges())) == (1, 1, 1)
+        tables = (store.replicas(), store.history("epochs"), store.history("ranges"))
+        assert [len(rows) for rows in tables] == [1, 1, 1]
 
 
 def test_finish_keeps_the_last_metrics_and_the_time(store):
@@ -153,7 +154,7 @@ def test_rewinding_drops_later_rows_only(store):
     fill(store, A, [epoch(A, n) for n in range(4)])
     fill(store, B, [epoch(B, n) for n in range(4)])
     store.rewind([A.id], 2)
-    for table in (store.epochs(), store.ranges()):
+    for table in (store.history("epochs"), store.history("ranges")):
         kept = {r.id: [row["epoch"] for row in table if row["replica"] == r.id] for r in (A, B)}
         assert kept == {A.id: [0, 1], B.id: [0, 1, 2, 3]}
 
@@ -206,7 +207,7 @@ def test_a_store_made_read_only_is_reported(store):
     store._db.execute("PRAGMA query_only = 1")
     with pytest.raises(StoreError, match=r"readonly.*--resume"):
         store.record([epoch(A, 0)], [])
-    assert store.epochs() == []
+    assert store.history("epochs") == []
 
 
 def test_a_full_disk_is_reported_and_leaves_the_store_intact(store):
@@ -217,7 +218,7 @@ def test_a_full_disk_is_reported_and_leaves_the_store_intact(store):
     many = [(A.id, 1, f"tensor {n}", 0.0, 1.0) for n in range(10_000)]
     with pytest.raises(StoreError, match=r"full.*--resume"):
         store.record([epoch(A, 1)], many)
-    assert [e["epoch"] for e in store.epochs()] == [0]
+    assert [e["epoch"] for e in store.history("epochs")] == [0]
     assert store._db.execute("PRAGMA integrity_check").fetchone()[0] == "ok"
 
 
@@ -227,9 +228,9 @@ def test_a_failed_write_leaves_nothing_of_itself(store):
     del broken["test_loss"]
     with pytest.raises(sqlite3.ProgrammingError):
         store.record([epoch(A, 0), broken], [])
-    assert store.epochs() == []
+    assert store.history("epochs") == []
     store.record([epoch(A, 0)], [])  # and the store is usable
-    assert len(store.epochs()) == 1
+    assert len(store.history("epochs")) == 1
 
 
 def test_replicas_come_in_the_same_order_whoever_came_first(tmp_path):
@@ -278,7 +279,7 @@ def other_version(path):
         (foreign, ["not a result store", "another program's", "--out"]),
         (foreign_version_1, ["not a result store", "--out"]),
         (text, ["not a result store", "--out"]),
-        (other_version, ["version 99", "version 3", "--out"]),
+        (other_version, ["version 99", "version 4", "--out"]),
     ],
 )
 def test_refuses_what_is_not_its_file_and_leaves_it_alone(tmp_path, make, words, create):
@@ -386,7 +387,7 @@ def test_two_processes_that_write_at_once_lose_nothing(tmp_path, writer):
         replicas = store.replicas()
         assert {r["seed"] for r in replicas} == {*range(5), *range(100, 105)}
         assert {r["status"] for r in replicas} == {"done"}
-        assert len(store.epochs()) == len(store.ranges()) == 2 * 5 * 8
+        assert len(store.history("epochs")) == len(store.history("ranges")) == 2 * 5 * 8
 
 
 def test_a_reader_sees_what_a_writer_has_finished(tmp_path, writer):
@@ -394,7 +395,7 @@ def test_a_reader_sees_what_a_writer_has_finished(tmp_path, writer):
     go(process)
     assert process.stdout.readline() == "wrote\n"
     with Store(tmp_path, create=False) as store:
-        assert len(store.epochs()) >= 1
+        assert len(store.history("epochs")) >= 1
 
 
 CREATOR = """
@@ -434,9 +435,9 @@ def test_kill_9_of_a_writer_leaves_a_readable_store(tmp_path, writer):
     process.communicate()
     assert process.returncode == -signal.SIGKILL
     with Store(tmp_path) as store:
-        replicas, epochs = store.replicas(), store.epochs()
+        replicas, epochs = store.replicas(), store.history("epochs")
         assert len(epochs) >= 12
-        assert len(store.ranges()) == len(epochs)  # whole transactions only
+        assert len(store.history("ranges")) == len(epochs)  # whole transactions only
         done = [r for r in replicas if r["status"] == "done"]
         assert len(done) >= 2
         assert {r["test_accuracy"] for r in done} == {50.0}

@@ -1,5 +1,7 @@
 """Learning algorithms behind one interface: pure init, step and predict over one train state."""
 
+from functools import partial
+
 from qjax.algorithms.backprop import backprop
 from qjax.algorithms.dfa import dfa
 from qjax.algorithms.dni import dni
@@ -13,6 +15,7 @@ from qjax.algorithms.interface import (
     Settings,
     TrainState,
 )
+from qjax.synthetic import Synthesizer
 
 __all__ = [
     "ALGORITHMS",
@@ -43,5 +46,7 @@ ALGORITHMS = {
     "kp": kp,
     "dfa": dfa,
     "dni": dni,
+    "dni_linear": partial(dni, synthesizer=Synthesizer(hidden_layers=0)),
+    "dni_conv": partial(dni, synthesizer=Synthesizer(size=5)),
     "hsic": hsic,
 }

@@ -76,7 +76,10 @@ def _aligned(network: Network, rules: interface.Rules, shown: Callable) -> inter
         gradients, after, loss = down(key, weights, seen, batch)
         return gradients, _with(after, fixed), loss
 
-    return interface.from_gradient(init, gradient, network, rules)
+    def feedback(key, weights, collections):
+        return [b["kernel"] for b in shown(key, weights["blocks"], collections)]
+
+    return interface.from_gradient(init, gradient, network, rules, feedback)
 
 
 def fa(network: Network, rules: interface.Rules = interface.Rules()) -> interface.Algorithm:
@@ -147,4 +150,7 @@ def kp(network: Network, rules: interface.Rules = interface.Rules()) -> interfac
         after = tuple({k: v for k, v in c.items() if k != "feedback"} for c in after)
         return {**gradients, "feedback": to_feedback}, after, loss
 
-    return interface.from_gradient(init, gradient, network, rules)
+    def feedback(key, weights, collections):
+        return [b["kernel"] for b in weights["feedback"]]
+
+    return interface.from_gradient(init, gradient, network, rules, feedback)

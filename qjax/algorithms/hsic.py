@@ -7,6 +7,7 @@ import optax
 from qjax import updates
 from qjax.algorithms import interface
 from qjax.algorithms.backprop import backprop
+from qjax.diagnostics import Probe
 from qjax.hsic import EPSILON, SIGMA, bottleneck_target, dependence, normalized_kernel
 from qjax.networks import Dense, Network, forward, identity
 
@@ -71,6 +72,27 @@ def hsic(
     def objective(z, target):
         return dependence(normalized_kernel(z.reshape(len(z), -1), sigma, epsilon), target)
 
+    def one_hot_of(batch):
+        return jax.nn.one_hot(batch.labels, network[-1].features, dtype=batch.inputs.dtype)
+
+    def target_of(batch):
+        flat = batch.inputs.reshape(len(batch.inputs), -1)
+        return bottleneck_target(flat, one_hot_of(batch), dependence_weight, sigma, epsilon)
+
+    def propose(settings, gradient, opt_state, params):
+        return updates.propose(
+            rules.optimizer,
+            rules.settle(gradient, settings),
+            opt_state,
+            params,
+            settings.learning_rate,
+            settings.weight_decay,
+        )
+
+    def show(settings, state):
+        params, _, top = split(state)
+        return (*rules.update.read(params, settings.quantizer), *classify.show(settings, top))
+
     def begin_bottleneck(state):
         params, _, _ = split(state)
         return state.replace(opt_state=tuple(rules.optimizer.init(p) for p in params))
@@ -78,9 +100,7 @@ def hsic(
     def bottleneck_step(key, settings, state, batch):
         params, collections, top = split(state)
         weights = list(rules.update.read(params, settings.quantizer))
-        one_hot = jax.nn.one_hot(batch.labels, network[-1].features, dtype=batch.inputs.dtype)
-        flat = batch.inputs.reshape(len(batch.inputs), -1)
-        target = bottleneck_target(flat, one_hot, dependence_weight, sigma, epsilon)
+        target = target_of(batch)
 
         # The original runs the whole network once before the batch's updates and once more before
         # each of them, and every run moves the running statistics. We do the same (the compiler
@@ -92,13 +112,8 @@ def hsic(
             collections = run.collections
             loss, signal = jax.value_and_grad(objective)(run.outputs[index], target)
             gradient, _ = run.pullbacks[index](signal)
-            change, opt_state = updates.propose(
-                rules.optimizer,
-                rules.settle(gradient, settings),
-                state.opt_state[index],
-                params[index],
-                settings.learning_rate,
-                settings.weight_decay,
+            change, opt_state = propose(
+                settings, gradient, state.opt_state[index], params[index]
             )
             weights[index] = optax.apply_updates(weights[index], change)
             opt_states.append(opt_state)
@@ -108,6 +123,36 @@ def hsic(
         params = rules.update.write(key, params, tuple(changes), settings.quantizer)
         state = join(params, collections, top.replace(opt_state=tuple(opt_states)))
         return state, sum(losses)
+
+    def probe_bottleneck(key, settings, state, batch):
+        # All blocks from the weights as they are, where a step updates them in turn. The true
+        # gradient is that of the last block's objective through all blocks.
+        params, collections, top = split(state)
+        weights, target = rules.update.read(params, settings.quantizer), target_of(batch)
+        signal = jax.grad(objective)
+        run, true_gradients = interface.true_chain(
+            body, weights, collections, batch.inputs, lambda z: signal(z, target)
+        )
+        gradients = tuple(
+            pullback(signal(z, target))[0]
+            for pullback, z in zip(run.pullbacks, run.outputs, strict=True)
+        )
+        changes = tuple(
+            propose(settings, *each)[0]
+            for each in zip(gradients, state.opt_state, params, strict=True)
+        )
+        written = rules.update.write(key, params, changes, settings.quantizer)
+        own = Probe(
+            gradients,
+            true_gradients,
+            (None,) * depth,
+            optax.apply_updates(params, changes),
+            rules.update.read(written, settings.quantizer),
+            run.outputs,
+            one_hot_of(batch),
+        )
+        rest = (None,) * len(top.collections)
+        return Probe(*(trees + rest for trees in own[:-1]), own.one_hot)
 
     def begin_readout(state):
         params, collections, top = split(state)
@@ -119,6 +164,12 @@ def hsic(
         top, loss = classify.step(key, settings, top, interface.Batch(inputs, batch.labels))
         return join(params, collections, top), loss
 
+    def probe_readout(key, settings, state, batch):
+        params, collections, top = split(state)
+        inputs = features(settings, params, collections, batch.inputs)
+        own = classify.probe(key, settings, top, interface.Batch(inputs, batch.labels))
+        return Probe(*((None,) * depth + trees for trees in own[:-1]), own.one_hot)
+
     def predict(settings, state, inputs):
         params, collections, top = split(state)
         return classify.predict(settings, top, features(settings, params, collections, inputs))
@@ -126,7 +177,9 @@ def hsic(
     return interface.Algorithm(
         init,
         (
-            interface.Phase("bottleneck", begin_bottleneck, bottleneck_step, None),
-            interface.Phase("readout", begin_readout, readout_step, predict),
+            interface.Phase(
+                "bottleneck", begin_bottleneck, bottleneck_step, None, show, probe_bottleneck
+            ),
+            interface.Phase("readout", begin_readout, readout_step, predict, show, probe_readout),
         ),
     )

@@ -17,6 +17,7 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from qjax import updates
+from qjax.diagnostics import Probe
 from qjax.networks import Network, apply_block, forward, init_network
 from qjax.quantize import Quantizer, quantize_tree
 from qjax.schedules import SCHEDULES
@@ -34,6 +35,7 @@ __all__ = [
     "init_blocks",
     "output_error",
     "run_blocks",
+    "true_chain",
 ]
 
 
@@ -114,12 +116,16 @@ class Phase(NamedTuple):
         scalar it minimizes, on this batch before the update.
       predict: (settings, state, inputs) -> logits [batch, classes]; None where the phase trains
         something that does not classify yet.
+      show: (settings, state) -> weights of every block as forward and backward pass see them.
+      probe: (key, settings, state, batch) -> what `step` would do with the batch, for diagnosis.
     """
 
     name: str
     begin: Callable[[TrainState], TrainState]
     step: Callable[[Array, Settings, TrainState, Batch], tuple[TrainState, Array]]
     predict: Callable[[Settings, TrainState, Array], Array] | None
+    show: Callable[[Settings, TrainState], tuple]
+    probe: Callable[[Array, Settings, TrainState, Batch], Probe]
 
 
 class Algorithm(NamedTuple):
@@ -177,6 +183,23 @@ def chain(pullbacks: Sequence[Callable], error: Array) -> tuple[tuple, Array]:
     return tuple(reversed(gradients)), error
 
 
+def true_chain(
+    network: Network, params: Any, collections: Any, inputs: Array, error: Callable
+) -> tuple[Forward, tuple]:
+    """Forward pass and backpropagation through the weights themselves, whatever the feedback.
+
+    Args:
+      error: output of the last block -> gradient of the loss there.
+
+    Returns:
+      (forward pass, gradient of each block's params).
+    """
+    own = tuple({k: v for k, v in c.items() if k != "feedback"} for c in collections)
+    run = run_blocks(network, params, own, inputs)
+    gradients, _ = chain(run.pullbacks, error(run.outputs[-1]))
+    return run, gradients
+
+
 def output_error(logits: Array, labels: Array) -> tuple[Array, Array]:
     """Batch-mean cross-entropy of [batch, classes] against [batch], and its gradient."""
 
@@ -202,6 +225,7 @@ def from_gradient(
     gradient: Callable[[Array, dict, tuple, Batch], tuple[dict, tuple, Array]],
     network: Network,
     rules: Rules,
+    feedback: Callable[[Array, dict, tuple], Sequence[Array]] | None = None,
 ) -> Algorithm:
     """An algorithm of one phase from its gradient rule alone.
 
@@ -210,16 +234,20 @@ def from_gradient(
       gradient: (key, weights, collections, batch) -> (gradients like weights, collections, loss).
       network: whose last block gives the logits.
       rules: optimizer and update rule.
+      feedback: (key, weights, collections) -> the kernel that stands in for each block's own on the
+        way down, for diagnosis; None where the rule has none.
     """
 
     def begin(state):
         return state.replace(opt_state=rules.optimizer.init(state.params))
 
-    def step(key, settings, state, batch):
+    def respond(key, settings, state, batch):
+        """(weights, gradients, collections, loss) on a batch."""
         weights = rules.update.read(state.params, settings.quantizer)
-        gradient_key = jax.random.fold_in(key, 0)  # most rules draw nothing
-        gradients, collections, loss = gradient(gradient_key, weights, state.collections, batch)
-        proposed, opt_state = updates.propose(
+        return weights, *gradient(key, weights, state.collections, batch)
+
+    def propose(settings, state, gradients):
+        return updates.propose(
             rules.optimizer,
             rules.settle(gradients, settings),
             state.opt_state,
@@ -227,11 +255,39 @@ def from_gradient(
             settings.learning_rate,
             settings.weight_decay,
         )
+
+    def step(key, settings, state, batch):
+        gradient_key = jax.random.fold_in(key, 0)  # most rules draw nothing
+        _, gradients, collections, loss = respond(gradient_key, settings, state, batch)
+        proposed, opt_state = propose(settings, state, gradients)
         params = rules.update.write(key, state.params, proposed, settings.quantizer)
         return TrainState(params, collections, opt_state), loss
 
-    def predict(settings, state, inputs):
-        weights = rules.update.read(state.params["blocks"], settings.quantizer)
-        return forward(network, weights, state.collections, inputs)
+    def show(settings, state):
+        return rules.update.read(state.params["blocks"], settings.quantizer)
 
-    return Algorithm(init, (Phase("train", begin, step, predict),))
+    def predict(settings, state, inputs):
+        return forward(network, show(settings, state), state.collections, inputs)
+
+    def probe(key, settings, state, batch):
+        gradient_key = jax.random.fold_in(key, 0)
+        weights, gradients, _, _ = respond(gradient_key, settings, state, batch)
+        proposed, _ = propose(settings, state, gradients)
+        run, true_gradients = true_chain(
+            network, weights["blocks"], state.collections, batch.inputs,
+            lambda logits: output_error(logits, batch.labels)[1],
+        )
+        nothing = (None,) * len(network)
+        seen = feedback(gradient_key, weights, state.collections) if feedback else nothing
+        params = rules.update.write(key, state.params, proposed, settings.quantizer)
+        return Probe(
+            gradients["blocks"],
+            true_gradients,
+            tuple(seen),
+            optax.apply_updates(state.params, proposed)["blocks"],
+            show(settings, state.replace(params=params)),
+            run.outputs,
+            jax.nn.one_hot(batch.labels, run.outputs[-1].shape[-1]),
+        )
+
+    return Algorithm(init, (Phase("train", begin, step, predict, show, probe),))

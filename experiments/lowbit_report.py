@@ -1,0 +1,231 @@
+"""Reports what `python -m experiments.lowbit` found: a table per data set, a figure per network.
+
+Networks on held-out data decide which settings count, where there are several, and have no other
+part in the report. Writes table-DATASET (Markdown, CSV, LaTeX) and lowbit-DATASET-NETWORK (PNG,
+PDF); prints the tables and the names of the files.
+"""
+
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from matplotlib.figure import Figure
+
+from experiments import drawing, options, panels, results
+from experiments.cells import Cell
+from experiments.data import DATASETS, HOLDOUT
+from experiments.formats import FORMATS, Column, Table, markdown
+from experiments.lowbit import TUNING_SEED
+from experiments.lowbit_figure import best_published, plot_lowbit
+from experiments.panels import Rows, split
+from experiments.published import Key, Published, read_published
+from experiments.tables import INTERVALS
+from qjax.algorithms import ALGORITHMS
+from qjax.updates import UPDATE_RULES
+
+__all__ = ["Point", "figures_of", "main", "points", "table_of"]
+
+TUNED = (
+    "lr and gain were chosen by the accuracy on the last sixth of the training data, held out for "
+    "that, never on the test set."
+)
+UNTUNED = "Without results on held-out data, so not known to be tuned: "
+LATENT = "Update rule latent keeps a float behind each weight."
+FREE_BIASES = "Biases are floats."
+BOUND_BIASES = "Biases are floats, but quantized like the weights in: "
+DIVERGED = "A diverged replica counts with its last finite metrics, if it has any."
+
+_POINT = ("dataset", "network", "n_layers", "hidden_width", "algorithm", "update", "n_bits")
+
+
+class Point(NamedTuple):
+    """What the report tells of one algorithm, update rule and width on one data set and network.
+
+    Attributes:
+      cell: the settings that count.
+      members: replicas of it, one a seed.
+      held_out: accuracy by which they were chosen, in percent; None: no such results.
+    """
+
+    cell: Cell
+    members: Rows
+    held_out: float | None
+
+    @property
+    def network(self) -> str:
+        """The network as the thesis writes it: (n_layers, hidden_width), others by name."""
+        cell = self.cell
+        return f"({cell.n_layers},{cell.hidden_width})" if cell.network == "mlp" else cell.network
+
+    @property
+    def label(self) -> str:
+        """Network, algorithm, width and update rule, for notes."""
+        cell = self.cell
+        grid = "float" if cell.n_bits is None else f"{cell.n_bits} bits {cell.update}"
+        return f"{self.network} {cell.algorithm} {grid}"
+
+
+def points(rows: Iterable[Mapping[str, Any]]) -> list[Point]:
+    """All points of the full data sets, in the report's order.
+
+    Of several settings of a point those with the best accuracy on held-out data count. Settings
+    without such results come last; of equal ones those with more seeds, then more epochs.
+
+    Args:
+      rows: finished replicas, those on held-out data among them.
+    """
+    cells = results.by_cell(rows)
+    held_out: dict[Cell, float] = {}
+    for cell, members in cells.items():
+        if cell.dataset.endswith(HOLDOUT):
+            # As for `lowbit.chosen`: one seed decides, and no accuracy counts as 0.
+            tuned = [m["test_accuracy"] or 0.0 for m in members if m["seed"] == TUNING_SEED]
+            key = _settings(cell)
+            if tuned:
+                held_out[key] = max(*tuned, held_out.get(key, 0.0))
+    found: dict[tuple, list[Point]] = {}
+    for cell, members in cells.items():
+        if not cell.dataset.endswith(HOLDOUT):
+            key = tuple(getattr(cell, name) for name in _POINT)
+            found.setdefault(key, []).append(Point(cell, members, held_out.get(_settings(cell))))
+    return sorted((max(several, key=_merit) for several in found.values()), key=_order)
+
+
+def _settings(cell: Cell) -> Cell:
+    """What a cell on held-out data and those on all data that it decides on have in common."""
+    return replace(cell, dataset=cell.dataset.removesuffix(HOLDOUT), epochs=0, readout_epochs=0)
+
+
+def _merit(point: Point) -> tuple:
+    """The greatest counts. No test accuracy in here!"""
+    cell, members, held_out = point
+    return held_out is not None, held_out, len(members), cell.epochs + cell.readout_epochs
+
+
+def _order(point: Point) -> tuple:
+    cell = point.cell
+    return (_position(DATASETS, cell.dataset), cell.network != "mlp", cell.network, cell.n_layers,
+            cell.hidden_width, _position(ALGORITHMS, cell.algorithm), cell.n_bits is None,
+            cell.n_bits, _position(UPDATE_RULES, cell.update))
+
+
+def _position(known: Iterable[str], word: str) -> tuple[int, str]:
+    """Sorts by a known order, what is unknown last."""
+    known = list(known)
+    return (known.index(word), "") if word in known else (len(known), word)
+
+
+def _epochs(cell: Cell) -> str:
+    """'30', or '30 + 20' of a training in two phases."""
+    return f"{cell.epochs} + {cell.readout_epochs}" if cell.readout_epochs else str(cell.epochs)
+
+
+def table_of(found: Iterable[Point], dataset: str) -> Table:
+    """The points of a data set, one a row.
+
+    Args:
+      found: see `points`; those of other data sets are ignored.
+      dataset: name of the data set.
+    """
+    found = [p for p in found if p.cell.dataset == dataset]
+    entries = []
+    for point in found:
+        cell, members, _ = point
+        accuracy = results.estimate(m["test_accuracy"] for m in members)
+        entries.append((
+            point.network, cell.algorithm, options.spell(cell.n_bits), cell.update, accuracy,
+            None if accuracy.mean is None else 100 - accuracy.mean, str(cell.lr),
+            None if cell.gain is None else str(cell.gain), _epochs(cell), len(members),
+            sum(m["status"] == "diverged" for m in members),
+        ))
+    names = ("network", "algorithm", "bits", "update", "accuracy", "error", "lr", "gain", "epochs",
+             "seeds", "diverged")
+    return Table(f"Test accuracy on {dataset} by bits per weight and update rule", _notes(found),
+                 tuple(map(Column, names)), tuple(entries))
+
+
+def _notes(found: Sequence[Point]) -> tuple[str, ...]:
+    """Notes above a table; none says more than these points bear out."""
+
+    def named(some: Iterable[Point]) -> str:
+        return f"{'; '.join(p.label for p in some)}."
+
+    notes = [INTERVALS]
+    untuned = [p for p in found if p.held_out is None]
+    if len(untuned) < len(found):
+        notes.append(TUNED)
+    if untuned:
+        notes.append(UNTUNED + named(untuned))
+    if any(p.cell.update == "latent" for p in found):
+        notes.append(LATENT)
+    bound = [p for p in found if p.cell.n_bits is not None and p.cell.bias != "float"]
+    notes.append(BOUND_BIASES + named(bound) if bound else FREE_BIASES)
+    return (*notes, DIVERGED)
+
+
+def figures_of(
+    found: Iterable[Point], published: Mapping[Key, Published]
+) -> Iterator[tuple[str, Figure]]:
+    """A figure for every data set and network with quantized weights, with its file's stem.
+
+    Args:
+      found: see `points`.
+      published: to be marked; may be empty.
+    """
+    rows = [row for point in found for row in point.members if row["test_accuracy"] is not None]
+    for key, members in split(rows, "dataset", "network", "n_layers", "hidden_width").items():
+        if any(r["n_bits"] is not None for r in members):
+            dataset, network, *shape = key
+            epochs = dict.fromkeys(_epochs(cell) for cell in results.by_cell(members))
+            layers = panels.layers_of(*shape) if network == "mlp" else network
+            title = (f"Test accuracy on {dataset}, {layers}\n{panels.seeds_of(members)}, "
+                     f"{' or '.join(epochs)} epochs; bands: ±1 standard deviation")
+            stem = "-".join(map(str, ("lowbit", dataset, *(shape if network == "mlp"
+                                                           else (network,)))))
+            yield stem, plot_lowbit(members, title, best_published(published, dataset))
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command line; returns the exit code."""
+    p = options.Parser(prog="experiments.lowbit_report", description=__doc__)
+    p.add_argument("--results", type=Path, nargs="+", default=[Path("figures/lowbit.csv")],
+                   metavar="PATH", help="result folders, .sqlite files or exported CSV files; a "
+                   "later one's replicas replace an earlier one's [figures/lowbit.csv]")
+    p.add_argument("--published", type=Path, default=None, metavar="FILE",
+                   help="published results, the best of which to mark with crosses; as for "
+                   "experiments.compare")
+    p.add_argument("--folder", type=Path, default=None,
+                   help="folder to write to [that of the first results; lowbit, beside it, if that "
+                   "is a file]")
+    args = p.parse_args(arguments)
+    try:
+        found = points(results.merge(args.results))
+        published = read_published(args.published) if args.published else {}
+    except results.ResultsError as error:
+        p.error(str(error))
+    if not found:
+        p.error("these results have networks on held-out data only, nothing to report yet: finish "
+                "the study with 'python -m experiments.lowbit' and its --resume")
+    first = args.results[0]
+    folder = args.folder or (first if first.is_dir() else first.parent / "lowbit")
+    tables = {d: table_of(found, d) for d in dict.fromkeys(point.cell.dataset for point in found)}
+    files = []
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for dataset, table in tables.items():
+            for ending, render in FORMATS.items():
+                files.append(folder / f"table-{dataset}.{ending}")
+                files[-1].write_text(render(table), encoding="utf-8")
+        for stem, figure in figures_of(found, published):
+            files += drawing.save(figure, folder, stem, ("png", "pdf"))
+    except OSError as error:
+        p.error(f"cannot write {error.filename or folder}: {error.strerror}. "
+                "Choose another --folder")
+    print("\n".join([*map(markdown, tables.values()), *map(str, files)]))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
