@@ -47,14 +47,14 @@ def parser() -> options.Parser:
                    help="mlp: hidden layers beyond the first [2]")
     p.add_argument("--hidden-width", type=options.whole(1), default=100,
                    help="mlp: units of every hidden layer [100]")
-    p.add_argument("--lr", nargs="+", type=options.positive, default=[0.003, 0.01, 0.03],
+    p.add_argument("--lr", nargs="+", type=options.positive, default=[0.006, 0.02, 0.06],
                    help="Adam's learning rates to choose from, in units of the range "
-                        "[0.003 0.01 0.03]")
-    p.add_argument("--gain", nargs="+", type=options.positive, default=[0.7, 1.0, 1.5, 2.0],
-                   help="gains to choose from [0.7 1 1.5 2]")
+                        "[0.006 0.02 0.06]")
+    p.add_argument("--gain", nargs="+", type=options.positive, default=[1.0, 1.5, 2.0],
+                   help="gains to choose from [1 1.5 2]")
     p.add_argument("--batch-size", type=options.whole(1), default=256, help="[256]")
     p.add_argument("--epochs", type=options.whole(1), default=30, help="of the report [30]")
-    p.add_argument("--tune-epochs", type=options.whole(1), default=10, help="of the choice [10]")
+    p.add_argument("--tune-epochs", type=options.whole(1), default=5, help="of the choice [5]")
     p.add_argument("--seeds", type=options.whole(1), default=3, help="of the report [3]")
     sweep.add_arguments(p)
     return p
