@@ -1,10 +1,11 @@
-"""The figures: accuracy against bits, curves along the training, weight ranges, one overview.
+"""The figures: accuracy against bits, curves along the training, ranges, insides, one overview.
 
 Each takes finished replicas as `results.load` gives them, and returns a matplotlib figure. Bands
 of accuracies are one standard deviation over seeds; a diverged replica counts with its last finite
 accuracy.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -16,7 +17,19 @@ from experiments.panels import Rows, split
 from experiments.published import Key, Published
 from experiments.report import mean_and_deviation
 
-__all__ = ["plot_bits", "plot_epochs", "plot_overview", "plot_ranges"]
+__all__ = ["plot_bits", "plot_diagnostics", "plot_epochs", "plot_overview", "plot_ranges"]
+
+# Figures of `qjax.diagnostics.Diagnosis` as the axes name them.
+_DIAGNOSTICS = {
+    "gradient_angle": "gradient: angle to\nthe true one (°)",
+    "feedback_angle": "feedback: angle to\nthe weights (°)",
+    "feedback_ratio": "feedback: norm\n(norms of weights)",
+    "sqnr": "update: signal to\nrounding noise (dB)",
+    "at_ends": "weights at an end\nof the range (share)",
+    "changed": "weights that changed\nlevel (share an epoch)",
+    "nhsic_x": "nHSIC(X, Z)",
+    "nhsic_y": "nHSIC(Y, Z)",
+}
 
 # Published values, of one run each, by scope.
 _CROSSES = {"global": "+", "local": "x"}
@@ -196,10 +209,10 @@ def plot_epochs(rows: Rows, epochs: Sequence[Mapping[str, Any]], title: str) -> 
 
 
 def _curve(axis: Axes, runs: Sequence[Rows], metric: str, spread, **style) -> None:
-    """Replicas' values of a metric at every epoch that one of them has."""
+    """Replicas' finite values of a metric at every epoch that one of them has."""
     values: dict[int, list[float]] = {}
     for row in (row for run in runs for row in run):
-        if row[metric] is not None:
+        if row[metric] is not None and math.isfinite(row[metric]):
             values.setdefault(row["epoch"] + 1, []).append(row[metric])
     if values:
         x = sorted(values)
@@ -239,6 +252,45 @@ def plot_ranges(rows: Rows, ranges: Sequence[Mapping[str, Any]], title: str) -> 
         line[0].set_ylabel("smallest and largest value")
     for axis in axes[-1]:
         axis.set_xlabel("epoch")
+    figure.suptitle(f"{title}{', ' if best else ''}{best}")
+    drawing.legend(figure)
+    return figure
+
+
+def plot_diagnostics(rows: Rows, diagnostics: Sequence[Mapping[str, Any]], title: str) -> Figure:
+    """What went on inside along the training of one variant: a row per figure, a column per block.
+
+    A colour per bit width, for the quantizer and scope with the best mean accuracy; lines are
+    medians over seeds, bands their extent. Figures that no block has are left out.
+
+    Args:
+      rows: of one variant, data set and network.
+      diagnostics: rows of the store's table `diagnostics`; replicas without any are left out.
+      title: of the figure.
+    """
+    best, chosen = _best(rows)
+    bits_of = {r["id"]: r["n_bits"] for r in chosen}
+    here = [r for r in diagnostics if r["replica"] in bits_of]
+    by_block = split(here, "block")
+    names = [name for name in _DIAGNOSTICS
+             if any(r[name] is not None and math.isfinite(r[name]) for r in here)]
+    colors = drawing.by_bits(bits_of.values())
+    figure, axes = drawing.grid(len(names), len(by_block), (2.6, 1.7))
+    for name, line in zip(names, axes, strict=True):
+        for (block,), axis in zip(sorted(by_block), line, strict=True):
+            if axis is not line[0]:
+                axis.sharey(line[0])
+            for bits, color in colors.items():
+                runs = [[r for r in by_block[block,] if bits_of[r["replica"]] == bits]]
+                _curve(axis, runs, name, drawing.extent, color=color, linewidth=1.2,
+                       label=_bits_label(bits))
+            axis.xaxis.get_major_locator().set_params(integer=True)
+            if not axis.has_data():
+                axis.set_visible(False)
+        line[0].set_ylabel(_DIAGNOSTICS[name], fontsize="small")
+    for (block,), top, bottom in zip(sorted(by_block), axes[0], axes[-1], strict=True):
+        top.set_title(f"block {block + 1}", fontsize="medium")
+        bottom.set_xlabel("epoch")
     figure.suptitle(f"{title}{', ' if best else ''}{best}")
     drawing.legend(figure)
     return figure

@@ -4,8 +4,9 @@ overview-DATASET: test accuracy against bits, a panel for every algorithm and ne
 bits-ALGORITHM-NETWORK: the same for one of them, a panel per quantizer.
 epochs-DATASET-NETWORK: accuracy and loss along the training.
 ranges-ALGORITHM-DATASET-NETWORK: smallest and largest weights along the training.
+diagnostics-ALGORITHM-DATASET-NETWORK: what went on inside, of runs with --diagnostics.
 
-Of a CSV file, NAME.csv, the last two need NAME-epochs.csv and NAME-ranges.csv (or .csv.gz).
+Of a CSV file, NAME.csv, the last three need NAME-epochs.csv and so on beside it (or .csv.gz).
 """
 
 import argparse
@@ -22,8 +23,10 @@ from experiments.published import Key, Published, read_published
 
 __all__ = ["FIGURES", "drawn", "main"]
 
-FIGURES = ("overview", "bits", "epochs", "ranges")
+FIGURES = ("overview", "bits", "epochs", "ranges", "diagnostics")
 _NETWORK = ("n_layers", "hidden_width")
+# Drawn from the store's tables of these names.
+_PER_BLOCK = {"ranges": figures.plot_ranges, "diagnostics": figures.plot_diagnostics}
 
 
 def _words(name: str) -> str:
@@ -66,14 +69,14 @@ def drawn(
                     title = f"{key[0]}, {panels.layers_of(*key[1:])}, {_about(members)}"
                     stem = "-".join(map(str, ("epochs", *key)))
                     yield stem, figures.plot_epochs(members, epochs, title)
-        elif kind == "ranges":
+        elif kind in _PER_BLOCK:
             for (dataset,), here in split(rows, "dataset").items():
                 for network, name, members in _variants(here):
-                    ranges = histories(sources, "ranges", {r["id"] for r in members})
-                    if ranges:
+                    history = histories(sources, kind, {r["id"] for r in members})
+                    if history:
                         title = f"{name}, {dataset}, {panels.layers_of(*network)}"
-                        stem = "-".join(map(str, ("ranges", _words(name), dataset, *network)))
-                        yield stem, figures.plot_ranges(members, ranges, title)
+                        stem = "-".join(map(str, (kind, _words(name), dataset, *network)))
+                        yield stem, _PER_BLOCK[kind](members, history, title)
 
 
 def _variants(rows: Rows) -> Iterator[tuple[tuple[int, int], str, Rows]]:
