@@ -265,7 +265,7 @@ def _without_ranges(phase: Phase) -> Phase:
         inner, objective = phase.step(key, settings, state.collections, batch)
         return state.replace(collections=inner), objective
 
-    return Phase(phase.name, begin, step, None)
+    return Phase(phase.name, begin, step)
 
 
 def _data_only() -> Phase:
@@ -281,7 +281,7 @@ def _data_only() -> Phase:
         inputs, labels = jax.lax.optimization_barrier(batch)
         return state, jnp.sum(inputs) + jnp.sum(labels)
 
-    return Phase("data", begin, step, None)
+    return Phase("data", begin, step)
 
 
 def variants(program: Program) -> dict[str, Phase]:

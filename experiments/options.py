@@ -96,6 +96,8 @@ def bits(text: str) -> int | None:
     return value
 
 
-def spell(value: int | float | str | None) -> str:
-    """A value as the command line takes it: None is the word float."""
-    return "float" if value is None else str(value)
+def spell(value: int | float | str | None, setting: str = "n_bits") -> str:
+    """A setting's value as the command line takes it: None is float, or none where it is a gain."""
+    if value is None:
+        return "none" if setting == "gain" else "float"
+    return str(value)

@@ -70,7 +70,7 @@ def _names(keys: Sequence[tuple]) -> list[str]:
     for key in keys:
         peers = [k for k in keys if k[0] == key[0]]
         differing = [
-            f"{name} {spell(value)}"
+            f"{name} {spell(value, name)}"
             for i, (name, value) in enumerate(zip(_SETTINGS, key, strict=True))
             if i and len({k[i] for k in peers}) > 1
         ]

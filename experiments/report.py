@@ -72,9 +72,10 @@ def summary(
                          no_wrap=True)
     for members in lines.values():
         cells = [[m for m in members if m["n_bits"] == value] for value in bits]
-        table.add_row(*(str(members[0][c]) for c in differing), *(_entry(cell) for cell in cells))
+        settings = (spell(members[0][c], c) for c in differing)
+        table.add_row(*settings, *(_entry(cell) for cell in cells))
     same = [c for c in columns if c not in differing and len({r[c] for r in rows}) == 1]
-    return title, table, "All: " + ", ".join(f"{c} {spell(rows[0][c])}" for c in same)
+    return title, table, "All: " + ", ".join(f"{c} {spell(rows[0][c], c)}" for c in same)
 
 
 def _differs(column: str, rows: list[Mapping[str, Any]]) -> bool:

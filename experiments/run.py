@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from experiments import cells as grid
 from experiments import options, runner, sweep
-from experiments.data import DATASETS, HOLDOUT, NAMES
+from experiments.data import NAMES
 from experiments.presets import LEARNING_RATES, preset_of
 from qjax.algorithms import ALGORITHMS
 from qjax.networks import GAINS
@@ -118,10 +118,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if "symm" in args.quantizer and 1 in args.n_bits:
         p.error("symm needs at least 2 bits (1 leaves only the level zero): "
                 "leave 1 out of --n-bits or symm out of --quantizer")
-    small = [d for d in args.dataset if DATASETS[d.removesuffix(HOLDOUT)].image_shape[0] < 28]
-    if "lenet" in args.network and small:
-        p.error(f"lenet needs images of 28x28, {small[0]} has smaller ones: "
-                "leave one of them out of --network or --dataset")
     cells = cells_of(args)
     seeds = range(args.first_seed, args.first_seed + args.seeds)
     wanted = [grid.Replica(cell, seed) for cell in cells for seed in seeds]

@@ -33,7 +33,7 @@ from qjax import algorithms, networks, training, updates
 from qjax.quantize import Quantizer, make_quantizer
 from qjax.schedules import SCHEDULES
 
-__all__ = ["NETWORKS", "EpochReport", "Program", "origin", "run_chunk"]
+__all__ = ["NETWORKS", "SMALLEST", "EpochReport", "Program", "origin", "run_chunk"]
 
 
 def origin() -> dict[str, Any]:
@@ -115,6 +115,7 @@ def _lenet(cell: Cell, classes: int) -> networks.Network:
 
 # name -> (cell, classes) -> network
 NETWORKS = {"mlp": _mlp, "lenet": _lenet}
+SMALLEST = {"lenet": 28}  # side of the images that a network needs
 
 
 # Enough for the largest algorithm: a few chunks in a row are of one kind.

@@ -43,4 +43,4 @@ def matching(
 ) -> list[Mapping[str, Any]]:
     """Rows that meet all conditions."""
     return [row for row in rows
-            if all(options.spell(row[c.column]) in c.values for c in conditions)]
+            if all(options.spell(row[c.column], c.column) in c.values for c in conditions)]

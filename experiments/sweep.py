@@ -21,7 +21,7 @@ from rich.table import Table
 from experiments import cells as grid
 from experiments import devices, memory, options, processes, report, runner
 from experiments.checkpoint import CheckpointError, unfinished
-from experiments.data import DataError, Dataset, load
+from experiments.data import DATASETS, HOLDOUT, DataError, Dataset, load
 from experiments.forecast import Forecast, spell
 from experiments.interrupts import Interrupts
 from experiments.store import FILE_NAME, Store, StoreError
@@ -91,6 +91,7 @@ def main(p: options.Parser, args: argparse.Namespace, *stages: Stage) -> int:
         for stage in stages:
             wanted = stage(processes.shared(_finished(args.out)))
             names = dict.fromkeys(replica.cell.dataset for replica in wanted)
+            _check_sizes(wanted)
             datasets = {name: load(name, args.data_dir) for name in names}
             sweep = Sweep(datasets, args.out, console, args.memory_limit, args.resume,
                           args.checkpoint_every, args.save_params, args.diagnostics)
@@ -107,6 +108,15 @@ def main(p: options.Parser, args: argparse.Namespace, *stages: Stage) -> int:
     except (DataError, StoreError) as error:
         p.error(str(error))
     return code
+
+
+def _check_sizes(wanted: Iterable[grid.Replica]) -> None:
+    """Raises DataError where a network needs larger images than a data set has."""
+    for network, name in dict.fromkeys((r.cell.network, r.cell.dataset) for r in wanted):
+        side = runner.SMALLEST.get(network, 1)
+        if min(DATASETS[name.removesuffix(HOLDOUT)].image_shape[:2]) < side:
+            raise DataError(f"{network} needs images of {side}x{side}, {name} has smaller ones: "
+                            "leave one of them out of --network or --dataset")
 
 
 def _finished(out: Path) -> list[dict[str, Any]]:

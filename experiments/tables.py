@@ -83,8 +83,11 @@ def _variant(cell: Cell) -> str:
     """The algorithm, and in brackets where a float cell's settings are not the thesis's."""
     preset = preset_of(cell.algorithm)
     usual = {**DEFAULTS, "gradient_bits": None, "batch_size": preset.float_batch_size}
-    own = [f"{name} {options.spell(getattr(cell, name))}" for name in _SETTINGS if name != "update"
-           and getattr(cell, name) != usual.get(name, getattr(preset.phases[0], name, None))]
+    own = []
+    for name in _SETTINGS:
+        value = getattr(cell, name)
+        if name != "update" and value != usual.get(name, getattr(preset.phases[0], name, None)):
+            own.append(f"{name} {options.spell(value, name)}")
     return f"{cell.algorithm} ({', '.join(own)})" if own else cell.algorithm
 
 
@@ -149,7 +152,7 @@ def cell_table(rows: Iterable[Mapping[str, Any]], dataset: str, algorithm: str) 
         )
         entries.append((
             f"({cell.n_layers},{cell.hidden_width})", options.spell(cell.n_bits), cell.quantizer,
-            cell.scope, *(options.spell(getattr(cell, name)) for name in differing),
+            cell.scope, *(options.spell(getattr(cell, name), name) for name in differing),
             accuracy, difference, loss, len(members), _diverged(members),
             results.epochs_label(cell),
         ))
@@ -165,7 +168,7 @@ def _settings(cells: Iterable[Cell], but: Iterable[str]) -> str:
     cells = sorted(cells, key=lambda c: c.n_bits is None)
     texts = []
     for name in _SETTINGS:
-        here, there = (options.spell(getattr(c, name)) for c in (cells[0], cells[-1]))
+        here, there = (options.spell(getattr(c, name), name) for c in (cells[0], cells[-1]))
         if name not in but and here != NONE:
             own = f" (float networks: {there})" if there not in (here, NONE) else ""
             texts.append(f"{name} {here}{own}")

@@ -61,7 +61,8 @@ class EpochMetrics(NamedTuple):
       train, test: scores after the epoch; None in a phase that does not predict.
       ranges: of every trained tensor, over all steps of the epoch.
       finite: no weight is inf or nan after the epoch.
-      diagnosis: arrays [blocks] on the first `batch_size` training examples; None if not asked for.
+      diagnosis: arrays [blocks] on the first `batch_size` training examples; None if not asked for,
+        or not to be had from this phase.
     """
 
     objective: Array
@@ -237,7 +238,7 @@ def make_epoch(
       phase: what to run.
       batch_size, shuffle, preprocess: see `train_epoch`.
       evaluate_after: score both parts of the data after the epoch, if the phase predicts.
-      diagnose_after: look inside after the epoch, see `qjax.diagnostics`.
+      diagnose_after: look inside after the epoch, if the phase can be, see `qjax.diagnostics`.
       mesh: with axes "seeds" and "cells"; None for one device.
 
     Returns:
@@ -248,7 +249,8 @@ def make_epoch(
 
     def epoch(key, number, settings, state, data):
         key = jax.random.fold_in(key, number)
-        before = phase.show(settings, state) if diagnose_after else None
+        looking = diagnose_after and phase.probe is not None
+        before = phase.show(settings, state) if looking else None
         state, objective, ranges = train_epoch(
             phase,
             key,
@@ -264,7 +266,7 @@ def make_epoch(
         if evaluate_after and phase.predict is not None:
             train, test = _scores(phase, settings, state, data, preprocess)
         diagnosis = None
-        if diagnose_after:
+        if looking:
             images, labels = (part[:batch_size] for part in data.train)
             batch = Batch(preprocess(images), labels)
             last = _now(settings, number, 1 - batch_size / len(data.train.labels))

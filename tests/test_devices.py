@@ -11,7 +11,7 @@ SWEEP = ("--dataset digits --hidden-width 10 --n-layers 1 --seeds 2 --n-bits 3 8
          "--batch-size 64 --epochs 3 --readout-epochs 2 --algorithm")
 # How far losses of float cells may lie apart. HSIC inverts matrices close to singular, where
 # rounding errors grow.
-APART = {"backprop": 1e-5, "dni": 1e-5, "hsic": 1e-3}
+APART = {"backprop": 1e-5, "dni": 1e-5, "hsic": 5e-3}
 
 
 def alone(out, *words, devices):
@@ -26,7 +26,7 @@ def one_device(tmp_path_factory):
 
 
 def assert_alike(out, expected):
-    """Float cells to 1e-5 (hsic 1e-3); of quantized cells no accuracy by more than 3 points.
+    """Float cells to 1e-5 (hsic 5e-3); of quantized cells no accuracy by more than 3 points.
 
     A rounding error in the last place can put a weight on the neighbouring level, from where the
     training goes another way: not worse, but not the same.

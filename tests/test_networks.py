@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from qjax import algorithms
+from qjax import algorithms, updates
 from qjax.algorithms import interface
 from qjax.networks import (
     BatchNorm,
@@ -14,9 +14,11 @@ from qjax.networks import (
     forward,
     identity,
     init_network,
+    is_weight,
     mlp,
     uniform_fan_in,
 )
+from qjax.quantize import make_quantizer
 
 RNG = np.random.default_rng(0)
 X = (3 * RNG.normal(size=(7, 4)) + 1).astype(np.float32)
@@ -234,3 +236,76 @@ def test_feedback_equal_to_the_kernel_is_backprop_with_a_gain():
         lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6),
         gradients(mirrored), gradients(collections),
     )
+
+
+def learned(log_gain):
+    """A block, its variables with that log_gain, and those of a fixed gain as large."""
+    block = Dense(4, gain="learned")
+    variables = block.init(jax.random.key(1), X)
+    assert variables["params"]["log_gain"] == 0
+    bare = {k: v for k, v in variables["params"].items() if k != "log_gain"}
+    params = {**bare, "log_gain": jnp.float32(log_gain)}
+    fixed = {"params": bare, "device": {"gain": np.exp(log_gain) * variables["device"]["gain"]}}
+    return block, {**variables, "params": params}, fixed
+
+
+@pytest.mark.parametrize("log_gain", [0, -0.7, 0.4])
+def test_a_learned_gain_multiplies_the_fixed_one(log_gain):
+    block, variables, fixed = learned(log_gain)
+    expected = Dense(4, gain="fixed").apply(fixed, X)
+    assert expected.any()
+    np.testing.assert_allclose(block.apply(variables, X), expected, rtol=1e-5)
+
+
+def test_the_gradient_of_a_learned_gain_equals_finite_differences():
+    block, variables, _ = learned(0.3)
+
+    def loss(log_gain):
+        params = {**variables["params"], "log_gain": log_gain}
+        return jnp.sum(block.apply({**variables, "params": params}, X) ** 2)
+
+    slope = jax.grad(loss)(jnp.float32(0.3))
+    kernel, bias = (np.float64(variables["params"][name]) for name in ("kernel", "bias"))
+
+    def exact(log_gain):
+        return np.sum(np.maximum(np.exp(log_gain) / 2 * (X @ kernel) + bias, 0) ** 2)
+
+    np.testing.assert_allclose(slope, (exact(0.3 + 1e-5) - exact(0.3 - 1e-5)) / 2e-5, rtol=1e-4)
+
+
+def test_an_unknown_gain_is_refused():
+    with pytest.raises(ValueError, match=r"unknown gain 'some': expected one of .*'learned'"):
+        Dense(4, gain="some").init(jax.random.key(0), X)
+
+
+@pytest.mark.parametrize("name", algorithms.ALGORITHMS)
+def test_every_algorithm_learns_gains_off_the_grid(name):
+    rules = [interface.Rules(updates.OPTIMIZERS["adam"](),
+                             updates.only(is_weight, updates.stochastic))]
+    algorithm = algorithms.ALGORITHMS[name](
+        mlp([5], 3, gain="learned"), *rules * (2 if name == "hsic" else 1)
+    )
+    settings = interface.Settings(
+        learning_rate=0.3, gain=2.0, quantizer=make_quantizer(2, "symm", "global")
+    )
+    key, batch = jax.random.key(0), interface.Batch(X, jnp.arange(7) % 3)
+
+    def run():
+        state = start = algorithm.init(key, settings, X)
+        for phase in algorithm.phases:
+            state = phase.begin(state)
+            for number in range(3):  # dni's synthesizers predict nothing before they have learned
+                state, loss = phase.step(jax.random.fold_in(key, number), settings, state, batch)
+        return start, state, loss
+
+    # Quickly compiled, slowly run: it runs once.
+    options = {"xla_backend_optimization_level": 0}
+    start, state, loss = jax.jit(run, compiler_options=options)()
+    assert np.isfinite(loss)
+    blocks = list(zip(start.params["blocks"], state.params["blocks"], strict=True))
+    with_gains = [(old, new) for old, new in blocks if "log_gain" in old]
+    assert with_gains
+    for old, new in with_gains:
+        assert old["log_gain"] == 0
+        assert new["log_gain"] not in (-1, 0, 1)
+        assert set(np.unique(new["kernel"])) <= {-1.0, 0.0, 1.0}

@@ -84,7 +84,7 @@ def refused(capsys, words, out):
     ("words", "message"),
     [
         ("--algorithm backprp", "'backprp': did you mean backprop?"),
-        ("--algorithm backpropagation", "valid: backprop, fa, usf, frsf, brsf, kp, dfa, dni, hsic"),
+        ("--algorithm backpropagation", "valid: " + ", ".join(ALGORITHMS)),
         ("--dataset fashion-mnist", "did you mean fashion_mnist?"),
         ("--quantizer sym", "did you mean symm?"),
         ("--scope locl", "did you mean local?"),

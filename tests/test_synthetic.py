@@ -137,3 +137,74 @@ def test_one_tree_per_activation_each_with_its_own_numbers():
 
 def test_no_activations_give_no_trees():
     assert init_synthesizers(jax.random.key(0), Synthesizer(), [], Y) == ()
+
+
+# --- feature maps ---
+
+MAPS = RNG.normal(size=(6, 5, 4, 3)).astype(np.float32)  # height 5, width 4, 3 channels
+
+
+def convolved(layer, x):
+    """NumPy: every place sees the window around it, of zeros beyond the border."""
+    kernel, size = np.float64(layer["kernel"]), len(layer["kernel"])
+    before = (size - 1) // 2
+    padded = np.pad(x, ((0, 0), *((before, size - 1 - before),) * 2, (0, 0)))
+    out = np.zeros((*x.shape[:3], kernel.shape[-1]))
+    for row, column in np.ndindex(x.shape[1:3]):
+        window = padded[:, row : row + size, column : column + size]
+        out[:, row, column] = np.tensordot(window, kernel, 3)
+    return out + np.float64(layer["bias"])
+
+
+@pytest.mark.parametrize("size", [1, 3, 4])
+@pytest.mark.parametrize("hidden_layers", [0, 1, 2])
+def test_with_a_size_feature_maps_are_convolved(hidden_layers, size):
+    synthesizer = Synthesizer(hidden_layers, width=2, size=size)
+    params = synthesizer.init(jax.random.key(0), MAPS, Y)["params"]
+    params = jax.tree.map(lambda p: RNG.normal(size=p.shape).astype(np.float32), params)
+    expected = convolved(params["activation"], MAPS)
+    expected += (Y @ params["context"]["kernel"] + params["context"]["bias"])[:, None, None]
+    for index in range(hidden_layers):
+        expected = convolved(params[f"layer_{index}"], np.maximum(expected, 0))
+    ours = synthesizer.apply({"params": params}, MAPS, Y)
+    assert ours.shape == MAPS.shape
+    np.testing.assert_allclose(ours, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_convolving_needs_few_parameters():
+    maps, context = jnp.zeros((2, 14, 14, 6)), jnp.zeros((2, 10))
+
+    def count(synthesizer):
+        shapes = jax.eval_shape(synthesizer.init, jax.random.key(0), maps, context)
+        return sum(leaf.size for leaf in jax.tree.leaves(shapes))
+
+    # Two 5x5 kernels of 6 by 6 channels, the labels' map to 6 channels, three biases.
+    assert count(Synthesizer(size=5)) == 2 * 25 * 36 + 60 + 3 * 6
+    assert count(Synthesizer()) == 2 * 1176**2 + 10 * 1176 + 3 * 1176
+
+
+def test_with_a_size_vectors_are_as_without():
+    with_size, without = Synthesizer(size=5), Synthesizer()
+    params = filled(without, Y)
+    ours = with_size.apply({"params": params}, H, Y)
+    np.testing.assert_array_equal(ours, without.apply({"params": params}, H, Y))
+
+
+def test_a_convolutional_synthesizers_gradient_equals_finite_differences():
+    synthesizer = Synthesizer(size=3)
+    params = synthesizer.init(jax.random.key(0), MAPS, Y)["params"]
+    rng = np.random.default_rng(3)
+    params = jax.tree.map(lambda p: rng.normal(size=p.shape).astype(np.float32), params)
+    target = rng.normal(size=MAPS.shape).astype(np.float32)
+    ours = synthesizer_gradient(synthesizer, params, MAPS, Y, target)
+    step = jax.tree.map(lambda p: 1e-6 * rng.normal(size=p.shape), params)
+
+    def error(sign):
+        moved = jax.tree.map(lambda p, s: np.float64(p) + sign * s, params, step)
+        out = convolved(moved["activation"], MAPS)
+        out += (Y @ moved["context"]["kernel"] + moved["context"]["bias"])[:, None, None]
+        out = convolved(moved["layer_0"], np.maximum(out, 0))
+        return np.sum((out - target) ** 2) / len(MAPS)
+
+    slope = sum(jax.tree.leaves(jax.tree.map(lambda g, s: np.sum(g * s), ours, step)))
+    np.testing.assert_allclose(slope, (error(1) - error(-1)) / 2, rtol=1e-4)

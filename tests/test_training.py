@@ -177,7 +177,7 @@ def record_step(key, settings, state, batch):
     return state, jnp.mean(batch.inputs)
 
 
-RECORD = Phase("record", lambda state: state, record_step, None)
+RECORD = Phase("record", lambda state: state, record_step)
 
 
 def recorded(count=RECORD_COUNT, batch_size=RECORD_BATCH, shuffle=True, seed=0):

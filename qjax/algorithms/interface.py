@@ -117,15 +117,16 @@ class Phase(NamedTuple):
       predict: (settings, state, inputs) -> logits [batch, classes]; None where the phase trains
         something that does not classify yet.
       show: (settings, state) -> weights of every block as forward and backward pass see them.
-      probe: (key, settings, state, batch) -> what `step` would do with the batch, for diagnosis.
+      probe: (key, settings, state, batch) -> what `step` would do with the batch; needs `show`.
+        None where a phase has no diagnostics.
     """
 
     name: str
     begin: Callable[[TrainState], TrainState]
     step: Callable[[Array, Settings, TrainState, Batch], tuple[TrainState, Array]]
-    predict: Callable[[Settings, TrainState, Array], Array] | None
-    show: Callable[[Settings, TrainState], tuple]
-    probe: Callable[[Array, Settings, TrainState, Batch], Probe]
+    predict: Callable[[Settings, TrainState, Array], Array] | None = None
+    show: Callable[[Settings, TrainState], tuple] | None = None
+    probe: Callable[[Array, Settings, TrainState, Batch], Probe] | None = None
 
 
 class Algorithm(NamedTuple):
