@@ -2,7 +2,7 @@
 
 Weights exist only on the levels of a device with the range [-1, 1] (update rule latent excepted,
 which keeps a float behind each); biases are floats. For every algorithm, data set, width and update
-rule the learning rate and the gain are chosen by the accuracy on the last sixth of the training
+rule learning rate, gain and batch size are chosen by the accuracy on the last sixth of the training
 set, one seed; networks with the chosen ones are then trained on all of it, with several seeds.
 """
 
@@ -52,7 +52,8 @@ def parser() -> options.Parser:
                         "[0.006 0.02 0.06]")
     p.add_argument("--gain", nargs="+", type=options.positive, default=[1.0, 1.5, 2.0],
                    help="gains to choose from [1 1.5 2]")
-    p.add_argument("--batch-size", type=options.whole(1), default=256, help="[256]")
+    p.add_argument("--batch-size", nargs="+", type=options.whole(1), default=[256],
+                   help="batch sizes to choose from [256]")
     p.add_argument("--epochs", type=options.whole(1), default=30, help="of the report [30]")
     p.add_argument("--tune-epochs", type=options.whole(1), default=5, help="of the choice [5]")
     p.add_argument("--seeds", type=options.whole(1), default=3, help="of the report [3]")
@@ -63,8 +64,9 @@ def parser() -> options.Parser:
 def candidates(args) -> list[Cell]:
     """All cells among which the held-out data decide."""
     cells = []
-    for network, dataset, algorithm, n_bits, update, lr, gain in itertools.product(
-        args.network, args.dataset, args.algorithm, args.n_bits, args.update, args.lr, args.gain
+    for network, dataset, algorithm, n_bits, update, lr, gain, batch_size in itertools.product(
+        args.network, args.dataset, args.algorithm, args.n_bits, args.update, args.lr, args.gain,
+        args.batch_size,
     ):
         quantized = n_bits is not None
         later = preset_of(algorithm).phases[1:]
@@ -74,7 +76,7 @@ def candidates(args) -> list[Cell]:
             ("asymm" if n_bits == 1 else "symm") if quantized else NONE,
             "global" if quantized else NONE, update if quantized else NONE,
             optimizer="adam", lr=lr, gamma=1.0, weight_decay=0.0, gradient_bits=None,
-            batch_size=args.batch_size, epochs=args.tune_epochs,
+            batch_size=batch_size, epochs=args.tune_epochs,
             readout_epochs=args.tune_epochs if later else 0, schedule="linear", gain=gain,
             bias="float" if quantized else "quantized", network=network,
         ))
@@ -84,7 +86,7 @@ def candidates(args) -> list[Cell]:
 def chosen(
     tried: Iterable[Cell], finished: Iterable[Mapping[str, Any]], epochs: int
 ) -> list[Cell]:
-    """Of cells that differ only in learning rate and gain the best one, on the whole data set.
+    """Of cells that differ only in what is tuned the best one, on the whole data set.
 
     Args:
       tried: see `candidates`.
@@ -98,7 +100,7 @@ def chosen(
     best: dict[Cell, Cell] = {}
     for cell in tried:
         if cell in accuracy:
-            task = replace(cell, lr=0.0, gain=None)
+            task = replace(cell, lr=0.0, gain=None, batch_size=0)
             if task not in best or accuracy[cell] > accuracy[best[task]]:
                 best[task] = cell
     return [

@@ -28,8 +28,8 @@ from qjax.updates import UPDATE_RULES
 __all__ = ["Point", "figures_of", "main", "points", "table_of"]
 
 TUNED = (
-    "lr and gain were chosen by the accuracy on the last sixth of the training data, held out for "
-    "that, never on the test set."
+    "lr, gain and batch size were chosen by the accuracy on the last sixth of the training data, "
+    "held out for that, never on the test set."
 )
 UNTUNED = "Without results on held-out data, so not known to be tuned: "
 LATENT = "Update rule latent keeps a float behind each weight."
@@ -137,11 +137,12 @@ def table_of(found: Iterable[Point], dataset: str) -> Table:
         entries.append((
             point.network, cell.algorithm, options.spell(cell.n_bits), cell.update, accuracy,
             None if accuracy.mean is None else 100 - accuracy.mean, str(cell.lr),
-            None if cell.gain is None else str(cell.gain), _epochs(cell), len(members),
+            None if cell.gain is None else str(cell.gain), str(cell.batch_size), _epochs(cell),
+            len(members),
             sum(m["status"] == "diverged" for m in members),
         ))
-    names = ("network", "algorithm", "bits", "update", "accuracy", "error", "lr", "gain", "epochs",
-             "seeds", "diverged")
+    names = ("network", "algorithm", "bits", "update", "accuracy", "error", "lr", "gain", "batch",
+             "epochs", "seeds", "diverged")
     return Table(f"Test accuracy on {dataset} by bits per weight and update rule", _notes(found),
                  tuple(map(Column, names)), tuple(entries))
 

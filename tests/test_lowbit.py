@@ -43,6 +43,28 @@ def test_the_best_candidate_of_every_task_is_chosen():
         assert cell == replace(best, dataset="mnist", epochs=7)
 
 
+def test_batch_sizes_and_networks_are_choices_like_the_others():
+    cells = lowbit.candidates(parsed("--n-bits", "2", "--update", "pulse", "--algorithm", "fa",
+                                     "--lr", "0.1", "--gain", "1", "--batch-size", "64", "256",
+                                     "--network", "mlp", "lenet"))
+    assert [(c.network, c.n_layers, c.hidden_width, c.batch_size) for c in cells] == [
+        ("mlp", 2, 100, 64), ("mlp", 2, 100, 256), ("lenet", 0, 0, 64), ("lenet", 0, 0, 256)
+    ]
+    finished = [row(c, v) for c, v in zip(cells, (50.0, 60.0, 80.0, 70.0), strict=True)]
+    # The best batch size of each network: a network is a task of its own.
+    assert [(c.network, c.batch_size) for c in lowbit.chosen(cells, finished, 3)] == [
+        ("mlp", 256), ("lenet", 64)
+    ]
+
+
+def test_lenet_needs_large_images(tmp_path, capsys):
+    with pytest.raises(SystemExit) as end:
+        lowbit.main(["--network", "lenet", "--dataset", "digits", "--out", str(tmp_path / "out")])
+    assert end.value.code == 2
+    assert "lenet needs images of 28x28, digits_holdout has smaller" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
 def test_cells_that_were_not_trained_are_not_chosen():
     cells = lowbit.candidates(parsed("--n-bits", "2", "--update", "pulse", "--algorithm", "fa"))
     assert lowbit.chosen(cells, [], 3) == []

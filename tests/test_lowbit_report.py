@@ -149,11 +149,12 @@ def test_table_has_estimates_settings_and_counts():
     table = lowbit_report.table_of(lowbit_report.points(rows), "mnist")
     one, network, other = lines_of(table)
     assert list(one) == ["network", "algorithm", "bits", "update", "accuracy", "error", "lr",
-                         "gain", "epochs", "seeds", "diverged"]
+                         "gain", "batch", "epochs", "seeds", "diverged"]
     half = scipy.stats.t.ppf(0.975, 2) * np.sqrt(13) / np.sqrt(3)  # deviations -3, -1, 4
     np.testing.assert_allclose(one.pop("accuracy"), (93.0, half, 3))
     assert one.pop("error") == pytest.approx(7.0)
-    assert list(one.values()) == ["(2,100)", "backprop", "2", "pulse", "0.01", "1.5", "30", 3, 0]
+    assert list(one.values()) == ["(2,100)", "backprop", "2", "pulse", "0.01", "1.5",
+                                  str(BITS.batch_size), "30", 3, 0]
     assert (network["bits"], network["update"], network["accuracy"]) == (
         "float", NONE, (98.0, None, 1))
     assert other["accuracy"] == (10.0, None, 1)
