@@ -5,7 +5,7 @@ import difflib
 from collections.abc import Callable, Iterable
 from typing import NoReturn
 
-__all__ = ["Parser", "bits", "one_of", "positive", "spell", "whole"]
+__all__ = ["Parser", "bits", "not_negative", "one_of", "positive", "spell", "whole"]
 
 
 class Parser(argparse.ArgumentParser):
@@ -77,6 +77,17 @@ def positive(text: str) -> float:
         value = float("nan")
     if not 0 < value < float("inf"):
         raise argparse.ArgumentTypeError(f"expected a finite number above 0, got {text!r}")
+    return value
+
+
+def not_negative(text: str) -> float:
+    """Argument type: a finite number of at least zero."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = float("nan")
+    if not 0 <= value < float("inf"):
+        raise argparse.ArgumentTypeError(f"expected a finite number of at least 0, got {text!r}")
     return value
 
 

@@ -56,6 +56,8 @@ def parser() -> options.Parser:
     axis("--lr", options.positive, f"learning rate [{rates}; hsic 1]")
     axis("--schedule", None, "how it falls", ["exponential"], words=SCHEDULES)
     axis("--gamma", options.positive, "factor on it per epoch, if exponential [0.7; hsic 1]")
+    axis("--weight-decay", options.not_negative, "times the weights, added to their gradients "
+         "[0; hsic 0.001]")
     axis("--gradient-bits", options.bits, "bits of parameter gradients (asymm local)", [None])
     axis("--batch-size", options.whole(1), "examples an update [64; hsic float 128]")
 
@@ -101,7 +103,7 @@ def cells_of(args) -> list[grid.Cell]:
                     "gain": args.gain or [None],
                     "gain_rule": args.gain_rule,
                     "bias": args.bias,
-                    "weight_decay": [first.weight_decay],
+                    "weight_decay": args.weight_decay or [first.weight_decay],
                     "gradient_bits": args.gradient_bits,
                     "batch_size": args.batch_size or [batch_size],
                     "epochs": [args.epochs],

@@ -117,6 +117,7 @@ def refused(capsys, words, out):
         ("--batch-size 0", "--batch-size: expected"),
         ("--lr 0", "--lr: expected a finite number above 0, got '0'"),
         ("--lr nan", "got 'nan'"),
+        ("--weight-decay -1", "--weight-decay: expected a finite number of at least 0, got '-1'"),
         ("--gamma inf", "got 'inf'"),
     ],
 )
