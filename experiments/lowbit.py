@@ -2,8 +2,9 @@
 
 Weights exist only on the levels of a device with the range [-1, 1] (update rule latent excepted,
 which keeps a float behind each); biases are floats. For every algorithm, data set, width and update
-rule learning rate, gain and batch size are chosen by the accuracy on the last sixth of the training
-set, one seed; networks with the chosen ones are then trained on all of it, with several seeds.
+rule learning rate, its schedule, gain and batch size are chosen by the accuracy on the last sixth
+of the training set, one seed; networks with the chosen ones are then trained on all of it, with
+several seeds.
 """
 
 import itertools
@@ -22,6 +23,7 @@ from experiments.cells import NONE, Cell, Replica
 from experiments.data import DATASETS, HOLDOUT
 from experiments.presets import preset_of
 from qjax.algorithms import ALGORITHMS
+from qjax.schedules import SCHEDULES
 from qjax.updates import UPDATE_RULES
 
 __all__ = ["candidates", "chosen", "main", "parser"]
@@ -50,12 +52,15 @@ def parser() -> options.Parser:
     p.add_argument("--lr", nargs="+", type=options.positive, default=[0.006, 0.02, 0.06],
                    help="Adam's learning rates to choose from, in units of the range "
                         "[0.006 0.02 0.06]")
-    p.add_argument("--gain", nargs="+", type=options.positive, default=[1.0, 1.5, 2.0],
-                   help="gains to choose from [1 1.5 2]")
+    p.add_argument("--schedule", nargs="+", type=options.one_of(SCHEDULES), default=["linear"],
+                   help="how it may fall [linear]")
+    p.add_argument("--gain", nargs="+", type=options.positive, default=[0.75, 1.0, 1.5, 2.0],
+                   help="gains to choose from [0.75 1 1.5 2]")
     p.add_argument("--batch-size", nargs="+", type=options.whole(1), default=[256],
                    help="batch sizes to choose from [256]")
     p.add_argument("--epochs", type=options.whole(1), default=30, help="of the report [30]")
-    p.add_argument("--tune-epochs", type=options.whole(1), default=5, help="of the choice [5]")
+    p.add_argument("--tune-epochs", type=options.whole(1), default=10, help="of the choice [10]; "
+                   "with few, what falls apart later is chosen")
     p.add_argument("--seeds", type=options.whole(1), default=3, help="of the report [3]")
     sweep.add_arguments(p)
     return p
@@ -64,10 +69,12 @@ def parser() -> options.Parser:
 def candidates(args) -> list[Cell]:
     """All cells among which the held-out data decide."""
     cells = []
-    for network, dataset, algorithm, n_bits, update, lr, gain, batch_size in itertools.product(
-        args.network, args.dataset, args.algorithm, args.n_bits, args.update, args.lr, args.gain,
-        args.batch_size,
-    ):
+    tasks = itertools.product(
+        args.network, args.dataset, args.algorithm, args.n_bits, args.update
+    )
+    choices = list(itertools.product(args.lr, args.gain, args.batch_size, args.schedule))
+    for (network, dataset, algorithm, n_bits, update), choice in itertools.product(tasks, choices):
+        lr, gain, batch_size, schedule = choice
         quantized = n_bits is not None
         later = preset_of(algorithm).phases[1:]
         shape = (args.n_layers, args.hidden_width) if network == "mlp" else (0, 0)
@@ -77,7 +84,7 @@ def candidates(args) -> list[Cell]:
             "global" if quantized else NONE, update if quantized else NONE,
             optimizer="adam", lr=lr, gamma=1.0, weight_decay=0.0, gradient_bits=None,
             batch_size=batch_size, epochs=args.tune_epochs,
-            readout_epochs=args.tune_epochs if later else 0, schedule="linear", gain=gain,
+            readout_epochs=args.tune_epochs if later else 0, schedule=schedule, gain=gain,
             bias="float" if quantized else "quantized", network=network,
         ))
     return list(dict.fromkeys(cells))
@@ -100,7 +107,7 @@ def chosen(
     best: dict[Cell, Cell] = {}
     for cell in tried:
         if cell in accuracy:
-            task = replace(cell, lr=0.0, gain=None, batch_size=0)
+            task = replace(cell, lr=0.0, schedule="", gain=None, batch_size=0)
             if task not in best or accuracy[cell] > accuracy[best[task]]:
                 best[task] = cell
     return [

@@ -28,8 +28,8 @@ from qjax.updates import UPDATE_RULES
 __all__ = ["Point", "figures_of", "main", "points", "table_of"]
 
 TUNED = (
-    "lr, gain and batch size were chosen by the accuracy on the last sixth of the training data, "
-    "held out for that, never on the test set."
+    "lr, its schedule, gain and batch size were chosen by the accuracy on the last sixth of the "
+    "training data, held out for that, never on the test set."
 )
 UNTUNED = "Without results on held-out data, so not known to be tuned: "
 LATENT = "Update rule latent keeps a float behind each weight."
