@@ -59,7 +59,8 @@ def test_batch_sizes_and_networks_are_choices_like_the_others():
 
 def test_schedules_are_choices_too():
     cells = lowbit.candidates(parsed("--n-bits", "2", "--update", "pulse", "--algorithm", "fa",
-                                     "--lr", "0.1", "--gain", "1", "--schedule", "linear", "cosine"))
+                                     "--lr", "0.1", "--gain", "1",
+                                     "--schedule", "linear", "cosine"))
     finished = [row(c, v) for c, v in zip(cells, (50.0, 60.0), strict=True)]
     assert [c.schedule for c in lowbit.chosen(cells, finished, 3)] == ["cosine"]
 
