@@ -85,6 +85,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     args = p.parse_args(arguments)
     try:
         with Store(args.out, create=False) as store:
+            if not store.columns(args.table):
+                p.error(f"{store.path} has no table {args.table}: it is of an older version, which "
+                        "had none")
             if args.csv is None:
                 export(store, args.table, sys.stdout, args.only, args.digits)
                 return 0

@@ -6,7 +6,7 @@ accuracy.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from matplotlib.axes import Axes
@@ -219,6 +219,12 @@ def _curve(axis: Axes, runs: Sequence[Rows], metric: str, spread, **style) -> No
         drawing.band(axis, x, [spread(values[epoch]) for epoch in x], **style)
 
 
+def _with(history: Iterable[Mapping[str, Any]], rows: Rows) -> list[Mapping[str, Any]]:
+    """The replicas of which there is a history."""
+    known = {r["replica"] for r in history}
+    return [r for r in rows if r["id"] in known]
+
+
 def plot_ranges(rows: Rows, ranges: Sequence[Mapping[str, Any]], title: str) -> Figure:
     """Smallest and largest value of every block's tensors along the training of one variant.
 
@@ -230,7 +236,7 @@ def plot_ranges(rows: Rows, ranges: Sequence[Mapping[str, Any]], title: str) -> 
       ranges: rows of the store's table `ranges`; replicas without any are left out.
       title: of the figure.
     """
-    best, chosen = _best(rows)
+    best, chosen = _best(_with(ranges, rows))
     known = split((r for r in ranges if r["tensor"].startswith("blocks/")), "tensor")
     blocks = sorted({tensor.split("/")[1] for (tensor,) in known}, key=int)
     names = sorted({tensor.split("/", 2)[2] for (tensor,) in known}, reverse=True)
@@ -268,7 +274,7 @@ def plot_diagnostics(rows: Rows, diagnostics: Sequence[Mapping[str, Any]], title
       diagnostics: rows of the store's table `diagnostics`; replicas without any are left out.
       title: of the figure.
     """
-    best, chosen = _best(rows)
+    best, chosen = _best(_with(diagnostics, rows))
     bits_of = {r["id"]: r["n_bits"] for r in chosen}
     here = [r for r in diagnostics if r["replica"] in bits_of]
     by_block = split(here, "block")

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments import results
-from experiments.store import FILE_NAME, Store
+from experiments.store import FILE_NAME
 from qjax.diagnostics import Diagnosis
 
 __all__ = ["histories"]
@@ -61,8 +61,8 @@ def histories(
 def _rows(path: Path, table: str, wanted: set[str]) -> Iterable[dict[str, Any]]:
     if path.is_dir():
         path = path / FILE_NAME
-    if path.name == FILE_NAME:
-        with Store(path.parent, create=False) as store:
+    if results.is_store(path):
+        with results.opened(path) as store:
             return store.history(table, wanted)
     stem = path.name.removesuffix(".gz").removesuffix(".csv")
     for suffix in (".csv", ".csv.gz"):

@@ -52,8 +52,9 @@ def parser() -> options.Parser:
     p.add_argument("--lr", nargs="+", type=options.positive, default=[0.006, 0.02, 0.06],
                    help="Adam's learning rates to choose from, in units of the range "
                         "[0.006 0.02 0.06]")
-    p.add_argument("--schedule", nargs="+", type=options.one_of(SCHEDULES), default=["linear"],
-                   help="how it may fall [linear]")
+    p.add_argument("--schedule", nargs="+", default=["linear"],
+                   type=options.one_of([s for s in SCHEDULES if s != "exponential"]),
+                   help="how it may fall: constant, linear, cosine [linear]")
     p.add_argument("--gain", nargs="+", type=options.positive, default=[0.75, 1.0, 1.5, 2.0],
                    help="gains to choose from [0.75 1 1.5 2]")
     p.add_argument("--batch-size", nargs="+", type=options.whole(1), default=[256],

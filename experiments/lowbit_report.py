@@ -46,12 +46,12 @@ class Point(NamedTuple):
     Attributes:
       cell: the settings that count.
       members: replicas of it, one a seed.
-      held_out: accuracy by which they were chosen, in percent; None: no such results.
+      held_out: (epochs, accuracy in percent) by which they were chosen; None: no such results.
     """
 
     cell: Cell
     members: Rows
-    held_out: float | None
+    held_out: tuple[int, float] | None
 
     @property
     def network(self) -> str:
@@ -70,21 +70,22 @@ class Point(NamedTuple):
 def points(rows: Iterable[Mapping[str, Any]]) -> list[Point]:
     """All points of the full data sets, in the report's order.
 
-    Of several settings of a point those with the best accuracy on held-out data count. Settings
+    Of several settings of a point those with the best accuracy on held-out data count, of those
+    that were tried there for the most epochs: shorter trials favour other settings. Settings
     without such results come last; of equal ones those with more seeds, then more epochs.
 
     Args:
       rows: finished replicas, those on held-out data among them.
     """
     cells = results.by_cell(rows)
-    held_out: dict[Cell, float] = {}
+    held_out: dict[Cell, tuple[int, float]] = {}
     for cell, members in cells.items():
         if cell.dataset.endswith(HOLDOUT):
             # As for `lowbit.chosen`: one seed decides, and no accuracy counts as 0.
             tuned = [m["test_accuracy"] or 0.0 for m in members if m["seed"] == TUNING_SEED]
-            key = _settings(cell)
+            key, length = _settings(cell), cell.epochs + cell.readout_epochs
             if tuned:
-                held_out[key] = max(*tuned, held_out.get(key, 0.0))
+                held_out[key] = max((length, max(tuned)), held_out.get(key, (0, 0.0)))
     found: dict[tuple, list[Point]] = {}
     for cell, members in cells.items():
         if not cell.dataset.endswith(HOLDOUT):
@@ -136,13 +137,13 @@ def table_of(found: Iterable[Point], dataset: str) -> Table:
         accuracy = results.estimate(m["test_accuracy"] for m in members)
         entries.append((
             point.network, cell.algorithm, options.spell(cell.n_bits), cell.update, accuracy,
-            None if accuracy.mean is None else 100 - accuracy.mean, str(cell.lr),
+            None if accuracy.mean is None else 100 - accuracy.mean, str(cell.lr), cell.schedule,
             None if cell.gain is None else str(cell.gain), str(cell.batch_size), _epochs(cell),
             len(members),
             sum(m["status"] == "diverged" for m in members),
         ))
-    names = ("network", "algorithm", "bits", "update", "accuracy", "error", "lr", "gain", "batch",
-             "epochs", "seeds", "diverged")
+    names = ("network", "algorithm", "bits", "update", "accuracy", "error", "lr", "schedule",
+             "gain", "batch", "epochs", "seeds", "diverged")
     return Table(f"Test accuracy on {dataset} by bits per weight and update rule", _notes(found),
                  tuple(map(Column, names)), tuple(entries))
 

@@ -63,18 +63,18 @@ def _cost(function: Callable, *arguments: Any, donate: tuple = ()) -> tuple[int,
     return analysis.temp_size_in_bytes + max(0, new), moved
 
 
-def footprint(cells: Sequence[Cell], dataset: Dataset) -> Footprint:
-    """Estimates what a group needs: states, and the larger of a step and an evaluation.
+def footprint(cells: Sequence[Cell], dataset: Dataset, diagnose: bool = False) -> Footprint:
+    """Estimates what a group needs: states, and the largest of step, evaluation and diagnosis.
 
     One step and one chunk of the evaluation are compiled, as XLA alone knows what it keeps in
     memory at the same time; the loops around them only repeat them. Within 30 % of what the whole
     program reserves (tests/test_memory.py).
     """
-    return _footprint(Program((cells[0].program,) * _SAMPLE, dataset, None))
+    return _footprint(Program((cells[0].program,) * _SAMPLE, dataset, None), diagnose)
 
 
 @functools.lru_cache(maxsize=64)
-def _footprint(program: Program) -> Footprint:
+def _footprint(program: Program, diagnose: bool) -> Footprint:
     shape, dataset = jax.ShapeDtypeStruct, program.dataset
     examples = len(dataset.train_labels)
     batch = min(program.cells[0].batch_size, examples)
@@ -93,16 +93,20 @@ def _footprint(program: Program) -> Footprint:
         settings = program.settings(number)
         states = jax.eval_shape(training.make_begin(phase), states)
         labels = shape((batch,), dataset.train_labels.dtype)
+        examples_of_step = training.Batch(images(batch), labels)
         step = training.replicate(phase.step, "r.r.", ".rr.")
-        needed, a_step = _cost(
-            step, keys, settings, states, training.Batch(images(batch), labels), donate=(2,)
-        )
+        needed, a_step = _cost(step, keys, settings, states, examples_of_step, donate=(2,))
         moved.append(steps * a_step / _SAMPLE)
         if phase.predict is not None:
             predict = training.replicate(phase.predict, ".r.", "rr.")
             for_scores, a_chunk = _cost(predict, settings, states, images(chunk))
             needed = max(needed, for_scores)
             moved[-1] += scored * a_chunk / _SAMPLE
+        if diagnose and phase.probe is not None:
+            before = jax.eval_shape(training.replicate(phase.show, ".r", "rr"), settings, states)
+            look = training.replicate(functools.partial(training.look, phase), "r.rr.", ".rrr.")
+            to_look, _ = _cost(look, keys, settings, states, before, examples_of_step)
+            needed = _bytes(before) + max(needed, to_look)
         most = max(most, _bytes(states) + needed)
     data = sum(a.nbytes for a in (
         dataset.train_images, dataset.train_labels, dataset.test_images, dataset.test_labels

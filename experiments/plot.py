@@ -125,7 +125,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         p.error(f"cannot write figures: {error}")
     if not written:
         p.error("nothing to draw: these results have no accuracies (overview, bits), or no rows "
-                "per epoch (epochs, ranges)")
+                "per epoch (epochs, ranges; diagnostics of runs with --diagnostics)")
     return 0
 
 

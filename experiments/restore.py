@@ -46,6 +46,7 @@ def finished_in(paths: Iterable[Path]) -> list[Finished]:
         replicas |= here
         for table, known in tables.items():
             rows = histories([path], table, here)
+            known |= dict.fromkeys(here, ())  # never two trainings' parts under one id
             known |= {i: list(group) for i, group in groupby(rows, itemgetter("replica"))}
     return [Finished(row, {table: known.get(i, ()) for table, known in tables.items()})
             for i, row in replicas.items()]

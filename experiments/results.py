@@ -4,6 +4,7 @@ What tables and comparisons start from: rows as `Store.replicas` gives them, whe
 """
 
 import argparse
+import contextlib
 import csv
 import gzip
 import math
@@ -25,7 +26,7 @@ from experiments.store import FILE_NAME, Store, StoreError
 
 __all__ = [
     "Estimate", "ResultsError", "by_cell", "cell_of", "csv_rows", "epochs_label", "estimate",
-    "load", "merge", "paired_differences", "read", "shortened",
+    "is_store", "load", "merge", "opened", "paired_differences", "read", "shortened",
 ]
 
 EXPORT = "python -m experiments.export --out FOLDER --csv FILE"
@@ -68,10 +69,9 @@ def load(path: Path) -> list[dict[str, Any]]:
       ResultsError: missing, something else, or without a finished replica.
     """
     path = Path(path)
-    if path.is_dir():
-        rows = _from_store(path / FILE_NAME)
-    elif path.suffix in (".sqlite", ".sqlite3", ".db"):
-        rows = _from_store(path)
+    if path.is_dir() or is_store(path):
+        with opened(path / FILE_NAME if path.is_dir() else path) as store:
+            rows = store.replicas()
     else:
         rows = [_row(path, line, texts) for line, texts in csv_rows(path, _REQUIRED, EXPECTED)]
     finished = [row for row in rows if row["status"] in FINISHED]
@@ -88,7 +88,18 @@ def merge(paths: Iterable[Path]) -> list[dict[str, Any]]:
     return list({row["id"]: row for path in paths for row in load(path)}.values())
 
 
-def _from_store(path: Path) -> list[dict[str, Any]]:
+def is_store(path: Path) -> bool:
+    """Is this the name of a store's file?"""
+    return path.suffix in (".sqlite", ".sqlite3", ".db")
+
+
+@contextlib.contextmanager
+def opened(path: Path) -> Iterator[Store]:
+    """A store's file, under whatever name, to read from.
+
+    Raises:
+      ResultsError: missing, something else, or unreadable.
+    """
     if not path.is_file():
         raise ResultsError(f"no results at {path}: {EXPECTED}")
     with tempfile.TemporaryDirectory() as folder:
@@ -98,7 +109,7 @@ def _from_store(path: Path) -> list[dict[str, Any]]:
             named.symlink_to(path.resolve())
         try:
             with Store(named.parent, create=False) as store:
-                return store.replicas()
+                yield store
         except (StoreError, sqlite3.Error) as error:
             reason = str(error.__cause__ or error).replace(str(named), str(path))
             raise ResultsError(

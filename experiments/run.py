@@ -49,7 +49,7 @@ def parser() -> options.Parser:
     axis("--bias", None, "may biases be floats", ["quantized"], words=["quantized", "float"])
     axis("--gain", _gain, "products are multiplied by gain / sqrt(fan-in), weights start in "
          "[-1, 1]; none: by 1, weights start in +-1 / sqrt(fan-in) [none]")
-    axis("--gain-rule", None, "is the gain a constant or learned, one a layer", ["fixed"],
+    axis("--gain-rule", None, "with a gain: is it a constant or learned, one a layer", ["fixed"],
          words=GAINS[1:])
     axis("--optimizer", None, "optimizer [adadelta; hsic: sgd]", words=OPTIMIZERS)
     rates = ", ".join(f"{name} {rate:g}" for name, rate in LEARNING_RATES.items())
@@ -120,6 +120,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if "symm" in args.quantizer and 1 in args.n_bits:
         p.error("symm needs at least 2 bits (1 leaves only the level zero): "
                 "leave 1 out of --n-bits or symm out of --quantizer")
+    if "learned" in args.gain_rule and not any(args.gain or ()):
+        p.error("--gain-rule learned needs a gain to start from: add --gain 1, for example")
     cells = cells_of(args)
     seeds = range(args.first_seed, args.first_seed + args.seeds)
     wanted = [grid.Replica(cell, seed) for cell in cells for seed in seeds]

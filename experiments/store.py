@@ -338,6 +338,12 @@ class Store:
         query = f"SELECT * FROM {table} WHERE replica = ? ORDER BY {', '.join(HISTORIES[table])}"
         return [dict(r) for i in sorted(replicas) for r in self._db.execute(query, [i])]
 
+    def having(self, table: str) -> set[str]:
+        """Ids of the replicas of which one of `HISTORIES` has rows."""
+        if not self.columns(table):
+            return set()
+        return {row["replica"] for row in self._db.execute(f"SELECT DISTINCT replica FROM {table}")}
+
 
 def _is_sound(epoch: Mapping[str, Any]) -> bool:
     """Finite weights and, where the phase has one, a finite loss (SQLite keeps nan as NULL)."""

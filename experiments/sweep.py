@@ -188,7 +188,7 @@ class Sweep:
             seeds_of.setdefault(cell, []).append(seed)
         for group in grid.group(seeds_of):
             members = [grid.Replica(cell, seed) for cell in group for seed in seeds_of[cell]]
-            needs = memory.footprint(group, self.datasets[group[0].dataset])
+            needs = memory.footprint(group, self.datasets[group[0].dataset], self.diagnose)
             most = needs.fitting(limit)
             pieces = list(grid.chunks_of(members, most * len(jax.devices())))
             largest = max(devices.load(len(p.seeds), len(p.cells)) for p in pieces)
@@ -285,9 +285,9 @@ class Sweep:
                     self._say(f"{len(bare)} of them have no saved weights: to train them once "
                               "more, choose another folder with --out.")
             if self.diagnose:
-                looked = {row["replica"] for row in store.history("diagnostics", have)}
-                if len(looked) < len(have):
-                    self._say(f"{len(have) - len(looked)} of them have no diagnostics: to train "
+                blind = have - store.having("diagnostics")
+                if blind:
+                    self._say(f"{len(blind)} of them have no diagnostics: to train "
                               "them once more, choose another folder with --out.")
         gone = have | store.taken(ids) | failed
         return [replica for replica in wanted if replica.id not in gone]
@@ -343,7 +343,9 @@ class Sweep:
     def _costs(self, chunk: grid.Chunk) -> list[float]:
         """What each epoch of a chunk costs, in bytes moved."""
         cell, size = chunk.cells[0], len(chunk.replicas)
-        moved = memory.footprint(chunk.cells, self.datasets[cell.dataset]).moved
+        moved = memory.footprint(
+            chunk.cells, self.datasets[cell.dataset], self.diagnose
+        ).moved
         counts = (cell.epochs, cell.readout_epochs)
         return [size * each for each, count in zip(moved, counts, strict=False)
                 for _ in range(count)]

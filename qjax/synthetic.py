@@ -51,7 +51,8 @@ class Synthesizer(nn.Module):
     ``g(h, y) = A2 relu(A1 h + a1 + C y + c) + a2``, the form of the paper's appendix. The last
     kernel starts at zero, so the first predictions do not depend on the input.
 
-    Feature maps, [batch, height, width, channels], are flattened, or with a `size` convolved: then
+    Feature maps, [batch, height, width, channels], are flattened, or with a `size` convolved (if
+    they have more than one place, where most of a kernel would see nothing but the border): then
     units are channels, and the context adds the same to a channel at all places (the paper appends
     the one-hot label to the channels, which differs at the borders only). For maps of 14x14 and 6
     channels that has 2 thousand weights in place of 2.8 million.
@@ -69,7 +70,8 @@ class Synthesizer(nn.Module):
     @nn.compact
     def __call__(self, activation: Array, context: Array | None = None) -> Array:
         """[batch, ...], [batch, classes] -> prediction of the activation's shape."""
-        size = self.size if activation.ndim == 4 else None
+        maps = activation.ndim == 4 and max(activation.shape[1:3]) > 1
+        size = self.size if maps else None
         x = activation.reshape(len(activation), -1) if size is None else activation
         units = x.shape[-1]
         first, *rest = (*(self.width or units,) * self.hidden_layers, units)

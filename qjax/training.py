@@ -26,6 +26,7 @@ __all__ = [
     "EpochMetrics",
     "Score",
     "evaluate",
+    "look",
     "make_begin",
     "make_epoch",
     "make_evaluation",
@@ -222,6 +223,23 @@ def make_begin(phase: Phase, mesh: Mesh | None = None) -> Callable:
     return _compiled(phase.begin, "r", "r", mesh, donate=(0,))
 
 
+def look(
+    phase: Phase, key: Array, settings: Settings, state: TrainState, before: Any, batch: Batch
+) -> Diagnosis:
+    """What goes on inside a network at this point of its training.
+
+    Args:
+      phase: with a `probe`.
+      key: consumed; of the update that is looked at and not taken.
+      settings: of now, with the learning rate of that update.
+      state: of one replica.
+      before: what `phase.show` gave at some earlier point, for the share of weights that changed.
+      batch: examples to look at.
+    """
+    probe, after = phase.probe(key, settings, state, batch), phase.show(settings, state)
+    return diagnose(probe, before, after, settings.quantizer, batch.inputs)
+
+
 def make_epoch(
     phase: Phase,
     *,
@@ -269,10 +287,10 @@ def make_epoch(
         if looking:
             images, labels = (part[:batch_size] for part in data.train)
             batch = Batch(preprocess(images), labels)
-            last = _now(settings, number, 1 - batch_size / len(data.train.labels))
-            probe = phase.probe(jax.random.fold_in(key, 1), last, state, batch)
-            after = phase.show(settings, state)
-            diagnosis = diagnose(probe, before, after, settings.quantizer, batch.inputs)
+            steps = -(-len(data.train.labels) // batch_size)
+            last = _now(settings, number, (steps - 1) / steps)
+            # The epoch splits its key in two: 2 is a number that it has not used.
+            diagnosis = look(phase, jax.random.fold_in(key, 2), last, state, before, batch)
         finite = metrics.all_finite(state.params)
         return state, EpochMetrics(objective, train, test, ranges, finite, diagnosis)
 

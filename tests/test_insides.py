@@ -103,6 +103,17 @@ def test_they_are_drawn(folder, rows):
         plt.close(figure)
 
 
+def test_the_best_variant_need_not_be_one_of_them(folder):
+    known = load(folder)
+    blind = [r | {"id": f"{r['id']}-", "scope": "global", "test_accuracy": 100.0} for r in known]
+    figures = dict(plot.drawn([*known, *blind], [folder], {}, ["diagnostics", "ranges"]))
+    drawn = [figure for name, figure in figures.items() if "diagnostics-fa" in name]
+    assert len(drawn) == 1
+    assert "symm local" in drawn[0].get_suptitle()
+    for figure in figures.values():
+        plt.close(figure)
+
+
 def test_replicas_trained_without_are_named(folder, tmp_path):
     words = [*WORDS, "--algorithm", "backprop", "--out", tmp_path]
     printed(run, *words)
@@ -120,6 +131,9 @@ def test_a_store_without_that_table_is_read(folder, tmp_path):
         db.commit()
     with Store(tmp_path, create=False) as store:
         assert store.history("diagnostics") == []
+    with pytest.raises(SystemExit):
+        printed(export, "--out", tmp_path, "--table", "diagnostics", "--csv", tmp_path / "d.csv")
+    assert not (tmp_path / "d.csv").exists()
     with Store(tmp_path):
         pass  # opened for writing it becomes one of today
     with Store(tmp_path, create=False) as store:

@@ -69,7 +69,7 @@ def test_the_best_on_held_out_data_counts_whatever_the_test_set_says():
     rows += [tuned(c, a) for c, a in zip(cells, (70.0, 80.0, 75.0), strict=True)]
     point = chosen(rows)
     assert point.cell == cells[1]
-    assert point.held_out == 80.0
+    assert point.held_out == (10, 80.0)
     assert [m["test_accuracy"] for m in point.members] == [60.0, 60.0]
 
 
@@ -95,14 +95,14 @@ def test_held_out_results_count_for_their_own_settings_only():
 def test_readout_epochs_need_not_agree_with_those_of_the_tuning():
     cell = replace(BITS, algorithm="hsic", readout_epochs=30)
     rows = [*seeds(cell, 1.0), tuned(replace(cell, readout_epochs=10), 66.0)]
-    assert chosen(rows).held_out == 66.0
+    assert chosen(rows).held_out == (20, 66.0)
 
 
 def test_tuned_settings_come_before_others_even_without_an_accuracy():
     other = replace(BITS, lr=0.5)
     rows = [*seeds(other, 99.0, 99.0, 99.0), *seeds(BITS, 10.0), tuned(BITS, None)]
     assert chosen(rows).cell == BITS
-    assert chosen(rows).held_out == 0.0
+    assert chosen(rows).held_out == (10, 0.0)
 
 
 def test_ties_go_to_more_seeds_then_to_more_epochs():
@@ -111,9 +111,18 @@ def test_ties_go_to_more_seeds_then_to_more_epochs():
     assert chosen(rows).cell == BITS
     assert chosen([*rows, row(longer, 1)]).cell == longer
     assert chosen([*seeds(other, 9.0), *seeds(BITS, 1.0, 1.0)]).cell == BITS
-    # Tuned with two numbers of epochs: the better one is the setting's.
-    rows += [*seeds(other, 3.0), tuned(other, 75.0), tuned(BITS, 80.0, epochs=20)]
-    assert chosen(rows).held_out == 80.0
+
+
+def test_of_trials_on_held_out_data_the_longest_count():
+    other = replace(BITS, lr=0.5)
+    rows = [*seeds(BITS, 9.0), *seeds(other, 3.0), tuned(BITS, 90.0), tuned(other, 95.0)]
+    assert chosen(rows).cell == other
+    # What falls apart later, or was not tried for as long, is not chosen, as in the study itself.
+    rows.append(tuned(BITS, 80.0, epochs=20))
+    assert chosen(rows).cell == BITS
+    assert chosen(rows).held_out == (20, 80.0)
+    assert chosen([*rows, tuned(other, 79.0, epochs=20)]).cell == BITS
+    assert chosen([*rows, tuned(other, 81.0, epochs=20)]).cell == other
 
 
 def test_held_out_networks_are_never_reported():
@@ -149,12 +158,12 @@ def test_table_has_estimates_settings_and_counts():
     table = lowbit_report.table_of(lowbit_report.points(rows), "mnist")
     one, network, other = lines_of(table)
     assert list(one) == ["network", "algorithm", "bits", "update", "accuracy", "error", "lr",
-                         "gain", "batch", "epochs", "seeds", "diverged"]
+                         "schedule", "gain", "batch", "epochs", "seeds", "diverged"]
     half = scipy.stats.t.ppf(0.975, 2) * np.sqrt(13) / np.sqrt(3)  # deviations -3, -1, 4
     np.testing.assert_allclose(one.pop("accuracy"), (93.0, half, 3))
     assert one.pop("error") == pytest.approx(7.0)
-    assert list(one.values()) == ["(2,100)", "backprop", "2", "pulse", "0.01", "1.5",
-                                  str(BITS.batch_size), "30", 3, 0]
+    assert list(one.values()) == ["(2,100)", "backprop", "2", "pulse", "0.01", BITS.schedule,
+                                  "1.5", str(BITS.batch_size), "30", 3, 0]
     assert (network["bits"], network["update"], network["accuracy"]) == (
         "float", NONE, (98.0, None, 1))
     assert other["accuracy"] == (10.0, None, 1)
@@ -359,7 +368,8 @@ def test_command_writes_tables_and_figures(exported, tmp_path, capsys):
         map(type(tmp_path), out.split()[-len(names):]))
     text = (tmp_path / "lowbit" / "table-mnist.md").read_text()
     assert text in out
-    line = "| (2,100) | backprop | 2 | pulse | 90.50 ± 6.35 | 9.50 | 0.01 | 1.5 | 64 | 30 | 2 | 0 |"
+    line = ("| (2,100) | backprop | 2 | pulse | 90.50 ± 6.35 | 9.50 "
+            "| 0.01 | exponential | 1.5 | 64 | 30 | 2 | 0 |")
     assert line in text
     assert "holdout" not in out
     assert "88.88" not in out

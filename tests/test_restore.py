@@ -15,7 +15,7 @@ from test_store import epoch, fill
 
 from experiments import export, restore, run
 from experiments.cells import DEFAULTS, Cell, Replica
-from experiments.store import FILE_NAME, Store
+from experiments.store import FILE_NAME, HISTORIES, Store
 
 FIGURES = Path(__file__).parents[1] / "figures"
 A, B = Replica(CELL, 0), Replica(CELL, 1)
@@ -159,6 +159,21 @@ def test_a_later_source_wins_unless_it_has_not_finished(tmp_path, capsys):
 
 
 # What stays
+
+
+def test_a_later_sources_replica_comes_without_the_history_of_an_earlier_one(tmp_path, capsys):
+    """Two trainings of one replica must not be put together."""
+    one = exported(stored(tmp_path / "one", TRAINED), tmp_path / "one.csv", *HISTORIES)
+    bare = exported(stored(tmp_path / "two", TRAINED), tmp_path / "two.csv")
+    text = restored(capsys, tmp_path / "out", one, bare)
+    assert f"{len(TRAINED)} replicas added (0 with epochs, 0 with ranges" in text
+
+
+def test_a_store_under_another_name_comes_with_its_histories(tmp_path, capsys):
+    file = stored(tmp_path / "one", TRAINED) / FILE_NAME
+    other = file.rename(tmp_path / "backup.sqlite")
+    text = restored(capsys, tmp_path / "out", other)
+    assert f"{len(TRAINED)} replicas added ({len(TRAINED)} with epochs" in text
 
 
 def test_restoring_twice_adds_nothing(source, tmp_path, capsys):

@@ -116,6 +116,7 @@ def refused(capsys, words, out):
         ("--first-seed -1", "--first-seed: expected"),
         ("--batch-size 0", "--batch-size: expected"),
         ("--lr 0", "--lr: expected a finite number above 0, got '0'"),
+        ("--gain-rule learned", "--gain-rule learned needs a gain to start from: add --gain 1"),
         ("--lr nan", "got 'nan'"),
         ("--weight-decay -1", "--weight-decay: expected a finite number of at least 0, got '-1'"),
         ("--gamma inf", "got 'inf'"),

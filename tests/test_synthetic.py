@@ -190,6 +190,11 @@ def test_with_a_size_vectors_are_as_without():
     np.testing.assert_array_equal(ours, without.apply({"params": params}, H, Y))
 
 
+def test_a_map_of_one_place_is_not_convolved():
+    shapes = jax.eval_shape(Synthesizer(size=5).init, jax.random.key(0), jnp.zeros((2, 1, 1, 7)), Y)
+    assert shapes["params"]["activation"]["kernel"].shape == (7, 7)
+
+
 def test_a_convolutional_synthesizers_gradient_equals_finite_differences():
     synthesizer = Synthesizer(size=3)
     params = synthesizer.init(jax.random.key(0), MAPS, Y)["params"]
