@@ -3,12 +3,12 @@
 Weights exist only on the levels of a device with the range [-1, 1] (update rule latent excepted,
 which keeps a float behind each); biases are floats. For every algorithm, data set, width and update
 rule learning rate, its schedule, gain and batch size are chosen by the accuracy on the last sixth
-of the training set, one seed; networks with the chosen ones are then trained on all of it, with
-several seeds.
+of the training set; networks with the chosen ones are then trained on all of it, with other seeds.
 """
 
 import itertools
 import signal
+import statistics
 
 if __name__ == "__main__":
     # The imports below take a second or two. There is nothing to lose yet: end without a word.
@@ -29,7 +29,7 @@ from qjax.updates import UPDATE_RULES
 __all__ = ["candidates", "chosen", "main", "parser"]
 
 ALGORITHMS_STUDIED = ("backprop", "fa", "dfa", "usf", "dni", "hsic")
-TUNING_SEED = 1000  # of none of the networks that are reported
+TUNING_SEED = 1000  # and those above: of none of the networks that are reported
 
 
 def parser() -> options.Parser:
@@ -63,6 +63,8 @@ def parser() -> options.Parser:
     p.add_argument("--tune-epochs", type=options.whole(1), default=10, help="of the choice [10]; "
                    "with few, what falls apart later is chosen")
     p.add_argument("--seeds", type=options.whole(1), default=3, help="of the report [3]")
+    p.add_argument("--tune-seeds", type=options.whole(1), default=1,
+                   help="of the choice, by their mean accuracy [1]")
     sweep.add_arguments(p)
     return p
 
@@ -98,13 +100,15 @@ def chosen(
 
     Args:
       tried: see `candidates`.
-      finished: replicas, with those of `tried`; one that has no accuracy counts as 0.
+      finished: replicas, with those of `tried`; of several seeds the mean counts, and as 0 what
+        has no accuracy.
       epochs: to train the chosen ones for.
     """
-    accuracy: dict[Cell, float] = {}
-    for row in finished:
-        if row["seed"] == TUNING_SEED:
-            accuracy[results.cell_of(row)] = row["test_accuracy"] or 0.0
+    tuned = results.by_cell(row for row in finished if row["seed"] >= TUNING_SEED)
+    accuracy = {
+        cell: statistics.fmean(row["test_accuracy"] or 0.0 for row in rows)
+        for cell, rows in tuned.items()
+    }
     best: dict[Cell, Cell] = {}
     for cell in tried:
         if cell in accuracy:
@@ -125,7 +129,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     tried = candidates(args)
 
     def tune(finished):
-        return [Replica(cell, TUNING_SEED) for cell in tried]
+        seeds = range(TUNING_SEED, TUNING_SEED + args.tune_seeds)
+        return [Replica(cell, seed) for cell in tried for seed in seeds]
 
     def report(finished):
         cells = chosen(tried, finished, args.epochs)

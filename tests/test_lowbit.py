@@ -57,6 +57,14 @@ def test_batch_sizes_and_networks_are_choices_like_the_others():
     ]
 
 
+def test_the_mean_over_tuning_seeds_counts():
+    cells = lowbit.candidates(parsed("--n-bits", "2", "--update", "pulse", "--algorithm", "fa",
+                                     "--lr", "0.1", "0.2", "--gain", "1"))
+    finished = [row(cells[0], 90.0), row(cells[0], 50.0, lowbit.TUNING_SEED + 1),
+                row(cells[1], 75.0), row(cells[1], 70.0, lowbit.TUNING_SEED + 1)]
+    assert [c.lr for c in lowbit.chosen(cells, finished, 3)] == [0.2]
+
+
 def test_schedules_are_choices_too():
     cells = lowbit.candidates(parsed("--n-bits", "2", "--update", "pulse", "--algorithm", "fa",
                                      "--lr", "0.1", "--gain", "1",

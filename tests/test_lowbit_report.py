@@ -113,6 +113,11 @@ def test_ties_go_to_more_seeds_then_to_more_epochs():
     assert chosen([*seeds(other, 9.0), *seeds(BITS, 1.0, 1.0)]).cell == BITS
 
 
+def test_of_several_tuning_seeds_the_mean_counts():
+    rows = [*seeds(BITS, 1.0), tuned(BITS, 50.0), tuned(BITS, 70.0, lowbit.TUNING_SEED + 1)]
+    assert chosen(rows).held_out == (10, 60.0)
+
+
 def test_of_trials_on_held_out_data_the_longest_count():
     other = replace(BITS, lr=0.5)
     rows = [*seeds(BITS, 9.0), *seeds(other, 3.0), tuned(BITS, 90.0), tuned(other, 95.0)]
