@@ -765,8 +765,12 @@ def test_a_run_resumes_chunks_as_they_were_cut(tmp_path):
     assert "4 replicas go on from their checkpoints" in result.printed
     assert {r["status"] for r in result.replicas} == {"done"}
     assert len(result.replicas) == 6
-    other = command(tmp_path / "anew", words, "--seeds 3")
-    assert result.numbers == other.numbers
+    # The same cut trained at once (that of the added seed is another: its rounding may differ).
+    other = command(tmp_path / "anew", words, "--seeds 2")
+    finals, *tables = result.numbers
+    expected, *others = other.numbers
+    assert {i: finals[i] for i in expected} == expected
+    assert [[r for r in rows if r["replica"] in expected] for rows in tables] == others
 
 
 def test_a_failed_replica_is_tried_again(tmp_path):
