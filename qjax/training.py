@@ -188,7 +188,7 @@ def replicate(function: Callable, seeds: str, cells: str) -> Callable:
     return jax.vmap(over_cells, in_axes=tuple(0 if c == "r" else None for c in seeds))
 
 
-def _compiled(function, seeds, cells, mesh, donate=()):
+def _compiled(function, seeds, cells, mesh, donate=(), options=None):
     """jit of `replicate`; over `mesh` each device runs its own replicas, with no exchange."""
     replicated = replicate(function, seeds, cells)
     if mesh is not None:
@@ -201,7 +201,12 @@ def _compiled(function, seeds, cells, mesh, donate=()):
         replicated = jax.shard_map(
             replicated, mesh=mesh, in_specs=specs, out_specs=out, check_vma=False
         )
-    return jax.jit(replicated, donate_argnums=donate)
+    return jax.jit(replicated, donate_argnums=donate, compiler_options=options)
+
+
+# Random numbers are long straight code: at the highest level it takes seconds to compile, and draws
+# them no faster.
+_INIT_OPTIONS = {"xla_backend_optimization_level": 1}
 
 
 def make_init(algorithm: Algorithm, inputs_shape: tuple, mesh: Mesh | None = None) -> Callable:
@@ -215,7 +220,7 @@ def make_init(algorithm: Algorithm, inputs_shape: tuple, mesh: Mesh | None = Non
     def init(key, settings):
         return algorithm.init(key, settings, jnp.zeros(inputs_shape))
 
-    return _compiled(init, "r.", ".r", mesh)
+    return _compiled(init, "r.", ".r", mesh, options=_INIT_OPTIONS)
 
 
 def make_begin(phase: Phase, mesh: Mesh | None = None) -> Callable:

@@ -52,10 +52,9 @@ def test_the_same_command_gives_the_same_numbers(one_device, tmp_path):
     assert alone(tmp_path, words, devices=1) == expected
 
 
-@pytest.mark.parametrize("devices", [2, 4])
-def test_devices_do_not_change_the_numbers(one_device, tmp_path, devices):
+def test_devices_do_not_change_the_numbers(one_device, tmp_path):
     words, expected = one_device
-    alone(tmp_path, words, devices=devices)
+    alone(tmp_path, words, devices=4)
     assert_alike(tmp_path, expected)
 
 
@@ -95,10 +94,10 @@ def test_two_processes_give_the_numbers_of_one(one_device, tmp_path):
 
 
 def test_two_killed_processes_resume_together(tmp_path):
-    words = f"{SWEEP} backprop --epochs 40"
+    words = f"{SWEEP} backprop --epochs 14"
     end(pair(tmp_path / "whole", words))
     killed = pair(tmp_path / "part", words)
-    wait_until(lambda: recorded(tmp_path / "part") >= 18, killed[0])
+    wait_until(lambda: recorded(tmp_path / "part") >= 12, killed[0])
     for process in killed:
         process.kill()
         process.communicate()

@@ -191,7 +191,8 @@ def test_with_a_size_vectors_are_as_without():
 
 
 def test_a_map_of_one_place_is_not_convolved():
-    shapes = jax.eval_shape(Synthesizer(size=5).init, jax.random.key(0), jnp.zeros((len(Y), 1, 1, 7)), Y)
+    H = jnp.zeros((len(Y), 1, 1, 7))
+    shapes = jax.eval_shape(Synthesizer(size=5).init, jax.random.key(0), H, Y)
     assert shapes["params"]["activation"]["kernel"].shape == (7, 7)
 
 
