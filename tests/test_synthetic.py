@@ -191,8 +191,8 @@ def test_with_a_size_vectors_are_as_without():
 
 
 def test_a_map_of_one_place_is_not_convolved():
-    H = jnp.zeros((len(Y), 1, 1, 7))
-    shapes = jax.eval_shape(Synthesizer(size=5).init, jax.random.key(0), H, Y)
+    maps = jnp.zeros((len(Y), 1, 1, 7))
+    shapes = jax.eval_shape(Synthesizer(size=5).init, jax.random.key(0), maps, Y)
     assert shapes["params"]["activation"]["kernel"].shape == (7, 7)
 
 
