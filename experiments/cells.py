@@ -11,6 +11,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import MISSING, asdict, dataclass, fields, replace
 from typing import NamedTuple
 
+from experiments.presets import preset_of
+
 __all__ = [
     "DEFAULTS", "NONE", "Cell", "Chunk", "Replica", "chunks_of", "group", "halves", "product",
 ]
@@ -23,8 +25,9 @@ class Cell:
     """Full configuration of a training run except its seed.
 
     `n_bits` None: not quantized; `gain` None: no gain, weights scaled by fan-in as usual, and
-    `gain_rule` says nothing. A new axis goes last, with the value that all older results have as
-    its default.
+    `gain_rule` says nothing; `synthesizer_lr` None: synthesizers, if there are any, are quantized
+    and trained like the network's weights, else floats with that learning rate. A new axis goes
+    last, with the value that all older results have as its default.
     """
 
     algorithm: str
@@ -48,6 +51,7 @@ class Cell:
     bias: str = "quantized"
     network: str = "mlp"
     gain_rule: str = "fixed"
+    synthesizer_lr: float | None = None
 
     @property
     def program(self) -> "Cell":
@@ -57,12 +61,13 @@ class Cell:
             n_bits=None,
             quantizer=NONE,
             scope=NONE,
-            lr=0.0,
+            lr=1.0,
             gamma=0.0,
             weight_decay=0.0,
             gradient_bits=None if self.gradient_bits is None else 1,
             schedule=DEFAULTS["schedule"],
             gain=None if self.gain is None else 1.0,
+            synthesizer_lr=None if self.synthesizer_lr is None else 1.0,
         )
 
     @property
@@ -124,8 +129,8 @@ def product(axes: dict[str, Sequence]) -> list[Cell]:
 
     Unquantized networks have no quantizer, scope or update rule, nor biases to quantize:
     combinations that differ only in these are one cell. So are those that differ in gamma alone
-    where the schedule has none, in the rule of a gain where there is none, or in the shape of an
-    MLP where the network is another.
+    where the schedule has none, in the rule of a gain where there is none, in the shape of an MLP
+    where the network is another, or in the learning rate of synthesizers where there are none.
     """
     names = [f.name for f in fields(Cell)]
     cells = {}
@@ -139,6 +144,8 @@ def product(axes: dict[str, Sequence]) -> list[Cell]:
             cell = replace(cell, n_layers=0, hidden_width=0)
         if cell.schedule != "exponential":
             cell = replace(cell, gamma=1.0)
+        if not preset_of(cell.algorithm).synthesizers:
+            cell = replace(cell, synthesizer_lr=None)
         cells[cell] = None
     return list(cells)
 

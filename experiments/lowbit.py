@@ -1,9 +1,10 @@
 """What trains with weights of 1 to 4 bits: tunes on held-out training data, then reports.
 
 Weights exist only on the levels of a device with the range [-1, 1] (update rule latent excepted,
-which keeps a float behind each); biases are floats. For every algorithm, data set, width and update
-rule learning rate, its schedule, gain and batch size are chosen by the accuracy on the last sixth
-of the training set; networks with the chosen ones are then trained on all of it, with other seeds.
+which keeps a float behind each); biases are floats, and so are dni's synthesizers, with a learning
+rate of their own. For every algorithm, data set, width and update rule learning rates, schedule,
+gain and batch size are chosen by the accuracy on the last sixth of the training set; networks with
+the chosen ones are then trained on all of it, with other seeds.
 """
 
 import itertools
@@ -52,6 +53,8 @@ def parser() -> options.Parser:
     p.add_argument("--lr", nargs="+", type=options.positive, default=[0.006, 0.02, 0.06],
                    help="Adam's learning rates to choose from, in units of the range "
                         "[0.006 0.02 0.06]")
+    p.add_argument("--synthesizer-lr", nargs="+", type=options.positive, default=[0.0005, 0.0015],
+                   help="dni: those of the synthesizers to choose from [0.0005 0.0015]")
     p.add_argument("--schedule", nargs="+", default=["linear"],
                    type=options.one_of([s for s in SCHEDULES if s != "exponential"]),
                    help="how it may fall: constant, linear, cosine [linear]")
@@ -75,11 +78,14 @@ def candidates(args) -> list[Cell]:
     tasks = itertools.product(
         args.network, args.dataset, args.algorithm, args.n_bits, args.update
     )
-    choices = list(itertools.product(args.lr, args.gain, args.batch_size, args.schedule))
+    choices = list(itertools.product(
+        args.lr, args.gain, args.batch_size, args.schedule, args.synthesizer_lr
+    ))
     for (network, dataset, algorithm, n_bits, update), choice in itertools.product(tasks, choices):
-        lr, gain, batch_size, schedule = choice
+        lr, gain, batch_size, schedule, synthesizer_lr = choice
         quantized = n_bits is not None
-        later = preset_of(algorithm).phases[1:]
+        preset = preset_of(algorithm)
+        later = preset.phases[1:]
         shape = (args.n_layers, args.hidden_width) if network == "mlp" else (0, 0)
         cells.append(Cell(
             algorithm, dataset + HOLDOUT, *shape, n_bits,
@@ -89,6 +95,7 @@ def candidates(args) -> list[Cell]:
             batch_size=batch_size, epochs=args.tune_epochs,
             readout_epochs=args.tune_epochs if later else 0, schedule=schedule, gain=gain,
             bias="float" if quantized else "quantized", network=network,
+            synthesizer_lr=synthesizer_lr if preset.synthesizers else None,
         ))
     return list(dict.fromkeys(cells))
 
@@ -112,7 +119,7 @@ def chosen(
     best: dict[Cell, Cell] = {}
     for cell in tried:
         if cell in accuracy:
-            task = replace(cell, lr=0.0, schedule="", gain=None, batch_size=0)
+            task = replace(cell, lr=0.0, schedule="", gain=None, batch_size=0, synthesizer_lr=None)
             if task not in best or accuracy[cell] > accuracy[best[task]]:
                 best[task] = cell
     return [

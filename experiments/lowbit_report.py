@@ -21,6 +21,7 @@ from experiments.formats import FORMATS, Column, Table, markdown
 from experiments.lowbit import TUNING_SEED
 from experiments.lowbit_figure import best_published, plot_lowbit
 from experiments.panels import Rows, split
+from experiments.presets import preset_of
 from experiments.published import Key, Published, read_published
 from experiments.tables import INTERVALS
 from qjax.algorithms import ALGORITHMS
@@ -29,13 +30,15 @@ from qjax.updates import UPDATE_RULES
 __all__ = ["Point", "figures_of", "main", "points", "table_of"]
 
 TUNED = (
-    "lr, its schedule, gain and batch size were chosen by the accuracy on the last sixth of the "
-    "training data, held out for that, never on the test set."
+    "Learning rates, schedule, gain and batch size were chosen by the accuracy on the last sixth "
+    "of the training data, held out for that, never on the test set."
 )
 UNTUNED = "Without results on held-out data, so not known to be tuned: "
 LATENT = "Update rule latent keeps a float behind each weight."
 FREE_BIASES = "Biases are floats."
 BOUND_BIASES = "Biases are floats, but quantized like the weights in: "
+FREE_SYNTHESIZERS = "Synthesizers are floats, with a learning rate of their own."
+BOUND_SYNTHESIZERS = "Synthesizers are quantized, and trained, like the weights in: "
 DIVERGED = "A diverged replica counts with its last finite metrics, if it has any."
 
 _POINT = ("dataset", "network", "n_layers", "hidden_width", "algorithm", "update", "n_bits")
@@ -124,6 +127,11 @@ def _epochs(cell: Cell) -> str:
     return f"{cell.epochs} + {cell.readout_epochs}" if cell.readout_epochs else str(cell.epochs)
 
 
+def _given(number: float | None) -> str | None:
+    """A setting as it was given: tables round numbers."""
+    return None if number is None else str(number)
+
+
 def table_of(found: Iterable[Point], dataset: str) -> Table:
     """The points of a data set, one a row.
 
@@ -138,13 +146,13 @@ def table_of(found: Iterable[Point], dataset: str) -> Table:
         accuracy = results.estimate(m["test_accuracy"] for m in members)
         entries.append((
             point.network, cell.algorithm, options.spell(cell.n_bits), cell.update, accuracy,
-            None if accuracy.mean is None else 100 - accuracy.mean, str(cell.lr), cell.schedule,
-            None if cell.gain is None else str(cell.gain), str(cell.batch_size), _epochs(cell),
-            len(members),
+            None if accuracy.mean is None else 100 - accuracy.mean, str(cell.lr),
+            _given(cell.synthesizer_lr), cell.schedule, _given(cell.gain), str(cell.batch_size),
+            _epochs(cell), len(members),
             sum(m["status"] == "diverged" for m in members),
         ))
-    names = ("network", "algorithm", "bits", "update", "accuracy", "error", "lr", "schedule",
-             "gain", "batch", "epochs", "seeds", "diverged")
+    names = ("network", "algorithm", "bits", "update", "accuracy", "error", "lr",
+             "synthesizer lr", "schedule", "gain", "batch", "epochs", "seeds", "diverged")
     return Table(f"Test accuracy on {dataset} by bits per weight and update rule", _notes(found),
                  tuple(map(Column, names)), tuple(entries))
 
@@ -163,8 +171,13 @@ def _notes(found: Sequence[Point]) -> tuple[str, ...]:
         notes.append(UNTUNED + named(untuned))
     if any(p.cell.update == "latent" for p in found):
         notes.append(LATENT)
-    bound = [p for p in found if p.cell.n_bits is not None and p.cell.bias != "float"]
+    quantized = [p for p in found if p.cell.n_bits is not None]
+    bound = [p for p in quantized if p.cell.bias != "float"]
     notes.append(BOUND_BIASES + named(bound) if bound else FREE_BIASES)
+    synthetic = [p for p in quantized if preset_of(p.cell.algorithm).synthesizers]
+    bound = [p for p in synthetic if p.cell.synthesizer_lr is None]
+    if synthetic:
+        notes.append(BOUND_SYNTHESIZERS + named(bound) if bound else FREE_SYNTHESIZERS)
     return (*notes, DIVERGED)
 
 

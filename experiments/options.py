@@ -108,7 +108,7 @@ def bits(text: str) -> int | None:
 
 
 def spell(value: int | float | str | None, setting: str = "n_bits") -> str:
-    """A setting's value as the command line takes it: None is float, or none where it is a gain."""
+    """A setting's value in words: None is float, where it is no number of bits none."""
     if value is None:
-        return "none" if setting == "gain" else "float"
+        return "float" if setting.endswith("bits") else "none"
     return str(value)

@@ -4,7 +4,7 @@ Source: F. J. Aparicio Martos, "Estudio de algoritmos de entrenamiento en redes 
 cuantificadas" (TFG, Universidad de Granada, 2022).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 __all__ = ["LEARNING_RATES", "PhasePreset", "Preset", "preset_of"]
 
@@ -29,6 +29,7 @@ class Preset:
       shuffle: a new order of the training set every epoch.
       normalize: subtract the data set's mean and divide by its deviation.
       batch_size, float_batch_size: of quantized and of unquantized networks.
+      synthesizers: are there any, trained beside the network?
     """
 
     phases: tuple[PhasePreset, ...]
@@ -36,11 +37,17 @@ class Preset:
     normalize: bool = True
     batch_size: int = 64
     float_batch_size: int = 64
+    synthesizers: bool = False
 
 
 _COMMON = Preset((PhasePreset(30),))
 
+_SYNTHETIC = replace(_COMMON, synthesizers=True)
+
 _OWN = {
+    "dni": _SYNTHETIC,
+    "dni_linear": _SYNTHETIC,
+    "dni_conv": _SYNTHETIC,
     "hsic": Preset(
         (
             PhasePreset(30, optimizer="sgd", lr=1.0, gamma=1.0, weight_decay=1e-3),

@@ -30,11 +30,12 @@ def parser() -> options.Parser:
     )
 
     def axis(flag, type, help, default=None, words=None):
-        shown = "" if default is None else f" [{' '.join(options.spell(v) for v in default)}]"
+        name = flag.strip("-").replace("-", "_")
+        shown = "" if default is None else f" [{' '.join(options.spell(v, name) for v in default)}]"
         values = "{" + ",".join(words) + "}" if words else None
         axes.add_argument(
             flag, nargs="+", type=options.one_of(words) if words else type, default=default,
-            metavar=values or flag.strip("-").upper().replace("-", "_"), help=help + shown,
+            metavar=values or name.upper(), help=help + shown,
         )
 
     axis("--algorithm", None, "learning algorithm", ["backprop"], words=ALGORITHMS)
@@ -47,10 +48,12 @@ def parser() -> options.Parser:
     axis("--scope", None, "range: [-1, 1] for all, or of each tensor", ["local"], words=SCOPES)
     axis("--update", None, "how an update reaches the grid", ["nearest"], words=UPDATE_RULES)
     axis("--bias", None, "may biases be floats", ["quantized"], words=["quantized", "float"])
-    axis("--gain", _gain, "products are multiplied by gain / sqrt(fan-in), weights start in "
-         "[-1, 1]; none: by 1, weights start in +-1 / sqrt(fan-in) [none]")
+    axis("--gain", _or_none, "products are multiplied by gain / sqrt(fan-in), weights start in "
+         "[-1, 1]; none: by 1, weights start in +-1 / sqrt(fan-in)", [None])
     axis("--gain-rule", None, "with a gain: is it a constant or learned, one a layer", ["fixed"],
          words=GAINS[1:])
+    axis("--synthesizer-lr", _or_none, "dni: synthesizers are floats with that learning rate; "
+         "none: quantized, and trained like the weights", [None])
     axis("--optimizer", None, "optimizer [adadelta; hsic: sgd]", words=OPTIMIZERS)
     rates = ", ".join(f"{name} {rate:g}" for name, rate in LEARNING_RATES.items())
     axis("--lr", options.positive, f"learning rate [{rates}; hsic 1]")
@@ -72,7 +75,7 @@ def parser() -> options.Parser:
     return p
 
 
-def _gain(text: str) -> float | None:
+def _or_none(text: str) -> float | None:
     return None if text == grid.NONE else options.positive(text)
 
 
@@ -100,9 +103,10 @@ def cells_of(args) -> list[grid.Cell]:
                     "schedule": args.schedule,
                     "gamma": args.gamma or [first.gamma],
                     "network": args.network,
-                    "gain": args.gain or [None],
+                    "gain": args.gain,
                     "gain_rule": args.gain_rule,
                     "bias": args.bias,
+                    "synthesizer_lr": args.synthesizer_lr,
                     "weight_decay": args.weight_decay or [first.weight_decay],
                     "gradient_bits": args.gradient_bits,
                     "batch_size": args.batch_size or [batch_size],
@@ -120,7 +124,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if "symm" in args.quantizer and 1 in args.n_bits:
         p.error("symm needs at least 2 bits (1 leaves only the level zero): "
                 "leave 1 out of --n-bits or symm out of --quantizer")
-    if "learned" in args.gain_rule and not any(args.gain or ()):
+    if "learned" in args.gain_rule and not any(args.gain):
         p.error("--gain-rule learned needs a gain to start from: add --gain 1, for example")
     cells = cells_of(args)
     seeds = range(args.first_seed, args.first_seed + args.seeds)

@@ -10,7 +10,7 @@ import subprocess
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,7 +23,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 import qjax
 from experiments import processes
-from experiments.cells import DEFAULTS, NONE, Cell, Chunk
+from experiments.cells import NONE, Cell, Chunk
 from experiments.checkpoint import Checkpoint, CheckpointError, remove
 from experiments.data import Dataset
 from experiments.devices import make_mesh
@@ -78,9 +78,7 @@ def _quantizer(cell: Cell) -> Quantizer:
 class _Kind:
     """What a compiled program depends on: programs of one kind are traced and compiled once."""
 
-    cell: Cell  # its `program`
-    update: str
-    bias: str
+    cell: Cell  # its `program`, with an update rule
     dataset: Dataset
     mesh: Mesh | None
 
@@ -124,9 +122,11 @@ _remember = functools.lru_cache(maxsize=8)
 
 @_remember
 def _algorithm(kind: _Kind) -> algorithms.Algorithm:
-    rule = updates.UPDATE_RULES[kind.update]
-    if kind.bias == "float":
+    rule = updates.UPDATE_RULES[kind.cell.update]
+    if kind.cell.bias == "float":
         rule = updates.only(lambda path, leaf: not path.endswith("bias"), rule)
+    if kind.cell.synthesizer_lr is not None:
+        rule = updates.only(lambda path, leaf: not path.startswith("synthesizers/"), rule)
     if kind.cell.gain_rule == "learned":
         rule = updates.only(networks.is_weight, rule)
     quantize_gradients = kind.cell.gradient_bits is not None
@@ -179,9 +179,10 @@ class Program:
     @cached_property
     def kind(self) -> _Kind:
         """What the compiled functions depend on: not the numbers of the cells."""
-        quantized = [(c.update, c.bias) for c in self.cells if c.update != NONE]
-        update, bias = quantized[0] if quantized else ("nearest", DEFAULTS["bias"])
-        return _Kind(self.cells[0].program, update, bias, self.dataset, self.mesh)
+        programs = [c.program for c in self.cells]
+        quantized = (program for program in programs if program.update != NONE)
+        program = next(quantized, replace(programs[0], update="nearest"))
+        return _Kind(program, self.dataset, self.mesh)
 
     @property
     def algorithm(self) -> algorithms.Algorithm:
@@ -207,6 +208,7 @@ class Program:
                 quantizer=_quantizer(cell),
                 gradient_quantizer=make_quantizer(cell.gradient_bits, "asymm", "local"),
                 gain=1.0 if cell.gain is None else cell.gain,
+                beside_rate=(cell.synthesizer_lr or cell.lr) / cell.lr,
             )
 
         return jax.device_put(_stack([of(cell) for cell in self.cells]), self.everywhere)

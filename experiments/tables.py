@@ -30,10 +30,11 @@ DIFFERENCE = (
 )
 
 # What makes variants of a cell, besides its epochs.
-_SETTINGS = ("update", "bias", "optimizer", "lr", "schedule", "gamma", "weight_decay", "gain",
-             "gain_rule", "gradient_bits", "batch_size")
+_SETTINGS = ("update", "bias", "optimizer", "lr", "synthesizer_lr", "schedule",
+             "gamma", "weight_decay", "gain", "gain_rule", "gradient_bits", "batch_size")
 _OF_FLOAT = ("algorithm", "dataset", "network", "n_layers", "hidden_width", "optimizer", "lr",
-             "schedule", "gamma", "weight_decay", "gain", "gain_rule", "gradient_bits")
+             "synthesizer_lr", "schedule", "gamma", "weight_decay", "gain", "gain_rule",
+             "gradient_bits")
 
 
 def float_of(cell: Cell, floats: Iterable[Cell]) -> Cell | None:

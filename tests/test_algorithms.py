@@ -177,6 +177,39 @@ def test_dni_lets_no_other_signal_cross():
     np.testing.assert_allclose(last, 0.3 * 2 / 8 * target, rtol=1e-4, atol=1e-8)
 
 
+def test_synthesizers_have_a_learning_rate_of_their_own():
+    algorithm = dni(NETWORK, SGD)
+    before = start(algorithm)
+    (usual, _), (slow, _) = (
+        steps(algorithm, before, PLAIN.replace(beside_rate=rate)) for rate in (1.0, 0.25)
+    )
+    assert_same(slow.params["blocks"], usual.params["blocks"])
+    begun = before.params["synthesizers"]
+    assert differs(usual.params["synthesizers"], begun)
+    assert_close(
+        slow.params["synthesizers"],
+        jax.tree.map(lambda a, b: a + (b - a) / 4, begun, usual.params["synthesizers"]),
+    )
+
+
+def test_synthesizers_can_stay_off_the_grid():
+    def off(path, leaf):
+        return not path.startswith("synthesizers/")
+
+    coarse = PLAIN.replace(quantizer=make_quantizer(2, "symm", "global"))
+    rules = SGD._replace(update=updates.only(off, updates.stochastic))
+    bound, free = (dni(NETWORK, r) for r in (SGD._replace(update=updates.stochastic), rules))
+    begun = start(free, coarse)
+    assert_same(begun.params["synthesizers"], start(bound).params["synthesizers"])  # unquantized
+    after, _ = steps(free, begun, coarse, count=3)
+    for state in (begun, after):
+        assert all(jnp.isin(x, jnp.array([-1.0, 0.0, 1.0])).all()
+                   for x in jax.tree.leaves(state.params["blocks"]))
+        assert not any(jnp.isin(x, jnp.array([-1.0, 1.0])).any()
+                       for x in jax.tree.leaves(state.params["synthesizers"]))
+    assert differs(after.params["synthesizers"], begun.params["synthesizers"])
+
+
 def test_dni_without_label_context_has_no_context_weights():
     with_labels, without = (
         jax.eval_shape(

@@ -22,7 +22,7 @@ OTHER = {
     "quantizer": "asymm", "scope": "global", "update": "latent", "optimizer": "sgd", "lr": 0.5,
     "gamma": 0.8, "weight_decay": 1e-3, "gradient_bits": 4, "batch_size": 32, "epochs": 11,
     "readout_epochs": 5, "schedule": "linear", "gain": 1.5, "bias": "float",
-    "network": "lenet", "gain_rule": "learned",
+    "network": "lenet", "gain_rule": "learned", "synthesizer_lr": 0.01,
 }
 NUMBERS = ("n_bits", "quantizer", "scope", "lr", "gamma", "weight_decay", "schedule")
 FIELDS = [f.name for f in fields(Cell)]
@@ -222,6 +222,19 @@ def test_gains_and_schedules_share_a_program():
     assert len(group(cells)) == 1
     assert len(group([*cells, CELL])) == 2  # without a gain weights start elsewhere
     assert len(group([CELL, replace(CELL, bias="float")])) == 2
+
+
+def test_synthesizers_with_rates_of_their_own_share_a_program():
+    cells = [replace(CELL, synthesizer_lr=rate) for rate in (0.1, 0.2)]
+    assert group([*cells, CELL]) == [cells, [CELL]]  # the last one's are quantized
+
+
+def test_only_algorithms_with_synthesizers_have_a_rate_for_them():
+    axes = {f.name: [getattr(CELL, f.name)] for f in fields(Cell)}
+    axes |= {"algorithm": ["backprop", "dni", "dni_linear"], "synthesizer_lr": [None, 0.1]}
+    found = [(c.algorithm, c.synthesizer_lr) for c in product(axes)]
+    assert found == [("backprop", None), ("dni", None), ("dni", 0.1), ("dni_linear", None),
+                     ("dni_linear", 0.1)]
 
 
 def test_gamma_has_no_say_in_other_schedules():

@@ -73,6 +73,17 @@ def test_schedules_are_choices_too():
     assert [c.schedule for c in lowbit.chosen(cells, finished, 3)] == ["cosine"]
 
 
+def test_dni_chooses_a_rate_for_its_synthesizers_too():
+    cells = lowbit.candidates(parsed("--n-bits", "2", "--update", "pulse", "--algorithm", "fa",
+                                     "dni", "--lr", "0.1", "--gain", "1",
+                                     "--synthesizer-lr", "0.01", "0.02"))
+    assert [(c.algorithm, c.synthesizer_lr) for c in cells] == [
+        ("fa", None), ("dni", 0.01), ("dni", 0.02)
+    ]
+    finished = [row(c, v) for c, v in zip(cells, (90.0, 50.0, 60.0), strict=True)]
+    assert [c.synthesizer_lr for c in lowbit.chosen(cells, finished, 3)] == [None, 0.02]
+
+
 def test_lenet_needs_large_images(tmp_path, capsys):
     with pytest.raises(SystemExit) as end:
         lowbit.main(["--network", "lenet", "--dataset", "digits", "--out", str(tmp_path / "out")])

@@ -163,12 +163,13 @@ def test_table_has_estimates_settings_and_counts():
     table = lowbit_report.table_of(lowbit_report.points(rows), "mnist")
     one, network, other = lines_of(table)
     assert list(one) == ["network", "algorithm", "bits", "update", "accuracy", "error", "lr",
-                         "schedule", "gain", "batch", "epochs", "seeds", "diverged"]
+                         "synthesizer lr", "schedule", "gain", "batch", "epochs", "seeds",
+                         "diverged"]
     half = scipy.stats.t.ppf(0.975, 2) * np.sqrt(13) / np.sqrt(3)  # deviations -3, -1, 4
     np.testing.assert_allclose(one.pop("accuracy"), (93.0, half, 3))
     assert one.pop("error") == pytest.approx(7.0)
-    assert list(one.values()) == ["(2,100)", "backprop", "2", "pulse", "0.01", BITS.schedule,
-                                  "1.5", str(BITS.batch_size), "30", 3, 0]
+    assert list(one.values()) == ["(2,100)", "backprop", "2", "pulse", "0.01", None,
+                                  BITS.schedule, "1.5", str(BITS.batch_size), "30", 3, 0]
     assert (network["bits"], network["update"], network["accuracy"]) == (
         "float", NONE, (98.0, None, 1))
     assert other["accuracy"] == (10.0, None, 1)
@@ -207,6 +208,18 @@ def test_notes_say_what_the_points_bear_out():
     assert f"{lowbit_report.BOUND_BIASES}(2,100) backprop 2 bits latent." in mixed
     assert lowbit_report.FREE_BIASES not in mixed
     assert lowbit_report.TUNED not in notes(row(BITS))
+
+
+def test_notes_say_which_synthesizers_are_quantized():
+    bound = replace(BITS, algorithm="dni")
+    free = replace(bound, n_bits=3, synthesizer_lr=0.001)
+
+    def notes(*cells):
+        return lowbit_report.table_of(lowbit_report.points(map(row, cells)), "mnist").notes
+
+    assert not any("ynthesizer" in note for note in notes(BITS, replace(FLOAT, algorithm="dni")))
+    assert lowbit_report.FREE_SYNTHESIZERS in notes(BITS, free)
+    assert f"{lowbit_report.BOUND_SYNTHESIZERS}(2,100) dni 2 bits pulse." in notes(bound, free)
 
 
 # The figure
@@ -374,7 +387,7 @@ def test_command_writes_tables_and_figures(exported, tmp_path, capsys):
     text = (tmp_path / "lowbit" / "table-mnist.md").read_text()
     assert text in out
     line = ("| (2,100) | backprop | 2 | pulse | 90.50 ± 6.35 | 9.50 "
-            "| 0.01 | exponential | 1.5 | 64 | 30 | 2 | 0 |")
+            "| 0.01 | - | exponential | 1.5 | 64 | 30 | 2 | 0 |")
     assert line in text
     assert "holdout" not in out
     assert "88.88" not in out

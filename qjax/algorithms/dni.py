@@ -31,11 +31,11 @@ def dni(
         params, collections = interface.init_blocks(blocks_key, network, rules, settings, inputs)
         hidden = interface.run_blocks(network, params, collections, inputs).outputs[:-1]
         labels = jax.numpy.zeros(len(inputs), int)
-        synthesizers = init_synthesizers(synthesizer_key, synthesizer, hidden, context(labels))
-        synthesizers = rules.update.place(place_key, synthesizers, settings.quantizer)
-        return interface.TrainState(
-            {"blocks": params, "synthesizers": synthesizers}, collections
-        )
+        beside = {
+            "synthesizers": init_synthesizers(synthesizer_key, synthesizer, hidden, context(labels))
+        }
+        placed = rules.update.place(place_key, beside, settings.quantizer)
+        return interface.TrainState({"blocks": params, **placed}, collections)
 
     def gradient(key, weights, collections, batch):
         del key

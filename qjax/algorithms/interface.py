@@ -59,6 +59,7 @@ class Settings:
       quantizer: grid of all weights (feedback and synthesizer weights included).
       gradient_quantizer: grid of the parameter gradients.
       gain: of blocks that have one: products are multiplied by ``gain / sqrt(fan_in)``.
+      beside_rate: factor on the learning rate of what is trained beside the blocks (synthesizers).
     """
 
     learning_rate: ArrayLike = 1.0
@@ -69,6 +70,7 @@ class Settings:
     quantizer: Quantizer = Quantizer(bits=0)
     gradient_quantizer: Quantizer = Quantizer(bits=0)
     gain: ArrayLike = 1.0
+    beside_rate: ArrayLike = 1.0
 
 
 @struct.dataclass
@@ -248,7 +250,7 @@ def from_gradient(
         return weights, *gradient(key, weights, state.collections, batch)
 
     def propose(settings, state, gradients):
-        return updates.propose(
+        changes, opt_state = updates.propose(
             rules.optimizer,
             rules.settle(gradients, settings),
             state.opt_state,
@@ -256,6 +258,9 @@ def from_gradient(
             settings.learning_rate,
             settings.weight_decay,
         )
+        blocks = changes.pop("blocks")
+        beside = jax.tree.map(lambda change: settings.beside_rate * change, changes)
+        return {"blocks": blocks, **beside}, opt_state
 
     def step(key, settings, state, batch):
         gradient_key = jax.random.fold_in(key, 0)  # most rules draw nothing
