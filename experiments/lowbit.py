@@ -29,7 +29,7 @@ from qjax.updates import UPDATE_RULES
 
 __all__ = ["candidates", "chosen", "main", "parser"]
 
-ALGORITHMS_STUDIED = ("backprop", "fa", "dfa", "usf", "dni", "hsic")
+ALGORITHMS_STUDIED = ("backprop", "fa", "dfa", "usf", "dni", "dni_linear", "hsic")
 TUNING_SEED = 1000  # and those above: of none of the networks that are reported
 
 
@@ -53,8 +53,9 @@ def parser() -> options.Parser:
     p.add_argument("--lr", nargs="+", type=options.positive, default=[0.006, 0.02, 0.06],
                    help="Adam's learning rates to choose from, in units of the range "
                         "[0.006 0.02 0.06]")
-    p.add_argument("--synthesizer-lr", nargs="+", type=options.positive, default=[0.0005, 0.0015],
-                   help="dni: those of the synthesizers to choose from [0.0005 0.0015]")
+    p.add_argument("--synthesizer-lr", nargs="+", type=options.positive,
+                   default=[5e-5, 1.5e-4, 5e-4],
+                   help="dni: those of the synthesizers to choose from [5e-5 1.5e-4 5e-4]")
     p.add_argument("--schedule", nargs="+", default=["linear"],
                    type=options.one_of([s for s in SCHEDULES if s != "exponential"]),
                    help="how it may fall: constant, linear, cosine [linear]")
