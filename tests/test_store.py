@@ -13,7 +13,7 @@ import pytest
 from test_cells import CELL, FLOAT
 
 from experiments.cells import DEFAULTS, Replica
-from experiments.store import FILE_NAME, Store, StoreError
+from experiments.store import FILE_NAME, VERSION, Store, StoreError
 
 ORIGIN = {"device": "1 x cpu", "jax": "0", "jaxlib": "0", "qjax": "0", "git_commit": None}
 NAN, INF = math.nan, math.inf
@@ -279,7 +279,7 @@ def other_version(path):
         (foreign, ["not a result store", "another program's", "--out"]),
         (foreign_version_1, ["not a result store", "--out"]),
         (text, ["not a result store", "--out"]),
-        (other_version, ["version 99", "version 4", "--out"]),
+        (other_version, ["version 99", f"version {VERSION}", "--out"]),
     ],
 )
 def test_refuses_what_is_not_its_file_and_leaves_it_alone(tmp_path, make, words, create):
@@ -455,22 +455,34 @@ def test_a_kill_leaves_unfinished_replicas_to_run_again(tmp_path, writer):
         assert store.finished([A.id]) == set()
 
 
-def older(folder):
-    """A store of version 2, which had no columns for schedule, gain and bias."""
+# Versions that lack axes, with these axes.
+OLDER = {2: tuple(DEFAULTS), 4: ("synthesizer_lr",)}
+
+
+def older(folder, version=2):
+    """A store as an older qjax left it, with no columns for the axes that came later."""
     with Store(folder) as store:
         store.claim([A], ORIGIN)
         store.record([epoch(A, 0, 0.5, 90.0)], [])
         store.finish([A.id], 1.0)
     with closing(sqlite3.connect(folder / FILE_NAME)) as db:
-        for name in DEFAULTS:
+        for name in OLDER[version]:
             db.execute(f'ALTER TABLE replicas DROP COLUMN "{name}"')
-        db.execute("PRAGMA user_version=2")
+        db.execute(f"PRAGMA user_version={version}")
         db.commit()
     return folder
 
 
-def test_an_older_store_is_read_with_the_defaults_of_new_axes(tmp_path):
-    older(tmp_path)
+def test_a_new_axis_comes_with_a_new_version():
+    # An older qjax must refuse a store with columns that it does not know.
+    assert (VERSION, list(DEFAULTS)) == (
+        5, ["schedule", "gain", "bias", "network", "gain_rule", "synthesizer_lr"]
+    )
+
+
+@pytest.mark.parametrize("version", OLDER)
+def test_an_older_store_is_read_with_the_defaults_of_new_axes(tmp_path, version):
+    older(tmp_path, version)
     before = (tmp_path / FILE_NAME).read_bytes()
     with Store(tmp_path, create=False) as store:
         (row,) = store.replicas()
@@ -479,9 +491,10 @@ def test_an_older_store_is_read_with_the_defaults_of_new_axes(tmp_path):
     assert (tmp_path / FILE_NAME).read_bytes() == before
 
 
-def test_an_older_store_goes_on(tmp_path):
-    older(tmp_path)
-    other = Replica(replace(A.cell, gain=1.5, schedule="linear"), 0)
+@pytest.mark.parametrize("version", OLDER)
+def test_an_older_store_goes_on(tmp_path, version):
+    older(tmp_path, version)
+    other = Replica(replace(A.cell, gain=1.5, schedule="linear", synthesizer_lr=0.5), 0)
     with Store(tmp_path) as store:
         assert store.finished([A.id]) == {A.id}
         assert store.claim([other], ORIGIN)
@@ -489,3 +502,4 @@ def test_an_older_store_goes_on(tmp_path):
     assert {name: rows[A.id][name] for name in DEFAULTS} == DEFAULTS
     assert rows[other.id]["gain"] == 1.5
     assert rows[other.id]["schedule"] == "linear"
+    assert rows[other.id]["synthesizer_lr"] == 0.5
