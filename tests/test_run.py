@@ -444,6 +444,22 @@ def test_gains_and_schedules_change_the_result(device, name):
     assert all(len(set(losses)) == len(losses) > 1 for losses in families.values())
 
 
+def test_synthesizers_are_floats_if_they_have_a_rate_of_their_own(tmp_path):
+    found = command(
+        tmp_path, TINY, "--algorithm dni --epochs 1 --seeds 1 --n-bits 2 float --scope global",
+        "--hidden-width 20 --update stochastic --optimizer adam --synthesizer-lr none 0.01 0.1",
+        "--save-params",
+    ).replicas
+    assert len(found) == 2 * 3
+    assert len({r["train_loss"] for r in found}) == 2 * 3
+    for row in (r for r in found if r["n_bits"] == 2):
+        with np.load(tmp_path / "params" / f"{row['id']}.npz") as tensors:
+            assert {name.split("/")[0] for name in tensors} == {"blocks", "synthesizers"}
+            for name, tensor in tensors.items():
+                free = name.startswith("synthesizers") and row["synthesizer_lr"] is not None
+                assert (set(np.unique(tensor)) <= {-1.0, 0.0, 1.0}) is not free
+
+
 @pytest.fixture(scope="session")
 def diverging(tmp_path_factory):
     """A learning rate that no network survives."""
