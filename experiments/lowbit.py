@@ -53,9 +53,10 @@ def parser() -> options.Parser:
     p.add_argument("--lr", nargs="+", type=options.positive, default=[0.006, 0.02, 0.06],
                    help="Adam's learning rates to choose from, in units of the range "
                         "[0.006 0.02 0.06]")
-    p.add_argument("--synthesizer-lr", nargs="+", type=options.positive,
+    p.add_argument("--synthesizer-lr", nargs="+", type=options.positive_or_none,
                    default=[5e-5, 1.5e-4, 5e-4],
-                   help="dni: those of the synthesizers to choose from [5e-5 1.5e-4 5e-4]")
+                   help="dni: those of the synthesizers to choose from; none: quantized, and "
+                        "trained like the weights [5e-5 1.5e-4 5e-4]")
     p.add_argument("--schedule", nargs="+", default=["linear"],
                    type=options.one_of([s for s in SCHEDULES if s != "exponential"]),
                    help="how it may fall: constant, linear, cosine [linear]")

@@ -5,7 +5,9 @@ import difflib
 from collections.abc import Callable, Iterable
 from typing import NoReturn
 
-__all__ = ["Parser", "bits", "not_negative", "one_of", "positive", "spell", "whole"]
+__all__ = [
+    "Parser", "bits", "not_negative", "one_of", "positive", "positive_or_none", "spell", "whole",
+]
 
 
 class Parser(argparse.ArgumentParser):
@@ -78,6 +80,11 @@ def positive(text: str) -> float:
     if not 0 < value < float("inf"):
         raise argparse.ArgumentTypeError(f"expected a finite number above 0, got {text!r}")
     return value
+
+
+def positive_or_none(text: str) -> float | None:
+    """Argument type: a finite number above zero, or the word none."""
+    return None if text == "none" else positive(text)
 
 
 def not_negative(text: str) -> float:

@@ -48,12 +48,12 @@ def parser() -> options.Parser:
     axis("--scope", None, "range: [-1, 1] for all, or of each tensor", ["local"], words=SCOPES)
     axis("--update", None, "how an update reaches the grid", ["nearest"], words=UPDATE_RULES)
     axis("--bias", None, "may biases be floats", ["quantized"], words=["quantized", "float"])
-    axis("--gain", _or_none, "products are multiplied by gain / sqrt(fan-in), weights start in "
-         "[-1, 1]; none: by 1, weights start in +-1 / sqrt(fan-in)", [None])
+    axis("--gain", options.positive_or_none, "products are multiplied by gain / sqrt(fan-in), "
+         "weights start in [-1, 1]; none: by 1, weights start in +-1 / sqrt(fan-in)", [None])
     axis("--gain-rule", None, "with a gain: is it a constant or learned, one a layer", ["fixed"],
          words=GAINS[1:])
-    axis("--synthesizer-lr", _or_none, "dni: synthesizers are floats with that learning rate; "
-         "none: quantized, and trained like the weights", [None])
+    axis("--synthesizer-lr", options.positive_or_none, "dni: synthesizers are floats with that "
+         "learning rate; none: quantized, and trained like the weights", [None])
     axis("--optimizer", None, "optimizer [adadelta; hsic: sgd]", words=OPTIMIZERS)
     rates = ", ".join(f"{name} {rate:g}" for name, rate in LEARNING_RATES.items())
     axis("--lr", options.positive, f"learning rate [{rates}; hsic 1]")
@@ -73,10 +73,6 @@ def parser() -> options.Parser:
     )
     sweep.add_arguments(p)
     return p
-
-
-def _or_none(text: str) -> float | None:
-    return None if text == grid.NONE else options.positive(text)
 
 
 def cells_of(args) -> list[grid.Cell]:
