@@ -13,8 +13,8 @@ from experiments.presets import preset_of
 from experiments.published import Key, Published
 
 __all__ = [
-    "MARGIN", "Comparison", "Summary", "compare", "rank_correlation", "select", "summarize",
-    "worst",
+    "MARGIN", "Comparison", "Summary", "compare", "lengths", "rank_correlation", "select",
+    "summarize", "worst",
 ]
 
 MARGIN = 3.0  # percentage points by which the range over our seeds is widened on each side
@@ -46,14 +46,21 @@ def select(
     Returns:
       For every key the cell trained for the most epochs, and its replicas.
     """
-    chosen: dict[Key, tuple[Cell, list]] = {}
+    return {key: found[0] for key, found in lengths(rows, gradient_bits).items()}
+
+
+def lengths(
+    rows: Iterable[Mapping[str, Any]], gradient_bits: int | None = None
+) -> dict[Key, list[tuple[Cell, list[Mapping[str, Any]]]]]:
+    """As `select`, with the cells of a key that were trained for fewer epochs: longest first."""
+    found: dict[Key, list[tuple[Cell, list]]] = {}
     for cell, members in results.by_cell(rows).items():
-        key = Key(*(getattr(cell, name) for name in Key._fields))
-        if _has_thesis_settings(cell, gradient_bits) and (
-            key not in chosen or _length(cell) > _length(chosen[key][0])
-        ):
-            chosen[key] = cell, members
-    return chosen
+        if _has_thesis_settings(cell, gradient_bits):
+            key = Key(*(getattr(cell, name) for name in Key._fields))
+            found.setdefault(key, []).append((cell, members))
+    for several in found.values():
+        several.sort(key=lambda each: _length(each[0]), reverse=True)
+    return found
 
 
 def _length(cell: Cell) -> tuple[int, int]:

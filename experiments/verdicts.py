@@ -1,7 +1,7 @@
 """Tests the thesis's five claims with our replicas and writes the verdicts as Markdown.
 
 Of our results only those with the thesis's settings count; where a cell was trained for several
-numbers of epochs, the longest.
+numbers of epochs, the longest - or, in a pair, the longest that both cells were trained for.
 """
 
 import statistics
@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from experiments import options, results
-from experiments.agreement import MARGIN, select
+from experiments.agreement import MARGIN, lengths, select
 from experiments.cells import Cell
 from experiments.formats import Column, Table, markdown
 from experiments.protocol import ALGORITHMS, ARCHITECTURES, BITS
@@ -37,11 +37,15 @@ NOT_TESTED, NO_DIFFERENCE = "not tested", "no difference"
 
 
 class Trained(NamedTuple):
-    """A cell, its replicas, and the mean test accuracy in percent of those that have one."""
+    """A cell, its replicas, and the mean test accuracy in percent of those that have one.
+
+    `shorter`: the same trained for fewer epochs, longest first.
+    """
 
     cell: Cell
     members: Sequence[Mapping[str, Any]]
     mean: float
+    shorter: Sequence["Trained"] = ()
 
 
 class Pair(NamedTuple):
@@ -69,27 +73,32 @@ Cells = Mapping[Key, Trained]
 
 
 def trained(rows: Iterable[Mapping[str, Any]]) -> dict[Key, Trained]:
-    """Cells with the thesis's settings of which at least one replica has an accuracy."""
+    """Cells with the thesis's settings, if the longest training left an accuracy."""
     found = {}
-    for key, (cell, members) in select(rows).items():
-        mean = results.estimate(m["test_accuracy"] for m in members).mean
-        if mean is not None:
-            found[key] = Trained(cell, members, mean)
+    for key, several in lengths(rows).items():
+        means = [results.estimate(m["test_accuracy"] for m in ms).mean for _, ms in several]
+        longest, *shorter = (Trained(*each, mean)
+                             for each, mean in zip(several, means, strict=True))
+        if longest.mean is not None:
+            usable = tuple(each for each in shorter if each.mean is not None)
+            found[key] = longest._replace(shorter=usable)
     return found
 
 
 def pair(key: Key, ours: Trained, theirs: Trained) -> Pair | None:
-    """`ours` minus `theirs`, paired by seed; None without a common seed or with other epochs."""
+    """`ours` minus `theirs`, paired by seed; None without common seeds of as many epochs."""
     # A cell trained for longer would win or lose by its training, not by what the claim is about.
-    if _length(ours) != _length(theirs):
-        return None
-    differences = results.paired_differences(ours.members, theirs.members, "test_accuracy")
-    mean, half_width, _ = results.estimate(differences)
-    if mean is None:
-        return None
-    # A single seed gives no interval: there the difference must be too large for a seed's luck.
-    bound = MARGIN if half_width is None else max(half_width, LEAST)
-    return Pair(key, mean, abs(mean) > bound, max(ours.mean, theirs.mean) > LEARNS)
+    others = {_length(other): other for other in (theirs, *theirs.shorter)}
+    for own in (ours, *ours.shorter):
+        if (other := others.get(_length(own))) is None:
+            continue
+        differences = results.paired_differences(own.members, other.members, "test_accuracy")
+        mean, half_width, _ = results.estimate(differences)
+        if mean is not None:
+            # A single seed gives no interval: the difference must be too large for a seed's luck.
+            bound = MARGIN if half_width is None else max(half_width, LEAST)
+            return Pair(key, mean, abs(mean) > bound, max(own.mean, other.mean) > LEARNS)
+    return None
 
 
 def _length(found: Trained) -> tuple[int, int]:
@@ -296,7 +305,7 @@ def notes_on(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     seeds = str(min(counts)) if len(counts) == 1 else f"{min(counts)} to {max(counts)}"
     floats = sum(key.n_bits is None for key in cells)
     short = sum(results.shortened(c.cell) for c in cells.values())
-    lengths = {(key.algorithm, key.n_bits is None, _length(c)) for key, c in cells.items()}
+    kinds = {(key.algorithm, key.n_bits is None, _length(c)) for key, c in cells.items()}
     diverged, lost = sum(m["status"] == "diverged" for m in known), len(members) - len(known)
     notes = [
         f"{len(cells)} cells with the thesis's settings, {floats} of them float networks; seeds "
@@ -308,8 +317,9 @@ def notes_on(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     if short:
         notes.append(f"{short} of the {len(cells)} cells are shortened: trained for fewer epochs "
                      "than in the thesis.")
-    if len(lengths) > len({kind[:2] for kind in lengths}):
-        notes.append("Cells trained for different numbers of epochs make no pair.")
+    if len(kinds) > len({kind[:2] for kind in kinds}):
+        notes.append("In a pair both cells were trained for equally many epochs, the most that "
+                     "both have been.")
     if diverged:
         notes.append(f"{diverged} replicas diverged and count with their last finite accuracy.")
     if lost:
