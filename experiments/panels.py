@@ -10,7 +10,7 @@ from experiments.options import spell
 from experiments.protocol import ALGORITHMS, ARCHITECTURES
 
 __all__ = [
-    "architecture", "architectures", "layers_of", "seeds_of", "split", "trained",
+    "architecture", "architectures", "layers_of", "longest", "seeds_of", "split", "trained",
     "variants",
 ]
 
@@ -39,7 +39,7 @@ def variants(rows: Rows) -> dict[str, list[Mapping[str, Any]]]:
     are one of their own, unless their algorithm has others. Of a cell that was trained for several
     numbers of epochs the longest training counts.
     """
-    rows = _longest(rows)
+    rows = longest(rows)
     found = split((r for r in rows if r["n_bits"] is not None), *_SETTINGS)
     quantized = {key[0] for key in found}
     for row in (r for r in rows if r["n_bits"] is None):
@@ -54,7 +54,8 @@ def variants(rows: Rows) -> dict[str, list[Mapping[str, Any]]]:
     return dict(zip(_names(list(ordered)), ordered.values(), strict=True))
 
 
-def _longest(rows: Rows) -> list[Mapping[str, Any]]:
+def longest(rows: Rows) -> list[Mapping[str, Any]]:
+    """Of a cell that was trained for several numbers of epochs only the longest training."""
     counts = ("epochs", "readout_epochs")
     cells = split(rows, *(f.name for f in fields(Cell) if f.name not in counts))
     kept = []

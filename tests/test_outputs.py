@@ -587,6 +587,15 @@ def test_the_longest_training_of_a_cell_counts(tmp_path):
     plt.close(figure)
 
 
+def test_a_shorter_training_does_not_stand_in_for_a_longer_one_without_an_accuracy(tmp_path):
+    cells = [replace(CELL, n_bits=bits, epochs=e) for bits in (2, 3) for e in (2, 9)]
+    store_of(tmp_path, [cells[0], *cells[2:]])
+    store_of(tmp_path, cells[1:2], sound=False)
+    ((_, figure),) = plot.drawn(rows_of(tmp_path), [], {}, ["overview"])
+    assert list(lines_of(figure.axes[0])["symm local"].get_xdata()) == [3]
+    plt.close(figure)
+
+
 def test_a_panel_per_quantizer_and_a_line_per_data_set(tmp_path):
     cells = [c for d in ("digits", "mnist") for c in sweep(dataset=d)]
     store_of(tmp_path, cells)
