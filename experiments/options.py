@@ -115,7 +115,7 @@ def bits(text: str) -> int | None:
 
 
 def spell(value: int | float | str | None, setting: str = "n_bits") -> str:
-    """A setting's value in words: None is float, where it is no number of bits none."""
+    """A setting's value in words: None is float for a number of bits, else none."""
     if value is None:
         return "float" if setting.endswith("bits") else "none"
     return str(value)

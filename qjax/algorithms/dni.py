@@ -19,7 +19,9 @@ def dni(
 
     Hidden block l is trained on g_l = synthesizer_l(h_l, y) alone. The synthesizer is trained on
     what block l+1 sends down: formed from g_{l+1} or, at the last boundary, from the loss.
-    One optimizer trains both; `TrainState.params` holds them as "blocks" and "synthesizers".
+    One optimizer trains both, with another learning rate for synthesizers if
+    `Settings.beside_rate` is not 1; `TrainState.params` holds them as "blocks" and "synthesizers",
+    by which an update rule can tell them apart (`qjax.updates.only`).
     """
     classes = network[-1].features
 
