@@ -14,18 +14,32 @@ A level is computed as the blend ``origin*(1-t) + end*t`` with ``t = code/codes`
 the range are levels exactly and quantizing twice changes nothing, bit for bit, even when the range
 is measured anew on the quantized tensor (as long as floats resolve the steps: a range of 1e-6
 around 1000 has no 8 bits in float32).
+
+*Types.* A tensor keeps its type; its grid is computed in float32, or float64 for float64. A level
+of a float16 or bfloat16 tensor is the float32 level rounded to that type. More bits than the type
+has significant ones (11 and 8) are refused by `make_grid`, if it is not a traced number; of a
+narrow range far from zero, levels may still coincide.
+
+*Derivatives.* Which level a value goes to is piecewise constant. The levels themselves move with
+the range, and so with the tensor's extreme values under the scope "local"; a tensor without a grid
+passes with the identity as its derivative. All are finite wherever the values are.
+
+*nan and inf* are not counted in a range. A nan stays nan; an inf goes to the end of a fixed range,
+and has no level in a tensor's own: it stays inf or becomes nan. No other element is touched by them.
 """
 
-from collections.abc import Callable
 from numbers import Integral
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from flax import struct
 from jax import Array
 from jax.typing import ArrayLike
+
+from qjax.trees import Where, chosen
 
 __all__ = [
     "KINDS",
@@ -43,14 +57,12 @@ __all__ = [
     "quantize",
     "quantize_tree",
     "straight_through",
+    "wanted",
 ]
 
 KINDS = ("asymm", "symm")
 SCOPES = ("global", "local")
 MAX_BITS = 16
-
-# Chooses leaves of a tree: (path such as "blocks/0/kernel", leaf) -> quantize it?
-Where = Callable[[str, Array], bool]
 
 
 @struct.dataclass
@@ -75,13 +87,16 @@ class Grid(NamedTuple):
     """The levels of one tensor (or, with keepdims axes of size 1, of each of its channels).
 
     Level k is ``origin*(1 - k/codes) + end*k/codes`` for every integer k that keeps it within
-    [low, end]. ``codes = 0`` means "no grid": values pass unchanged.
+    [low, end]. ``codes = 0`` means "no grid": values pass unchanged. `fixed` tells a range that was
+    given, beyond which values go to its ends, from the tensor's own, beyond which only inf lies.
+    All are float32 or float64, but `fixed`, which is bool.
     """
 
     low: Array
     origin: Array
     end: Array
     codes: Array
+    fixed: Array
 
 
 def make_quantizer(
@@ -119,6 +134,49 @@ def make_quantizer(
     )
 
 
+def _wide(dtype) -> jnp.dtype:
+    """The type that grids of tensors of a type are computed in."""
+    return jnp.promote_types(dtype, jnp.float32)
+
+
+def _check_resolution(dtype, bits: ArrayLike) -> None:
+    """Raises ValueError if a type cannot tell 2^bits levels apart; traced bits are not looked at.
+
+    Of p significant bits, neighbours near the end of a range are 2^(1-p) of it apart at most, and a
+    level is rounded by half of that: less than half a step for p bits, not for p + 1.
+    """
+    try:
+        most = float(np.max(np.asarray(bits)))
+    except jax.errors.TracerArrayConversionError:
+        return
+    significant = jnp.finfo(dtype).nmant + 1
+    if most > significant:
+        raise ValueError(
+            f"{dtype} cannot tell the levels of {most:g} bits apart: expected at most "
+            f"{significant} bits, or weights of a wider type (float16: 11, float32: 16)"
+        )
+
+
+def _tensor(x: ArrayLike) -> Array:
+    """`x` as an array; TypeError if it is not floating point."""
+    x = jnp.asarray(x)
+    if not jnp.issubdtype(x.dtype, jnp.floating):
+        raise TypeError(
+            f"expected a floating-point tensor, got {x.dtype}: convert it, for instance with "
+            "x.astype(jnp.float32)"
+        )
+    return x
+
+
+def _kept_axes(shape: tuple[int, ...], axis: int | tuple[int, ...]) -> set[int]:
+    """Axes counted from the front; ValueError where `shape` lacks one."""
+    axes = (axis,) if isinstance(axis, Integral) else tuple(axis)
+    for a in axes:
+        if not -len(shape) <= a < len(shape):
+            raise ValueError(f"axis {a} is out of range for a tensor of shape {shape}")
+    return {a % len(shape) for a in axes}
+
+
 def make_grid(x: Array, quantizer: Quantizer, axis: int | tuple[int, ...] | None = None) -> Grid:
     """The grid that `quantizer` lays over `x`.
 
@@ -130,16 +188,28 @@ def make_grid(x: Array, quantizer: Quantizer, axis: int | tuple[int, ...] | None
 
     Returns:
       A `Grid` of arrays that broadcast against `x`. A tensor with no extent (hi = lo in asymm,
-      max |x| = 0 in symm; in float32 also one below about 1e-36) gets ``codes = 0``: it stays
-      as it is.
+      max |x| = 0 in symm; in float32 also one below about 1e-36; no finite element) gets
+      ``codes = 0``: it stays as it is.
+
+    Raises:
+      TypeError: `x` is not floating point, or `quantizer` is no `Quantizer`.
+      ValueError: `x` has no such axis, or its type cannot tell the levels apart.
     """
-    if axis is None:
-        low, high = jnp.min(x), jnp.max(x)
-    else:
-        kept = {a % x.ndim for a in ((axis,) if isinstance(axis, int) else axis)}
-        reduced = tuple(a for a in range(x.ndim) if a not in kept)
-        low = jnp.min(x, axis=reduced, keepdims=True)
-        high = jnp.max(x, axis=reduced, keepdims=True)
+    if not isinstance(quantizer, Quantizer):
+        raise TypeError(
+            f"expected a Quantizer, got {type(quantizer).__name__}: make one, for instance with "
+            'make_quantizer(4, "symm", "local")'
+        )
+    x = _tensor(x)
+    _check_resolution(x.dtype, quantizer.bits)
+    kept = set() if axis is None else _kept_axes(x.shape, axis)
+    reduced = {
+        "axis": tuple(a for a in range(x.ndim) if a not in kept),
+        "keepdims": axis is not None,
+        "where": jnp.isfinite(x),
+    }
+    x = x.astype(_wide(x.dtype))
+    low, high = jnp.min(x, initial=jnp.inf, **reduced), jnp.max(x, initial=-jnp.inf, **reduced)
 
     bits, bound = (jnp.asarray(v, x.dtype) for v in (quantizer.bits, quantizer.bound))
     local, symmetric = (jnp.asarray(v) != 0 for v in (quantizer.local, quantizer.symmetric))
@@ -151,24 +221,86 @@ def make_grid(x: Array, quantizer: Quantizer, axis: int | tuple[int, ...] | None
     end = jnp.where(symmetric, magnitude, high)
     # round() only undoes the last-bit error of a power computed through exp and log.
     codes = jnp.round(jnp.exp2(jnp.where(symmetric, bits - 1, bits))) - 1
+    codes = jax.lax.stop_gradient(codes)
     # An extent of zero, or so small that codes per unit overflow, leaves no room for a grid.
-    codes = jnp.where((bits > 0) & ~jnp.isinf(codes / (end - origin)), codes, 0)
-    return Grid(jnp.where(symmetric, -magnitude, low), origin, end, codes)
+    extent = end - origin
+    room = (extent > 0) & ~jnp.isinf(end) & ~jnp.isinf(codes / jnp.where(extent > 0, extent, 1))
+    codes = jnp.where((bits > 0) & room, codes, 0)
+    return Grid(jnp.where(symmetric, -magnitude, low), origin, end, codes, ~local)
+
+
+def _check_grid(grid: Grid) -> None:
+    if not isinstance(grid, Grid):
+        raise TypeError(
+            f"expected a Grid, got {type(grid).__name__}: the grid of a tensor x comes from "
+            "make_grid(x, quantizer)"
+        )
+
+
+def _position(grid: Grid) -> tuple[Array, Array]:
+    """(factor, codes per unit): an offset from the origin times both is a number of codes.
+
+    Finite without a grid too. The factor, a small power of two where the extent is near the largest
+    float or beyond, else one, keeps differences from overflowing and their inverse from underflow.
+    """
+    vast = jnp.isinf(8 * (grid.end - grid.origin))
+    factor = jnp.where(vast, 2.0**-8, 1.0).astype(grid.end.dtype)
+    extent = grid.end * factor - grid.origin * factor
+    return factor, jnp.where(grid.codes > 0, grid.codes / jnp.where(grid.codes > 0, extent, 1), 0)
 
 
 def _codes(x: Array, grid: Grid, key: Array | None) -> Array:
-    """Code of every element, as floats; meaningless where ``grid.codes == 0``."""
-    scale = grid.codes / (grid.end - grid.origin)
-    position = (jnp.clip(x, grid.low, grid.end) - grid.origin) * scale
+    """Code of every element, as floats, not finite where it has none; constant to derivatives.
+
+    Meaningless where ``grid.codes == 0``.
+    """
+    x, grid = jax.lax.stop_gradient((x, grid))
+    factor, scale = _position(grid)
+    exact = x.astype(grid.end.dtype)
+    # In a range of its own nothing is clipped, so that inf does not pass for the largest weight.
+    low, high = (jnp.where(grid.fixed, end, side * jnp.inf)
+                 for end, side in ((grid.low, -1), (grid.end, 1)))
+    position = (jnp.clip(exact, low, high) * factor - grid.origin * factor) * scale
+    nearest = jnp.round(position)
     if key is None:
-        return jnp.round(position)
+        return nearest
+    drawn = jnp.floor(position + jax.random.uniform(key, x.shape, position.dtype))
     # The sum may round up to a whole number at the top of the range: there is no level above it.
-    return jnp.minimum(jnp.floor(position + jax.random.uniform(key, x.shape, x.dtype)), grid.codes)
+    drawn = jnp.where(position < jnp.inf, jnp.minimum(drawn, grid.codes), position)
+    return jnp.where(_is_level(exact, x.dtype, position, nearest, grid, scale), nearest, drawn)
+
+
+def _is_level(exact, dtype, position, nearest, grid, scale):
+    """Is a value a level, but for how floats round? Chance must not move what is on the grid."""
+    if jnp.dtype(dtype) != position.dtype:  # a level is what rounding to that type makes of it
+        return _levels(nearest, grid).astype(dtype).astype(position.dtype) == exact
+    t = nearest / jnp.where(grid.codes > 0, grid.codes, 1)
+    largest = (jnp.abs(grid.origin) * (1 - t) + jnp.abs(grid.end) * t) * scale
+    return jnp.abs(position - nearest) <= 2 * jnp.finfo(dtype).eps * jnp.abs(largest)
 
 
 def _levels(codes: Array, grid: Grid) -> Array:
-    t = codes / grid.codes
+    t = codes / jnp.where(grid.codes > 0, grid.codes, 1)
     return grid.origin * (1 - t) + grid.end * t
+
+
+@jax.custom_jvp
+def _at(codes: Array, grid: Grid, otherwise: Array) -> Array:
+    """Levels of `codes` in the type of `otherwise`, which stands where there is no grid.
+
+    With a derivative of its own, as those of divisions that nobody wanted the result of are nan.
+    """
+    return jnp.where(grid.codes > 0, _levels(codes, grid).astype(otherwise.dtype), otherwise)
+
+
+@_at.defjvp
+def _at_jvp(primals, tangents):
+    (codes, grid, otherwise), (_, grid_dot, otherwise_dot) = primals, tangents
+    has_level = (grid.codes > 0) & jnp.isfinite(codes)
+    level_dot = _levels(jnp.where(has_level, codes, 0), grid._replace(
+        origin=grid_dot.origin, end=grid_dot.end))
+    moved = jnp.where(has_level, level_dot.astype(otherwise.dtype), otherwise_dot)
+    return _at(*primals), moved
 
 
 def quantize(x: Array, grid: Grid, key: Array | None = None) -> Array:
@@ -180,13 +312,15 @@ def quantize(x: Array, grid: Grid, key: Array | None = None) -> Array:
       key: None rounds to the nearest level (half to even). A PRNG key rounds stochastically: up
         with probability equal to the fraction of the step already covered, so that the
         expectation is the (clipped) value itself (Gupta et al. 2015, "Deep learning with limited
-        numerical precision"). The key is consumed.
+        numerical precision"); a level itself never moves. The key is consumed.
 
     Returns:
       Array like `x`. Its gradient with respect to `x` is zero almost everywhere, as the function
       is piecewise constant; use `straight_through` to let gradients pass.
     """
-    return jnp.where(grid.codes > 0, _levels(_codes(x, grid, key), grid), x)
+    _check_grid(grid)
+    x = _tensor(x)
+    return _at(_codes(x, grid, key), grid, x)
 
 
 def pulse(x: Array, change: Array, grid: Grid, key: Array) -> Array:
@@ -197,19 +331,23 @@ def pulse(x: Array, change: Array, grid: Grid, key: Array) -> Array:
 
     Args:
       x: any shape, on `grid` (else it is rounded first).
-      change: like `x`.
+      change: like `x`; nan makes the element nan.
       grid: from `make_grid`.
       key: PRNG key, consumed.
 
     Returns:
       Array like `x`, on the grid; ``x + change`` where ``grid.codes == 0``.
     """
-    scale = grid.codes / (grid.end - grid.origin)
-    moves = jax.random.uniform(key, x.shape, x.dtype) < jnp.abs(change) * scale
-    codes = _codes(x, grid, None) + jnp.where(moves, jnp.sign(change), 0)
-    lowest = jnp.round((grid.low - grid.origin) * scale)
-    levels = _levels(jnp.clip(codes, lowest, grid.codes), grid)
-    return jnp.where(grid.codes > 0, levels, x + change)
+    _check_grid(grid)
+    x, change = _tensor(x), _tensor(change)
+    factor, scale = _position(jax.lax.stop_gradient(grid))
+    step = jax.lax.stop_gradient(change).astype(scale.dtype)
+    moves = jax.random.uniform(key, x.shape, scale.dtype) < jnp.abs(step) * factor * scale
+    before = _codes(x, grid, None)
+    after = before + jnp.where(moves, jnp.sign(step), 0 * step)  # 0, or nan where the change is
+    lowest = jnp.round((grid.low * factor - grid.origin * factor) * scale)
+    codes = jnp.where(jnp.isinf(before), before, jnp.clip(after, lowest, grid.codes))
+    return _at(jax.lax.stop_gradient(codes), grid, (x + change).astype(x.dtype))
 
 
 def code_dtype(bits: int, kind: str) -> jnp.dtype:
@@ -224,16 +362,43 @@ def encode(x: Array, grid: Grid, dtype=jnp.int32, key: Array | None = None) -> A
 
     Args:
       x: any shape.
-      grid: from `make_grid`, with ``codes > 0`` (there is no code without a grid: zeros result).
+      grid: from `make_grid`, with ``codes > 0`` (there is no code without a grid: zeros result, as
+        for elements that are not finite).
       dtype: integer type that holds the codes, see `code_dtype`.
       key: as in `quantize`.
+
+    Raises:
+      ValueError: `dtype` cannot hold all codes of the grid (not seen if the grid is traced).
     """
-    return jnp.where(grid.codes > 0, _codes(x, grid, key), 0).astype(dtype)
+    _check_grid(grid)
+    x = _tensor(x)
+    _check_codes_fit(grid, dtype)
+    codes = _codes(x, grid, key)
+    return jnp.where((grid.codes > 0) & jnp.isfinite(codes), codes, 0).astype(dtype)
+
+
+def _check_codes_fit(grid: Grid, dtype) -> None:
+    limits = jnp.iinfo(dtype)
+    try:
+        codes, below = np.max(np.asarray(grid.codes)), np.any(np.asarray(grid.low < grid.origin))
+    except jax.errors.TracerArrayConversionError:
+        return
+    if codes > limits.max or (below and codes > 0 and -codes < limits.min):
+        lowest = -codes if below else 0.0
+        raise ValueError(
+            f"{jnp.dtype(dtype)} cannot hold the codes of this grid, {lowest:g} to {codes:g}: "
+            "code_dtype(bits, kind) gives the smallest type that can"
+        )
 
 
 def decode(codes: Array, grid: Grid) -> Array:
-    """The levels that integer `codes` stand for; ``decode(encode(x, g), g) == quantize(x, g)``."""
-    return _levels(codes.astype(grid.codes.dtype), grid)
+    """The levels that integer `codes` stand for; ``decode(encode(x, g), g) == quantize(x, g)``.
+
+    In the grid's type, float32 or float64. Without a grid that holds for tensors without extent,
+    which are all one value, and not for zero bits, where no code stands for anything.
+    """
+    _check_grid(grid)
+    return _levels(jnp.asarray(codes).astype(grid.codes.dtype), grid)
 
 
 @jax.custom_jvp
@@ -260,59 +425,139 @@ def quantize_tree(
 ) -> Any:
     """Quantizes the leaves of a parameter tree, each on its own grid.
 
+    Leaves that are not floating point (counters, ids, PRNG keys, words, None) stay as they are.
+
     Args:
-      tree: pytree of floating-point arrays.
+      tree: any pytree, e.g. Linen or NNX parameters, boxed or not, or an NNX module.
       quantizer: scalars.
-      where: (path, leaf) -> bool chooses leaves; paths look like "blocks/0/kernel". None: all.
-      axis: see `make_grid`; applied to every chosen leaf.
+      where: (path, leaf) -> bool chooses among the floating-point leaves; paths look like
+        "blocks/0/kernel", boxed or not. None: all.
+      axis: see `make_grid`. A leaf that has no such axis, or no other (the bias beside a kernel),
+        gets one range for the whole leaf.
       key: None rounds to nearest, a PRNG key stochastically (a key of its own for each leaf).
 
     Returns:
       A tree of the same structure; leaves not chosen are returned as they are.
-    """
-    leaves, treedef = jax.tree_util.tree_flatten_with_path(tree)
-    keys = [None] * len(leaves) if key is None else jax.random.split(key, len(leaves))
 
-    def one(path, leaf, leaf_key):
-        if where and not where(jax.tree_util.keystr(path, simple=True, separator="/"), leaf):
-            return leaf
+    Raises:
+      ValueError: `where` chooses no leaf (the message lists the paths), no chosen leaf has that
+        `axis`, or a leaf's type cannot tell the levels apart; the message names the leaf.
+    """
+
+    def one(leaf, quantizer, axis, leaf_key):
         return quantize(leaf, make_grid(leaf, quantizer, axis), leaf_key)
 
-    return treedef.unflatten([one(p, x, k) for (p, x), k in zip(leaves, keys, strict=True)])
+    return _on_leaves(one, quantizer, where, axis, key, tree)
+
+
+def _on_leaves(function, quantizer, where, axis, key, tree, *rest):
+    """`function(leaf, *others, quantizer, axis, key)` on the chosen leaves of `tree`.
+
+    The others are the leaves of the trees `rest` at that place; an error names the leaf. Leaves of
+    the last tree stand where nothing is chosen.
+    """
+    leaves, treedef = jax.tree_util.tree_flatten(tree)
+    others = [treedef.flatten_up_to(r) for r in rest]
+    paths = chosen(tree, where)
+    keys = [None] * len(leaves) if key is None else jax.random.split(key, max(len(leaves), 1))
+    axes = _axes_of([np.shape(leaf) for leaf in leaves], paths, axis)
+    result = []
+    for number, path in enumerate(paths):
+        here = [leaves[number], *(other[number] for other in others)]
+        if path is None:
+            result.append(here[-1])
+            continue
+        try:
+            result.append(function(*here, quantizer, axes[number], keys[number]))
+        except (TypeError, ValueError) as error:
+            raise type(error)(f"leaf {path!r}: {error}") from error
+    return treedef.unflatten(result)
+
+
+def _axes_of(shapes, paths, axis):
+    """The axis for every leaf: None where the whole leaf gets one range."""
+    if axis is None:
+        return [None] * len(shapes)
+    axes, refusals = [], []
+    for shape, path in zip(shapes, paths, strict=True):
+        try:
+            kept = _kept_axes(shape, axis)
+            axes.append(axis if len(kept) < len(shape) else None)
+        except ValueError as error:
+            axes.append(None)
+            refusals += [] if path is None else [f"leaf {path!r}: {error}"]
+    # Leaves of fewer axes than others are usual; an axis that none has is a mistake.
+    if refusals and len(refusals) == sum(path is not None for path in paths):
+        raise ValueError("; ".join(refusals))
+    return axes
 
 
 class KeepOnGridState(NamedTuple):
     key: Array | None
 
 
+def wanted(x: Array, change: Array, grid: Grid) -> Array:
+    """``x + change`` in float32 or wider, from the very level that a stored `x` stands for.
+
+    A level in float16 or bfloat16 is rounded, and ``optax.apply_updates`` misses a level by a
+    rounding error: starting from there, chance would move weights that nobody asked to move, and
+    half precision would swallow small changes.
+
+    Args:
+      x: any shape.
+      change: like `x`.
+      grid: that `x` was put on.
+    """
+    exact = x.astype(grid.end.dtype)
+    level = _at(_codes(x, grid, None), grid, exact)
+    if x.dtype == exact.dtype:
+        reach = 4 * jnp.finfo(x.dtype).eps * jnp.maximum(jnp.abs(grid.low), jnp.abs(grid.end))
+        stored = jnp.abs(level - exact) <= reach
+    else:
+        stored = level.astype(x.dtype) == x
+    return jnp.where(stored, level, exact) + change.astype(exact.dtype)
+
+
 def keep_on_grid(
-    quantizer: Quantizer, *, where: Where | None = None, key: Array | None = None
+    quantizer: Quantizer,
+    *,
+    where: Where | None = None,
+    axis: int | tuple[int, ...] | None = None,
+    key: Array | None = None,
 ) -> optax.GradientTransformation:
     """Keeps the parameters of any optax training loop on a grid. Put it last in the chain.
 
     The update is changed so that ``optax.apply_updates`` lands on the quantized parameters (up to
-    the rounding of that one addition). Quantize the initial parameters with `quantize_tree`.
+    the rounding of that one addition); those of float16 and bfloat16 leaves are float32 for that.
+    Quantize the initial parameters with `quantize_tree`.
 
     Args:
       quantizer: scalars.
-      where: chooses leaves, see `quantize_tree`.
+      where, axis: see `quantize_tree`; the updates of leaves not chosen are left as they are.
       key: a PRNG key makes the rounding stochastic; a new key is derived for every update.
 
     Returns:
-      A transformation whose `update` needs `params` and raises ValueError without them.
+      A transformation whose `update` needs `params` and raises ValueError without them, and where
+      `quantize_tree` does.
     """
 
     def init(params):
-        del params
+        if params is not None:
+            chosen(params, where)  # better refused here than in the first step
         return KeepOnGridState(key)
+
+    def one(param, change, quantizer, axis, leaf_key):
+        param, change = jnp.asarray(param), jnp.asarray(change)
+        proposal = wanted(param, change, make_grid(param, quantizer, axis))
+        target = quantize(proposal, make_grid(proposal, quantizer, axis), leaf_key)
+        # As stored: a level of a narrow type is rounded, and so must the difference be.
+        return target.astype(param.dtype).astype(target.dtype) - param.astype(target.dtype)
 
     def update(updates, state, params=None):
         if params is None:
             raise ValueError("keep_on_grid needs the parameters: update(updates, state, params)")
         now, later = (None, None) if state.key is None else jax.random.split(state.key)
-        target = quantize_tree(
-            optax.apply_updates(params, updates), quantizer, where=where, key=now
-        )
-        return jax.tree.map(jnp.subtract, target, params), KeepOnGridState(later)
+        changes = _on_leaves(one, quantizer, where, axis, now, params, updates)
+        return changes, KeepOnGridState(later)
 
     return optax.GradientTransformation(init, update)

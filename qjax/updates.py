@@ -13,7 +13,8 @@ import optax
 from jax import Array
 from jax.typing import ArrayLike
 
-from qjax.quantize import Quantizer, Where, make_grid, pulse, quantize_tree
+from qjax.quantize import Quantizer, make_grid, pulse, quantize, quantize_tree, wanted
+from qjax.trees import Where, is_floating, path_of
 
 __all__ = [
     "OPTIMIZERS",
@@ -98,30 +99,53 @@ def _keep(key, params, quantizer):
     return params
 
 
-def _step_then(place):
-    def write(key, params, updates, quantizer):
-        return place(key, optax.apply_updates(params, updates), quantizer)
+def _each(function, params, updates, key=None):
+    """`function(param, update, key)` on every floating-point leaf; the others stay."""
+    leaves, treedef = jax.tree.flatten(params)
+    changes = treedef.flatten_up_to(updates)
+    keys = [None] * len(leaves) if key is None else jax.random.split(key, max(len(leaves), 1))
+    return treedef.unflatten([
+        function(x, change, k) if is_floating(x) else x
+        for x, change, k in zip(leaves, changes, keys, strict=True)
+    ])
 
-    return write
+
+def _add(key, params, updates, quantizer):
+    del key, quantizer
+    return _each(lambda x, change, _: (x + change).astype(x.dtype), params, updates)
+
+
+def _land(x, change, key, quantizer):
+    """The step, then the grid. A narrow type has too few digits to hold what is in between."""
+    narrow = jnp.promote_types(x.dtype, jnp.float32) != x.dtype
+    landing = wanted(x, change, make_grid(x, quantizer)) if narrow else x + change
+    return quantize(landing, make_grid(landing, quantizer), key).astype(x.dtype)
+
+
+def _land_nearest(key, params, updates, quantizer):
+    del key
+    return _each(lambda x, change, _: _land(x, change, None, quantizer), params, updates)
+
+
+def _land_at_random(key, params, updates, quantizer):
+    return _each(lambda x, change, k: _land(x, change, k, quantizer), params, updates, key)
 
 
 def _pulses(key, params, updates, quantizer):
-    leaves, treedef = jax.tree.flatten(params)
-    changes, keys = treedef.flatten_up_to(updates), jax.random.split(key, len(leaves))
-    moved = treedef.unflatten([
-        pulse(x, change, make_grid(x, quantizer), k)
-        for x, change, k in zip(leaves, changes, keys, strict=True)
-    ])
+    def one(x, change, k):
+        return pulse(x, change, make_grid(x, quantizer), k)
+
+    moved = _each(one, params, updates, key)
     return quantize_tree(moved, quantizer)  # a local range may have shrunk; else nothing changes
 
 
 # The thesis's rule: take the step, then round to the nearest level. The device needs nothing but
 # the weight, but a step below half a level is lost.
-nearest = UpdateRule(_round, _step_then(_round), _shown_as_kept)
+nearest = UpdateRule(_round, _land_nearest, _shown_as_kept)
 
 # Take the step, then round up or down at random, right on average: small steps survive as
 # probabilities. The device needs nothing but the weight and a random number.
-stochastic = UpdateRule(_round_at_random, _step_then(_round_at_random), _shown_as_kept)
+stochastic = UpdateRule(_round_at_random, _land_at_random, _shown_as_kept)
 
 # One programming pulse, or none: a weight moves by at most one level, with a probability set by the
 # wanted step. The device needs nothing but the weight and a random number, and never has to be
@@ -132,9 +156,7 @@ pulsed = UpdateRule(_round_at_random, _pulses, _shown_as_kept)
 # BinaryConnect (Courbariaux et al. 2015): the trainer keeps full-precision weights and shows
 # their quantized values; gradients at these go straight through. The device needs a float beside
 # each weight.
-latent = UpdateRule(
-    _keep, _step_then(_keep), lambda params, quantizer: quantize_tree(params, quantizer)
-)
+latent = UpdateRule(_keep, _add, quantize_tree)
 
 UPDATE_RULES = {"nearest": nearest, "stochastic": stochastic, "pulse": pulsed, "latent": latent}
 
@@ -150,7 +172,7 @@ def only(where: Where, rule: UpdateRule) -> UpdateRule:
 
     def choose(chosen, others):
         def one(path, a, b):
-            return a if where(jax.tree_util.keystr(path, simple=True, separator="/"), a) else b
+            return a if where(path_of(path), a) else b
 
         return jax.tree_util.tree_map_with_path(one, chosen, others)
 
@@ -158,7 +180,7 @@ def only(where: Where, rule: UpdateRule) -> UpdateRule:
         return choose(rule.place(key, params, quantizer), params)
 
     def write(key, params, updates, quantizer):
-        stepped = optax.apply_updates(params, updates)
+        stepped = _add(key, params, updates, quantizer)
         return choose(rule.write(key, params, updates, quantizer), stepped)
 
     def read(params, quantizer):
@@ -184,8 +206,13 @@ def propose(
       learning_rate, weight_decay: scalars, may be traced.
 
     Returns:
-      (updates, new opt_state); nothing is applied yet.
+      (updates, new opt_state), of the types of the gradients; nothing is applied yet.
     """
-    gradients = jax.tree.map(lambda g, p: g + weight_decay * p, gradients, params)
+
+    def decayed(g, p):
+        return (g + weight_decay * p).astype(g.dtype)  # a wider rate must not widen the state
+
+    gradients = jax.tree.map(decayed, gradients, params)
     direction, opt_state = optimizer.update(gradients, opt_state, params)
-    return jax.tree.map(lambda d: jnp.negative(learning_rate * d), direction), opt_state
+    changes = jax.tree.map(lambda d: jnp.negative(learning_rate * d).astype(d.dtype), direction)
+    return changes, opt_state
