@@ -23,7 +23,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 from rich.console import Console
 from rich.table import Table
 
-from experiments import options
+from experiments import command, options
 from experiments.breakdown import (
     BATCH,
     CLASSES,
@@ -370,4 +370,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    command.run(main)

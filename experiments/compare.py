@@ -10,7 +10,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from experiments import options, results
+from experiments import command, options, results
 from experiments.agreement import MARGIN, Comparison, compare, select, summarize, worst
 from experiments.formats import Column, Table, as_csv, markdown, terminal
 from experiments.published import OPTIONAL, REQUIRED, Key, Published, read_published
@@ -157,4 +157,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    command.run(main)

@@ -140,6 +140,11 @@ def load(name: str, data_dir: str | os.PathLike | None = None) -> Dataset:
 
 def _hold_out(whole: Dataset) -> Dataset:
     kept = len(whole.train_labels) * 5 // 6
+    if not kept:
+        raise DataError(
+            f"{whole.name}{HOLDOUT} holds out a sixth of the training images, and there is "
+            f"{len(whole.train_labels)}: expected at least 2"
+        )
     return dataclasses.replace(
         whole,
         name=whole.name + HOLDOUT,

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
-from experiments import options, selection
+from experiments import command, options, selection
 from experiments.store import HISTORIES, Store, StoreError
 
 __all__ = ["export", "main"]
@@ -104,4 +104,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    command.run(main)

@@ -19,7 +19,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from experiments import options, results, runner, sweep
+from experiments import command, options, results, runner, sweep
 from experiments.cells import NONE, Cell, Replica
 from experiments.data import DATASETS, HOLDOUT
 from experiments.presets import preset_of
@@ -149,4 +149,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sweep.leave(main())
+    command.run(main, sweep.leave)

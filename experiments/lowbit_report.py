@@ -6,11 +6,14 @@ PDF); prints the tables and the names of the files.
 """
 
 import statistics
-import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
+
+from experiments import command
+
+command.require("matplotlib", "experiments.lowbit_report")
 
 from matplotlib.figure import Figure
 
@@ -244,4 +247,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    command.run(main)

@@ -10,9 +10,12 @@ Of a CSV file, NAME.csv, the last three need NAME-epochs.csv and so on beside it
 """
 
 import argparse
-import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+
+from experiments import command
+
+command.require("matplotlib", "experiments.plot")
 
 from matplotlib.figure import Figure
 
@@ -122,6 +125,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             written += files
     except results.ResultsError as error:
         p.error(str(error))
+    except BrokenPipeError:  # nobody reads the names of the files any more
+        raise
     except OSError as error:
         p.error(f"cannot write figures: {error}")
     if not written:
@@ -131,4 +136,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    command.run(main)

@@ -6,10 +6,17 @@ quantizers and two scopes is a cell (1344 in all), besides an unquantized networ
 algorithm, data set and architecture. The settings of an algorithm are in `experiments.presets`.
 """
 
+import functools
+import itertools
+from dataclasses import replace
+
+from experiments.cells import NONE, Cell
 from experiments.presets import preset_of
+from qjax.quantize import KINDS, SCOPES
 
 __all__ = [
-    "ALGORITHMS", "ARCHITECTURES", "BITS", "DATASETS", "FLOAT_GRADIENT_BITS", "thesis_epochs",
+    "ALGORITHMS", "ARCHITECTURES", "BITS", "DATASETS", "FLOAT_GRADIENT_BITS", "cells_of",
+    "in_study", "thesis_epochs",
 ]
 
 ALGORITHMS = ("backprop", "fa", "dni", "hsic")
@@ -27,3 +34,45 @@ def thesis_epochs(algorithm: str, quantized: bool) -> tuple[int, ...]:
     """Epochs of each phase in the thesis: 30 (unquantized networks 10), for hsic always 30 + 20."""
     counts = tuple(phase.epochs for phase in preset_of(algorithm).phases)
     return counts if quantized or len(counts) > 1 else (_FLOAT_EPOCHS,)
+
+
+def cells_of(
+    algorithm: str, dataset: str, n_layers: int, width: int, epochs: int | None = None
+) -> list[Cell]:
+    """28 quantized cells and the float network; for dni also that with 8-bit gradients.
+
+    Args:
+      algorithm, dataset, n_layers, width: which part of the study.
+      epochs: most in a phase; None for the thesis's counts.
+    """
+    preset = preset_of(algorithm)
+    first = preset.phases[0]
+
+    def cell(n_bits=None, quantizer=NONE, scope=NONE, gradient_bits=None):
+        quantized = n_bits is not None
+        counts = thesis_epochs(algorithm, quantized)
+        if epochs is not None:
+            counts = tuple(min(epochs, count) for count in counts)
+        train, readout = (*counts, 0)[:2]
+        return Cell(
+            algorithm, dataset, n_layers, width, n_bits, quantizer, scope,
+            "nearest" if quantized else NONE, first.optimizer, first.lr, first.gamma,
+            first.weight_decay, gradient_bits,
+            preset.batch_size if quantized else preset.float_batch_size, train, readout,
+        )
+
+    floats = [cell(gradient_bits=bits) for bits in FLOAT_GRADIENT_BITS[algorithm]]
+    return floats + [cell(*values) for values in itertools.product(BITS, KINDS, SCOPES)]
+
+
+@functools.cache
+def _study() -> frozenset[Cell]:
+    parts = itertools.product(ALGORITHMS, DATASETS, ARCHITECTURES)
+    return frozenset(replace(cell, epochs=0, readout_epochs=0)
+                     for algorithm, dataset, shape in parts
+                     for cell in cells_of(algorithm, dataset, *shape))
+
+
+def in_study(cell: Cell) -> bool:
+    """Is it a cell of the thesis's study, for however many epochs it was trained?"""
+    return replace(cell, epochs=0, readout_epochs=0) in _study()

@@ -7,9 +7,16 @@ from typing import Any
 from rich.table import Table
 
 from experiments.cells import NONE
+from experiments.data import DATASETS, HOLDOUT
 from experiments.options import spell
 
-__all__ = ["by_cell", "mean_and_deviation", "spread", "summary"]
+__all__ = ["by_cell", "mean_and_deviation", "spread", "summary", "warnings"]
+
+# A network that knows nothing has a loss of ln(classes), one that is sure and wrong of tens.
+EXPLODED = 1e3
+CHANCE = 2.0  # times the accuracy of a guess: no better than that counts as not trained
+_NAMED = 3  # cells that a warning names; it counts the others
+FEW_BITS = 5  # up to here the update rule nearest trains nothing, see README
 
 
 def mean_and_deviation(values: Iterable[float]) -> tuple[float, float]:
@@ -21,12 +28,12 @@ def mean_and_deviation(values: Iterable[float]) -> tuple[float, float]:
 
 
 def spread(values: Iterable[float], digits: int = 2) -> str:
-    """'mean +- deviation', '-' where there are no values."""
+    """'mean ± deviation' over seeds, the value alone of one, '-' where there is none."""
     values = [v for v in values if v is not None]
     if not values:
         return "-"
     mean, deviation = mean_and_deviation(values)
-    return f"{mean:.{digits}f} ± {deviation:.{digits}f}"
+    return f"{mean:.{digits}f}" + (f" ± {deviation:.{digits}f}" if len(values) > 1 else "")
 
 
 def by_cell(rows: Iterable[Mapping[str, Any]], not_of_cell: Iterable[str]) -> dict[tuple, list]:
@@ -60,10 +67,8 @@ def summary(
     lines = by_cell(rows, results | {"n_bits"})
     seeds = {len(cell) for cell in by_cell(rows, results).values()} or {0}
     count = "-".join(str(n) for n in sorted({min(seeds), max(seeds)}))
-    title = (
-        "Test accuracy in percent, mean ± standard deviation over "
-        f"{count} seed{'' if count == '1' else 's'}"
-    )
+    over = ", one seed" if count == "1" else f", mean ± standard deviation over {count} seeds"
+    title = f"Test accuracy in percent{over}"
     table = Table()
     for column in differing:
         table.add_column(column, no_wrap=True)
@@ -96,3 +101,56 @@ def _entry(members: list[Mapping[str, Any]]) -> str:
     text = spread((m["test_accuracy"] for m in members), 1) if members else ""
     diverged = sum(m["status"] == "diverged" for m in members)
     return f"{text} ({diverged} diverged)" if diverged else text
+
+
+def warnings(rows: Iterable[Mapping[str, Any]], cell_columns: Iterable[str]) -> list[str]:
+    """What the table does not show: cells that exploded or learned nothing, and what to type.
+
+    Args:
+      rows, cell_columns: as for `summary`.
+    """
+    rows, cell_columns = list(rows), list(cell_columns)
+    exploded, guessing = [], []
+    for members in by_cell(rows, {c for row in rows for c in row} - set(cell_columns)).values():
+        if any(_exploded(row) for row in members):
+            exploded.append(members)
+        elif all(row["test_accuracy"] is not None for row in members):
+            classes = DATASETS[members[0]["dataset"].removesuffix(HOLDOUT)].n_classes
+            accuracy, _ = mean_and_deviation(row["test_accuracy"] for row in members)
+            if accuracy <= CHANCE * 100 / classes:
+                guessing.append(members)
+    lines = []
+    if exploded:
+        losses = [r["test_loss"] for ms in exploded for r in ms if r["test_loss"] is not None]
+        worst = f" (test loss up to {max(losses):.0e})" if losses else ""
+        lines.append(f"Exploded{worst}: {_named(exploded)}.")
+    if guessing:
+        lines.append(f"No better than guessing: {_named(guessing)}.")
+    troubled = [members[0] for members in exploded + guessing]
+    few = [r for r in troubled if r["update"] == "nearest" and r["n_bits"] <= FEW_BITS]
+    if few:
+        lines.append(
+            f"{len(few)} of these have few levels and --update nearest, which loses every step "
+            "below half a level. What trains there is in README.md, \"Learning with 2 and 3 "
+            "bits\": start from --quantizer symm --scope global --gain 1.5 --bias float --update "
+            "stochastic --optimizer adam --lr 0.06 --schedule linear --batch-size 1024."
+        )
+    if any(members[0] not in few for members in exploded):
+        lines.append("Against explosions: a smaller --lr, or one that falls to zero (--schedule "
+                     "linear).")
+    return lines
+
+
+def _exploded(row: Mapping[str, Any]) -> bool:
+    return row["status"] == "diverged" or (row["test_loss"] or 0.0) > EXPLODED
+
+
+def _named(cells: list[list[Mapping[str, Any]]]) -> str:
+    """'3 cells: backprop mnist 2 bits symm local nearest, ...'."""
+    names = []
+    for row in (members[0] for members in cells[:_NAMED]):
+        grid = "float" if row["n_bits"] is None else (
+            f"{row['n_bits']} bits {row['quantizer']} {row['scope']} {row['update']}")
+        names.append(f"{row['algorithm']} {row['dataset']} {grid}")
+    more = ", ..." if len(cells) > _NAMED else ""
+    return f"{len(cells)} cell{'s' if len(cells) > 1 else ''}: {', '.join(names)}{more}"

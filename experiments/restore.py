@@ -4,14 +4,13 @@ The inverse of `experiments.export`. What the store has finished, or another pro
 stays as it is.
 """
 
-import sys
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from experiments import options, results
+from experiments import command, options, results
 from experiments.cells import Replica
 from experiments.histories import histories
 from experiments.store import HISTORIES, Store, StoreError
@@ -110,4 +109,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    command.run(main)

@@ -21,7 +21,7 @@ from scipy.special import stdtrit
 
 from experiments import options
 from experiments.cells import DEFAULTS, Cell, Replica
-from experiments.protocol import thesis_epochs
+from experiments.protocol import in_study, thesis_epochs
 from experiments.store import FILE_NAME, Store, StoreError
 
 __all__ = [
@@ -35,6 +35,7 @@ EXPECTED = (
     f"by '{EXPORT}'"
 )
 FINISHED = ("done", "diverged")
+LEAST = 3  # values that an interval is of
 
 _STATUSES = (*FINISHED, "running", "failed")
 _CELL = {f.name: f.type for f in fields(Cell)}
@@ -251,9 +252,10 @@ def _epochs(cell: Cell) -> tuple[tuple[int, ...], tuple[int, ...]]:
 
 
 def shortened(cell: Cell) -> bool:
-    """Was some phase trained for fewer epochs than in the thesis?"""
+    """Is it a cell of the thesis's study, with some phase trained for fewer epochs than there?"""
     trained, thesis = _epochs(cell)
-    return any(ours < theirs for ours, theirs in zip(trained, thesis, strict=True))
+    fewer = any(ours < theirs for ours, theirs in zip(trained, thesis, strict=True))
+    return fewer and in_study(cell)
 
 
 def epochs_label(cell: Cell) -> str:
@@ -268,7 +270,8 @@ def epochs_label(cell: Cell) -> str:
 class Estimate(NamedTuple):
     """A mean over seeds and the half width of its confidence interval.
 
-    `mean` is None without values, `half_width` without at least two finite ones.
+    `mean` is None without values, `half_width` without at least three finite ones: the interval of
+    two values is 12.7 of their standard errors wide, and says nothing.
     """
 
     mean: float | None
@@ -288,7 +291,7 @@ def estimate(values: Iterable[float | None], confidence: float = 0.95) -> Estima
     if not count:
         return Estimate(None, None, 0)
     mean = sum(known) / count if math.inf in map(abs, known) else statistics.fmean(known)
-    if count == 1 or not math.isfinite(mean):
+    if count < LEAST or not math.isfinite(mean):
         return Estimate(mean, None, count)
     quantile = float(stdtrit(count - 1, (1 + confidence) / 2))
     return Estimate(mean, quantile * statistics.stdev(known) / math.sqrt(count), count)

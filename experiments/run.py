@@ -10,7 +10,7 @@ import itertools
 from collections.abc import Sequence
 
 from experiments import cells as grid
-from experiments import options, runner, sweep
+from experiments import command, options, runner, sweep
 from experiments.data import NAMES
 from experiments.presets import LEARNING_RATES, preset_of
 from qjax.algorithms import ALGORITHMS
@@ -129,4 +129,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sweep.leave(main())
+    command.run(main, sweep.leave)

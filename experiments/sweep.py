@@ -248,8 +248,11 @@ class Sweep:
         rows = [r for r in store.replicas() if r["id"] in ids]
         rows = [r for r in rows if r["status"] in ("done", "diverged")]
         if rows:
-            for part in report.summary(rows, [f.name for f in fields(grid.Cell)]):
+            columns = [f.name for f in fields(grid.Cell)]
+            for part in report.summary(rows, columns):
                 self.console.print(part, soft_wrap=isinstance(part, str))
+            for line in report.warnings(rows, columns):
+                self._say(line)
         taken = store.taken(ids)
         if taken:
             self._say(f"{len(taken)} replicas are being trained by another run on this folder.")

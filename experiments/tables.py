@@ -4,13 +4,12 @@ Numbers are means over seeds with 95 % confidence intervals (Student's t). A fil
 accuracies per data set, a file of cells per data set and algorithm, each in the three formats.
 """
 
-import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from experiments import options, results
+from experiments import command, options, results
 from experiments.cells import DEFAULTS, NONE, Cell
 from experiments.formats import FORMATS, Column, Table, markdown
 from experiments.presets import preset_of
@@ -19,8 +18,8 @@ from experiments.protocol import ALGORITHMS, ARCHITECTURES, DATASETS, thesis_epo
 __all__ = ["cell_table", "float_of", "float_table", "main", "tables_of"]
 
 INTERVALS = (
-    "Mean ± half width of the 95 % confidence interval over seeds (Student's t; a single seed has "
-    "none), of the test metrics after the last epoch; accuracies in percent."
+    "Mean ± half width of the 95 % confidence interval over seeds (Student's t; fewer than three "
+    "have none), of the test metrics after the last epoch; accuracies in percent."
 )
 SHORTENED = "Shortened runs: 'n of m' epochs are n where the thesis had m."
 DIVERGED = "A diverged replica counts with its last finite metrics."
@@ -225,4 +224,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    command.run(main)

@@ -13,10 +13,8 @@ if __name__ == "__main__":
 
 from collections.abc import Iterable, Sequence
 
-from experiments import options, protocol, sweep
-from experiments.cells import NONE, Cell, Replica
-from experiments.presets import preset_of
-from qjax.quantize import KINDS, SCOPES
+from experiments import command, options, protocol, sweep
+from experiments.cells import Cell, Replica
 
 __all__ = ["cells", "main", "parser"]
 
@@ -58,32 +56,8 @@ def cells(words: Iterable[str] = (), epochs: int | None = None) -> list[Cell]:
     for dataset, shape, algorithm in itertools.product(
         chosen(protocol.DATASETS), chosen(_SHAPES), chosen(protocol.ALGORITHMS)
     ):
-        found += _group(algorithm, dataset, *_SHAPES[shape], epochs)
+        found += protocol.cells_of(algorithm, dataset, *_SHAPES[shape], epochs)
     return found
-
-
-def _group(algorithm, dataset, n_layers, width, epochs) -> list[Cell]:
-    """28 quantized cells and the float network; for dni also that with 8-bit gradients."""
-    preset = preset_of(algorithm)
-    first = preset.phases[0]
-
-    def cell(n_bits=None, quantizer=NONE, scope=NONE, gradient_bits=None):
-        quantized = n_bits is not None
-        counts = protocol.thesis_epochs(algorithm, quantized)
-        if epochs is not None:
-            counts = tuple(min(epochs, count) for count in counts)
-        train, readout = (*counts, 0)[:2]
-        return Cell(
-            algorithm, dataset, n_layers, width, n_bits, quantizer, scope,
-            "nearest" if quantized else NONE, first.optimizer, first.lr, first.gamma,
-            first.weight_decay, gradient_bits,
-            preset.batch_size if quantized else preset.float_batch_size, train, readout,
-        )
-
-    floats = [cell(gradient_bits=bits) for bits in protocol.FLOAT_GRADIENT_BITS[algorithm]]
-    return floats + [
-        cell(*values) for values in itertools.product(protocol.BITS, KINDS, SCOPES)
-    ]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -96,4 +70,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sweep.leave(main())
+    command.run(main, sweep.leave)

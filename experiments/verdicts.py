@@ -5,13 +5,12 @@ numbers of epochs, the longest - or, in a pair, the longest that both cells were
 """
 
 import statistics
-import sys
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import permutations
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from experiments import options, results
+from experiments import command, options, results
 from experiments.agreement import MARGIN, lengths, select
 from experiments.cells import Cell
 from experiments.formats import Column, Table, markdown
@@ -389,4 +388,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    command.run(main)

@@ -53,8 +53,9 @@ def with_feedback(
       bilinear: (x, kernel) -> output.
       x: the layer's input.
       kernel: the weights.
-      feedback: like `kernel`. With ``feedback == kernel`` this is backpropagation. It receives a
-        zero gradient: whoever wants to train it has its own rule for that.
+      feedback: like `kernel`, whose type it takes on. With ``feedback == kernel`` this is
+        backpropagation. It receives a zero gradient: whoever wants to train it has its own rule for
+        that.
     """
     del feedback
     return bilinear(x, kernel)
@@ -66,7 +67,8 @@ def _forward(bilinear, x, kernel, feedback):
 
 def _backward(bilinear, residual, error):
     x, kernel, feedback = residual
-    (x_error,) = jax.linear_transpose(lambda v: bilinear(v, feedback), x)(error)
+    down = feedback.astype(kernel.dtype)
+    (x_error,) = jax.linear_transpose(lambda v: bilinear(v, down), x)(error)
     (kernel_gradient,) = jax.linear_transpose(lambda v: bilinear(x, v), kernel)(error)
     return x_error, kernel_gradient, jnp.zeros_like(feedback)
 

@@ -1,14 +1,17 @@
 """The Hilbert-Schmidt independence criterion: how much one set of vectors tells about another.
 
 All functions take whole batches, since the criterion compares pairs of examples: `x` is [m, d],
-a kernel matrix [m, m]. Sources: Gretton et al. 2005 (HSIC); Ma, Lewis and Kleijn 2020, "The HSIC
-bottleneck: deep learning without back-propagation" (nHSIC and the layer-local objective).
+a kernel matrix [m, m]. Kernels of half-precision batches are computed, and results given, in
+float32. Sources: Gretton et al. 2005 (HSIC); Ma, Lewis and Kleijn 2020, "The HSIC bottleneck: deep
+learning without back-propagation" (nHSIC and the layer-local objective).
 """
 
 import jax
 import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
+
+from qjax.metrics import at_least_float32
 
 __all__ = [
     "bottleneck_target",
@@ -30,6 +33,7 @@ def _square_distances(x: Array) -> Array:
     """|x_i - x_j|^2, [m, d] -> [m, m]."""
     if x.ndim != 2:
         raise ValueError(f"expected a batch of vectors [m, d], got shape {x.shape}")
+    x = at_least_float32(x)
     # Distances do not change when the batch is centered, and cancellation is milder around zero.
     x = x - jnp.mean(x, axis=0)
     norms = jnp.sum(x * x, axis=1)
@@ -53,7 +57,7 @@ def median_sigma(x: Array) -> Array:
         raise ValueError(f"the median heuristic needs at least 2 examples, got {m}")
     pairs = _square_distances(jax.lax.stop_gradient(x))[jnp.triu_indices(m, 1)]
     # 1 / sigma^2 must not overflow, nor its product with a gradient.
-    return jnp.maximum(jnp.sqrt(jnp.median(pairs) / d), jnp.finfo(x.dtype).tiny ** 0.25)
+    return jnp.maximum(jnp.sqrt(jnp.median(pairs) / d), jnp.finfo(pairs.dtype).tiny ** 0.25)
 
 
 def gaussian_kernel(x: Array, sigma: ArrayLike | None = SIGMA) -> Array:

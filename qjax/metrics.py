@@ -6,7 +6,12 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-__all__ = ["Ranges", "all_finite", "empty_ranges", "widen"]
+__all__ = ["Ranges", "all_finite", "at_least_float32", "empty_ranges", "widen"]
+
+
+def at_least_float32(x: Array) -> Array:
+    """`x`, in float32 if its type is narrower: means and kernels need the digits."""
+    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
 
 
 class Ranges(NamedTuple):

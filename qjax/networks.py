@@ -31,6 +31,7 @@ __all__ = [
     "Dense",
     "Network",
     "apply_block",
+    "floating_type",
     "forward",
     "identity",
     "init_network",
@@ -50,6 +51,11 @@ def is_weight(path: str, leaf: Array) -> bool:
     """Is this parameter held by the device? Chooses leaves for `qjax.updates.only`: no log_gain."""
     del leaf
     return not path.endswith("log_gain")
+
+
+def floating_type(x: Array) -> jnp.dtype:
+    """The type of the parameters of a block with this input: its own, float32 for integers."""
+    return x.dtype if jnp.issubdtype(x.dtype, jnp.floating) else jnp.dtype(jnp.float32)
 
 
 def identity(x: Array) -> Array:
@@ -117,17 +123,17 @@ class _Weighted(nn.Module):
         """``activation(bilinear(x, kernel) + bias)`` with a kernel of `shape`, output axis last."""
         if self.gain not in GAINS:
             raise ValueError(f"unknown gain {self.gain!r}: expected one of {GAINS}")
-        fan_in = math.prod(shape[:-1])
+        fan_in, dtype = math.prod(shape[:-1]), floating_type(x)
         init = uniform_fan_in(fan_in)
-        kernel = self.param("kernel", init if self.gain == "none" else uniform_range, shape)
-        bias = self.param("bias", init, (self.features,))
+        kernel = self.param("kernel", init if self.gain == "none" else uniform_range, shape, dtype)
+        bias = self.param("bias", init, (self.features,), dtype)
         feedback = self.get_variable("feedback", "kernel")
         if self.gain == "none":
             z = feedback_rules.linear(x, kernel, bias, feedback, bilinear)
         else:
-            gain = self.variable("device", "gain", lambda: jnp.asarray(fan_in**-0.5, x.dtype)).value
+            gain = self.variable("device", "gain", lambda: jnp.asarray(fan_in**-0.5, dtype)).value
             if self.gain == "learned":
-                gain *= jnp.exp(self.param("log_gain", nn.initializers.zeros, ()))
+                gain *= jnp.exp(self.param("log_gain", nn.initializers.zeros, (), dtype))
             z = gain * feedback_rules.linear(x, kernel, 0.0, feedback, bilinear) + bias
         if self.normalize:
             z = BatchNorm()(z, train)
@@ -147,7 +153,8 @@ class Dense(_Weighted):
 class Conv(_Weighted):
     """Convolutional block: zero padding, square kernel, stride 1, then 2x2 max pooling if `pool`.
 
-    Batch normalization is per channel; the activation comes before the pooling.
+    Batch normalization is per channel; the activation comes before the pooling, which leaves out a
+    last odd row or column.
     """
 
     size: int = 5
@@ -158,13 +165,30 @@ class Conv(_Weighted):
     def __call__(self, x: Array, train: bool = True) -> Array:
         """[batch, height, width, channels] -> the same with `features` channels, smaller."""
         sides = (self.padding, self.padding)
+        self._check(x)
         x = jnp.pad(x, ((0, 0), sides, sides, (0, 0)))
         shape = (self.size, self.size, x.shape[-1], self.features)
         y = self.respond(x, shape, feedback_rules.convolve, train)
         if not self.pool:
             return y
         batch, height, width, channels = y.shape
+        y = y[:, : height // 2 * 2, : width // 2 * 2]
         return y.reshape(batch, height // 2, 2, width // 2, 2, channels).max((2, 4))
+
+    def _check(self, x: Array) -> None:
+        if x.ndim != 4:
+            raise ValueError(
+                f"a convolutional block needs images [batch, height, width, channels], got shape "
+                f"{x.shape}"
+            )
+        left = [side + 2 * self.padding - self.size + 1 for side in x.shape[1:3]]
+        if min(left) < (2 if self.pool else 1):
+            raise ValueError(
+                f"images of {x.shape[1]}x{x.shape[2]} are too small for a kernel of "
+                f"{self.size}x{self.size} with padding {self.padding}"
+                f"{', pooled 2x2' if self.pool else ''}: larger images, more padding or a smaller "
+                "kernel"
+            )
 
 
 def mlp(hidden: Sequence[int], classes: int, gain: str = "none") -> Network:

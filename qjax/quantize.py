@@ -25,7 +25,7 @@ the range, and so with the tensor's extreme values under the scope "local"; a te
 passes with the identity as its derivative. All are finite wherever the values are.
 
 *nan and inf* are not counted in a range. A nan stays nan; an inf goes to the end of a fixed range,
-and has no level in a tensor's own: it stays inf or becomes nan. No other element is touched by them.
+and has no level in a tensor's own: it stays inf or becomes nan. They touch no other element.
 """
 
 from numbers import Integral
@@ -222,9 +222,11 @@ def make_grid(x: Array, quantizer: Quantizer, axis: int | tuple[int, ...] | None
     # round() only undoes the last-bit error of a power computed through exp and log.
     codes = jnp.round(jnp.exp2(jnp.where(symmetric, bits - 1, bits))) - 1
     codes = jax.lax.stop_gradient(codes)
-    # An extent of zero, or so small that codes per unit overflow, leaves no room for a grid.
+    # An extent of zero, or so small that codes per unit overflow, leaves no room for a grid, nor
+    # does a tensor with nothing finite. (A bound that is nan or inf must show: all levels are nan.)
     extent = end - origin
-    room = (extent > 0) & ~jnp.isinf(end) & ~jnp.isinf(codes / jnp.where(extent > 0, extent, 1))
+    narrow = (extent <= 0) | jnp.isinf(codes / jnp.where(extent > 0, extent, 1))
+    room = ~narrow & ~(local & jnp.isinf(end))
     codes = jnp.where((bits > 0) & room, codes, 0)
     return Grid(jnp.where(symmetric, -magnitude, low), origin, end, codes, ~local)
 

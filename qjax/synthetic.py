@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from qjax.feedback import convolve
-from qjax.networks import uniform_fan_in
+from qjax.networks import floating_type, uniform_fan_in
 
 __all__ = ["Synthesizer", "init_synthesizers", "synthesizer_gradient"]
 
@@ -35,9 +35,10 @@ class _Affine(nn.Module):
     def __call__(self, x: Array) -> Array:
         window = () if self.size is None else (self.size, self.size)
         shape = (*window, x.shape[-1], self.features)
-        init = uniform_fan_in(math.prod(shape[:-1]))
-        kernel = self.param("kernel", nn.initializers.zeros if self.zero else init, shape)
-        bias = self.param("bias", init, (self.features,))
+        init, dtype = uniform_fan_in(math.prod(shape[:-1])), floating_type(x)
+        start = nn.initializers.zeros if self.zero else init
+        kernel = self.param("kernel", start, shape, dtype)
+        bias = self.param("bias", init, (self.features,), dtype)
         if self.size is None:
             return x @ kernel + bias
         sides = ((self.size - 1) // 2, self.size // 2)
@@ -77,7 +78,7 @@ class Synthesizer(nn.Module):
         first, *rest = (*(self.width or units,) * self.hidden_layers, units)
         out = _Affine(first, not rest, size, name="activation")(x)
         if context is not None:
-            shift = _Affine(first, name="context")(context)
+            shift = _Affine(first, name="context")(context.astype(x.dtype))
             out += shift if size is None else shift[:, None, None]
         for index, features in enumerate(rest):
             last = index == len(rest) - 1

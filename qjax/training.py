@@ -6,7 +6,8 @@ hence one large matrix product in the first layer. `make_epoch` compiles a whole
 weight ranges, evaluation - with nothing left to Python in between.
 """
 
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -17,9 +18,17 @@ from jax.sharding import Mesh, PartitionSpec
 from jax.typing import ArrayLike
 
 from qjax import metrics
-from qjax.algorithms.interface import Algorithm, Batch, Phase, Settings, TrainState
+from qjax.algorithms.interface import (
+    Algorithm,
+    Batch,
+    Phase,
+    Settings,
+    TrainState,
+    check_labels,
+)
 from qjax.diagnostics import Diagnosis, diagnose
 from qjax.schedules import factor
+from qjax.trees import path_of
 
 __all__ = [
     "Data",
@@ -32,6 +41,7 @@ __all__ = [
     "make_evaluation",
     "make_init",
     "replicate",
+    "stack",
     "train_epoch",
 ]
 
@@ -153,16 +163,16 @@ def evaluate(
     def score(sums, rows):
         real = rows < count
         labels = examples.labels[rows % count]
-        logits = predict(preprocess(examples.inputs[rows % count]))
+        logits = metrics.at_least_float32(predict(preprocess(examples.inputs[rows % count])))
         losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
         correct = jnp.argmax(logits, axis=-1) == labels
-        new = (jnp.sum(losses, where=real), jnp.sum(correct, where=real))
+        new = (jnp.sum(losses, where=real), jnp.sum(correct, where=real, dtype=jnp.int32))
         return jax.tree.map(jnp.add, sums, new), None
 
     logits = jax.eval_shape(lambda x: predict(preprocess(x)), examples.inputs[:chunk])
-    zeros = (jnp.zeros((), logits.dtype), jnp.zeros((), jnp.int32))
+    zeros = (jnp.zeros((), jnp.promote_types(logits.dtype, jnp.float32)), jnp.zeros((), jnp.int32))
     (loss, correct), _ = jax.lax.scan(score, zeros, rows)
-    return Score(loss / count, correct / count)
+    return Score(loss / count, correct.astype(loss.dtype) / count)
 
 
 def _scores(phase, settings, state, data, preprocess) -> tuple[Score, Score]:
@@ -188,9 +198,38 @@ def replicate(function: Callable, seeds: str, cells: str) -> Callable:
     return jax.vmap(over_cells, in_axes=tuple(0 if c == "r" else None for c in seeds))
 
 
+def stack(settings: Sequence[Any]) -> Any:
+    """One tree [cells, ...] of the settings of several cells, numbers as float32."""
+    return jax.tree.map(lambda *leaves: jnp.stack([jnp.float32(x) for x in leaves]), *settings)
+
+
+def _check_axes(arguments, seeds, cells) -> None:
+    """Every "r" of an argument is a leading axis: say so before `vmap` does in its own words."""
+    lengths: dict[str, int] = {}
+    for number, (argument, *letters) in enumerate(zip(arguments, seeds, cells, strict=True)):
+        axes = [name for name, c in zip(("seeds", "cells"), letters, strict=True) if c == "r"]
+        for path, leaf in jax.tree_util.tree_leaves_with_path(argument):
+            shape = jnp.shape(leaf)
+            known = dict(zip(axes, shape, strict=False))
+            if len(shape) < len(axes) or any(lengths.setdefault(k, n) != n
+                                             for k, n in known.items()):
+                expected = ", ".join(f"{k} = {lengths[k]}" if k in lengths else k for k in axes)
+                raise ValueError(
+                    f"argument {number} ({type(argument).__name__}), {path_of(path) or 'itself'}: "
+                    f"shape {shape}, expected leading axes [{expected}]; training.stack makes "
+                    "settings [cells] of one for each cell"
+                )
+
+
 def _compiled(function, seeds, cells, mesh, donate=(), options=None):
     """jit of `replicate`; over `mesh` each device runs its own replicas, with no exchange."""
-    replicated = replicate(function, seeds, cells)
+    batched = replicate(function, seeds, cells)
+
+    def replicated(*arguments):
+        _check_axes(arguments, seeds, cells)
+        return batched(*arguments)
+
+    replicated.__name__ = function.__name__
     if mesh is not None:
         specs = tuple(
             PartitionSpec(*(name for name, c in zip(("seeds", "cells"), pair, strict=True)
@@ -209,16 +248,19 @@ def _compiled(function, seeds, cells, mesh, donate=(), options=None):
 _INIT_OPTIONS = {"xla_backend_optimization_level": 1}
 
 
-def make_init(algorithm: Algorithm, inputs_shape: tuple, mesh: Mesh | None = None) -> Callable:
+def make_init(
+    algorithm: Algorithm, inputs_shape: tuple, mesh: Mesh | None = None, dtype: Any = jnp.float32
+) -> Callable:
     """(keys [seeds], settings [cells]) -> states [seeds, cells].
 
     Args:
       inputs_shape: [batch, ...] of preprocessed inputs.
       mesh: with axes "seeds" and "cells"; None for one device.
+      dtype: of the preprocessed inputs, which weights take on.
     """
 
     def init(key, settings):
-        return algorithm.init(key, settings, jnp.zeros(inputs_shape))
+        return algorithm.init(key, settings, jnp.zeros(inputs_shape, dtype))
 
     return _compiled(init, "r.", ".r", mesh, options=_INIT_OPTIONS)
 
@@ -243,6 +285,37 @@ def look(
     """
     probe, after = phase.probe(key, settings, state, batch), phase.show(settings, state)
     return diagnose(probe, before, after, settings.quantizer, batch.inputs)
+
+
+def _check_data(phase, preprocess, settings, state, data) -> None:
+    """Refuses labels that the network has no output for; they would make the loss nan."""
+    if phase.predict is None:
+        return
+    _check_axes((settings, state), ".r", "rr")
+
+    def logits(settings, state, images):
+        return phase.predict(settings, state, preprocess(images))
+
+    some = jax.tree.map(lambda x: x[:1], data.train.inputs)
+    shape = jax.eval_shape(replicate(logits, ".r.", "rr."), settings, state, some).shape
+    for part in data:
+        check_labels(part.labels, shape[-1])
+
+
+def _checked(compiled: Callable, check: Callable) -> Callable:
+    """`compiled`, whose arguments are looked at before the first time it sees their labels."""
+    seen: list[Any] = []
+
+    @functools.wraps(compiled)
+    def call(*arguments):
+        labels = [part.labels for part in arguments[-1]]
+        if not (seen and all(a is b for a, b in zip(seen, labels, strict=True))):
+            check(*arguments)
+            seen[:] = labels
+        return compiled(*arguments)
+
+    call.lower = compiled.lower
+    return call
 
 
 def make_epoch(
@@ -299,7 +372,13 @@ def make_epoch(
         finite = metrics.all_finite(state.params)
         return state, EpochMetrics(objective, train, test, ranges, finite, diagnosis)
 
-    return _compiled(epoch, "r..r.", "..rr.", mesh, donate=(3,))
+    compiled = _compiled(epoch, "r..r.", "..rr.", mesh, donate=(3,))
+
+    def check(key, number, settings, state, data):
+        del key, number
+        _check_data(phase, preprocess, settings, state, data)
+
+    return _checked(compiled, check)
 
 
 def make_evaluation(
@@ -310,4 +389,5 @@ def make_evaluation(
     def evaluation(settings, state, data):
         return _scores(phase, settings, state, data, preprocess)
 
-    return _compiled(evaluation, ".r.", "rr.", mesh)
+    compiled = _compiled(evaluation, ".r.", "rr.", mesh)
+    return _checked(compiled, functools.partial(_check_data, phase, preprocess))

@@ -13,6 +13,7 @@ import optax
 from jax import Array
 from jax.typing import ArrayLike
 
+from qjax.metrics import at_least_float32
 from qjax.quantize import Quantizer, make_grid, pulse, quantize, quantize_tree, wanted
 from qjax.trees import Where, is_floating, path_of
 
@@ -20,6 +21,7 @@ __all__ = [
     "OPTIMIZERS",
     "UPDATE_RULES",
     "UpdateRule",
+    "in_float32",
     "latent",
     "nearest",
     "only",
@@ -56,11 +58,35 @@ def scale_by_adadelta(rho: float = 0.9, eps: float = 1e-6) -> optax.GradientTran
     return optax.GradientTransformation(init, update)
 
 
+def in_float32(optimizer: optax.GradientTransformation) -> optax.GradientTransformation:
+    """`optimizer` for parameters of any type: it computes in float32 where theirs is narrower.
+
+    In float16 the constants that keep an optimizer from dividing by zero are themselves zero.
+    Directions have the gradients' types.
+    """
+
+    def wide(tree):
+        return jax.tree.map(at_least_float32, tree)
+
+    def init(params):
+        return optimizer.init(wide(params))
+
+    def update(gradients, state, params=None):
+        inner = None if params is None else wide(params)
+        steps, state = optimizer.update(wide(gradients), state, inner)
+        return jax.tree.map(lambda s, g: s.astype(g.dtype), steps, gradients), state
+
+    return optax.GradientTransformation(init, update)
+
+
+# Added under Adam's root: too little to change a float32, enough for a derivative at zero.
+_ROOT = 1e-32
+
 # Directions only: the learning rate is a number of the replica, not of the program.
 OPTIMIZERS: dict[str, Callable[[], optax.GradientTransformation]] = {
-    "adadelta": scale_by_adadelta,
-    "adam": optax.scale_by_adam,
-    "momentum": lambda: optax.trace(decay=0.9),
+    "adadelta": lambda: in_float32(scale_by_adadelta()),
+    "adam": lambda: in_float32(optax.scale_by_adam(eps_root=_ROOT)),
+    "momentum": lambda: in_float32(optax.trace(decay=0.9)),
     "sgd": optax.identity,
     "sign": optax.scale_by_sign,
 }

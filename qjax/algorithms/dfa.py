@@ -30,10 +30,11 @@ def dfa(network: Network, rules: interface.Rules = interface.Rules()) -> interfa
         ):
             device = "device" in collection
             draw = uniform_range if device else nn.initializers.xavier_uniform()
-            matrix = draw(block_key, (classes, out[0].size))
+            matrix = draw(block_key, (classes, out[0].size), out.dtype)
             matrix = quantize_tree(matrix, settings.quantizer)
             scale = settings.gain * classes**-0.5 if device else 1.0
-            with_feedback.append({**collection, "direct": {"kernel": scale * matrix}})
+            kernel = (scale * matrix).astype(out.dtype)
+            with_feedback.append({**collection, "direct": {"kernel": kernel}})
         return interface.TrainState({"blocks": params}, (*with_feedback, collections[-1]))
 
     def gradient(key, weights, collections, batch):

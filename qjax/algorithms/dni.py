@@ -25,16 +25,16 @@ def dni(
     """
     classes = network[-1].features
 
-    def context(labels):
-        return jax.nn.one_hot(labels, classes) if label_context else None
+    def context(labels, inputs):
+        return jax.nn.one_hot(labels, classes, dtype=inputs.dtype) if label_context else None
 
     def init(key, settings, inputs):
         blocks_key, synthesizer_key, place_key = jax.random.split(key, 3)
         params, collections = interface.init_blocks(blocks_key, network, rules, settings, inputs)
         hidden = interface.run_blocks(network, params, collections, inputs).outputs[:-1]
-        labels = jax.numpy.zeros(len(inputs), int)
+        given = context(jax.numpy.zeros(len(inputs), int), inputs)
         beside = {
-            "synthesizers": init_synthesizers(synthesizer_key, synthesizer, hidden, context(labels))
+            "synthesizers": init_synthesizers(synthesizer_key, synthesizer, hidden, given)
         }
         placed = rules.update.place(place_key, beside, settings.quantizer)
         return interface.TrainState({"blocks": params, **placed}, collections)
@@ -43,7 +43,7 @@ def dni(
         del key
         run = interface.run_blocks(network, weights["blocks"], collections, batch.inputs)
         loss, error = interface.output_error(run.outputs[-1], batch.labels)
-        given = context(batch.labels)
+        given = context(batch.labels, batch.inputs)
 
         last_gradient, target = run.pullbacks[-1](error)
         block_gradients, synthesizer_gradients = [last_gradient], []

@@ -30,7 +30,7 @@ def _draw(key: Array, kernel: Array, collection: dict) -> Array:
     Otherwise Xavier-uniform.
     """
     draw = uniform_range if "device" in collection else nn.initializers.xavier_uniform()
-    return draw(key, kernel.shape)
+    return draw(key, kernel.shape, kernel.dtype)
 
 
 def _uniform_magnitude(kernel: Array, collection: dict) -> Array:
@@ -38,7 +38,8 @@ def _uniform_magnitude(kernel: Array, collection: dict) -> Array:
     if "device" in collection:
         return jnp.asarray(3**-0.5, kernel.dtype)
     receptive = kernel.size // (kernel.shape[-2] * kernel.shape[-1])
-    return jnp.sqrt(2 / (receptive * (kernel.shape[-2] + kernel.shape[-1])))
+    mean_square = 2 / (receptive * (kernel.shape[-2] + kernel.shape[-1]))
+    return jnp.sqrt(jnp.asarray(mean_square, kernel.dtype))
 
 
 def _draw_all(key, params, collections):

@@ -15,8 +15,22 @@ __all__ = ["bottleneck_body", "hsic"]
 
 
 def bottleneck_body(network: Network) -> Network:
-    """`network` with every block, the last included, batch-normalized and rectified."""
-    return tuple(block.clone(normalize=True, activation=nn.relu) for block in network)
+    """`network` with every block batch-normalized, and with an activation.
+
+    A linear last block, which gave logits, is rectified, as the paper's; all others keep theirs.
+
+    Raises:
+      TypeError: a block has no fields `normalize` and `activation`.
+    """
+    for block in network:
+        if not (hasattr(block, "normalize") and hasattr(block, "activation")):
+            raise TypeError(
+                f"hsic batch-normalizes every block, and {type(block).__name__} has no fields "
+                "`normalize` and `activation` as qjax.networks.Dense and Conv have: give it "
+                "these, or take another algorithm"
+            )
+    *hidden, last = (block.clone(normalize=True) for block in network)
+    return (*hidden, last.clone(activation=nn.relu) if last.activation is identity else last)
 
 
 def hsic(
@@ -73,6 +87,7 @@ def hsic(
         return dependence(normalized_kernel(z.reshape(len(z), -1), sigma, epsilon), target)
 
     def one_hot_of(batch):
+        interface.check_labels(batch.labels, network[-1].features)
         return jax.nn.one_hot(batch.labels, network[-1].features, dtype=batch.inputs.dtype)
 
     def target_of(batch):

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from flax import struct
 from jax import Array
@@ -18,6 +19,7 @@ from jax.typing import ArrayLike
 
 from qjax import updates
 from qjax.diagnostics import Probe
+from qjax.metrics import at_least_float32
 from qjax.networks import Network, apply_block, forward, init_network
 from qjax.quantize import Quantizer, quantize_tree
 from qjax.schedules import SCHEDULES
@@ -31,6 +33,7 @@ __all__ = [
     "Settings",
     "TrainState",
     "chain",
+    "check_labels",
     "from_gradient",
     "init_blocks",
     "output_error",
@@ -203,10 +206,34 @@ def true_chain(
     return run, gradients
 
 
+def check_labels(labels: Array, classes: int) -> None:
+    """Refuses labels that are not whole numbers from 0 to classes - 1.
+
+    Values inside of `jax.jit` cannot be looked at: there such a label makes the loss nan.
+
+    Raises:
+      TypeError: not integers.
+      ValueError: out of range.
+    """
+    if not jnp.issubdtype(jnp.result_type(labels), jnp.integer):
+        raise TypeError(f"labels must be integers, got {jnp.result_type(labels)}")
+    try:
+        values = np.asarray(labels)
+    except jax.errors.TracerArrayConversionError:
+        return
+    if values.size and (values.min() < 0 or values.max() >= classes):
+        raise ValueError(
+            f"labels from {values.min()} to {values.max()}, where the network has {classes} "
+            f"outputs: expected 0 to {classes - 1}"
+        )
+
+
 def output_error(logits: Array, labels: Array) -> tuple[Array, Array]:
     """Batch-mean cross-entropy of [batch, classes] against [batch], and its gradient."""
+    check_labels(labels, logits.shape[-1])
 
     def loss(logits):
+        logits = at_least_float32(logits)
         return jnp.mean(optax.softmax_cross_entropy_with_integer_labels(logits, labels))
 
     return jax.value_and_grad(loss)(logits)
@@ -216,8 +243,12 @@ def init_blocks(key: Array, network: Network, rules: Rules, settings: Settings, 
     """(params, collections) of a network, its weights placed where the update rule keeps them."""
     init_key, place_key = jax.random.split(key)
     params, collections = init_network(init_key, network, inputs)
+
+    def scaled(gain):
+        return (settings.gain * gain).astype(gain.dtype)
+
     collections = tuple(
-        {**c, "device": {"gain": settings.gain * c["device"]["gain"]}} if "device" in c else c
+        {**c, "device": {"gain": scaled(c["device"]["gain"])}} if "device" in c else c
         for c in collections
     )
     return rules.update.place(place_key, params, settings.quantizer), collections
@@ -293,7 +324,9 @@ def from_gradient(
             optax.apply_updates(state.params, proposed)["blocks"],
             show(settings, state.replace(params=params)),
             run.outputs,
-            jax.nn.one_hot(batch.labels, run.outputs[-1].shape[-1]),
+            jax.nn.one_hot(
+                batch.labels, run.outputs[-1].shape[-1], dtype=run.outputs[-1].dtype
+            ),
         )
 
     return Algorithm(init, (Phase("train", begin, step, predict, show, probe),))
