@@ -5,7 +5,7 @@ locale, an old console), look-alikes stand in, and rich draws its tables with AS
 """
 
 import codecs
-import importlib.util
+import importlib
 import os
 import sys
 from collections.abc import Callable
@@ -49,7 +49,9 @@ def run(main: Callable[[], int], leave: Callable[[int], NoReturn] = sys.exit) ->
 
 def require(package: str, program: str) -> None:
     """Ends a program (exit code 2) with a sentence if a package that it needs is missing."""
-    if importlib.util.find_spec(package) is None:
+    try:
+        importlib.import_module(package)
+    except ImportError:
         sys.stderr.write(
             f"error: {program} needs {package}, not installed here: "
             "pip install 'qjax-research[experiments]'\n"

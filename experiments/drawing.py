@@ -1,6 +1,7 @@
 """How figures look: colours, bands, legends, files."""
 
 import statistics
+import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -11,12 +12,14 @@ matplotlib.use("Agg")  # files only: needs no screen
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullLocator
 
 from experiments.report import mean_and_deviation
 
 __all__ = [
-    "FLOAT", "KINDS", "LINES", "MARKERS", "band", "by_bits", "deviation", "extent", "grid",
-    "legend", "level", "save", "series_colors",
+    "FLOAT", "KINDS", "band", "by_bits", "deviation", "extent", "grid", "heading", "legend",
+    "level", "line_of", "log_scale", "looks", "marker_of", "save", "series_colors",
+    "symmetric_log_scale", "title",
 ]
 
 # Okabe and Ito's palette: told apart with any colour vision.
@@ -27,8 +30,10 @@ KINDS: Mapping[tuple[str, str], str] = {
     ("symm", "local"): "#0072B2",
 }
 _SERIES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7")
-MARKERS = {"asymm": "s", "symm": "o"}
-LINES = {"global": "--", "local": "-"}
+# Of grids that the thesis did not have, in order of appearance.
+_OTHERS = ("#009E73", "#CC79A7", "#000000", "#8C564B")
+_MARKERS = {"asymm": "s", "symm": "o"}
+_LINES = {"global": "--", "local": "-"}
 FLOAT = "#333333"
 
 plt.rcParams.update(
@@ -40,6 +45,63 @@ plt.rcParams.update(
 def series_colors(names: Iterable[str]) -> dict[str, str]:
     """A colour for each of a few names."""
     return {name: _SERIES[i % len(_SERIES)] for i, name in enumerate(names)}
+
+
+def marker_of(quantizer: str) -> str:
+    """The marker of a kind of grid, also of one that this version does not know."""
+    return _MARKERS.get(quantizer, "D")
+
+
+def line_of(scope: str) -> str:
+    """The style of a scope's lines, likewise."""
+    return _LINES.get(scope, "-.")
+
+
+def looks(grids: Iterable[tuple[str, str]]) -> dict[tuple[str, str], dict[str, str]]:
+    """Colour, marker and line of every (quantizer, scope); unknown ones get what is left."""
+    grids = list(dict.fromkeys(grids))
+    unknown = [g for g in grids if g not in KINDS]
+    colors = {**KINDS, **{g: _OTHERS[i % len(_OTHERS)] for i, g in enumerate(unknown)}}
+    return {g: {"color": colors[g], "marker": marker_of(g[0]), "linestyle": line_of(g[1])}
+            for g in grids}
+
+
+def _wrapped(text: str, inches: float, points: float) -> str:
+    """`text` in lines that fit a width: a character is about half as wide as its size."""
+    columns = max(12, int(inches * 72 / (0.56 * points)))
+    return "\n".join(textwrap.fill(line, columns) for line in text.splitlines())
+
+
+def title(figure: Figure, text: str) -> None:
+    """The figure's title, in as many lines as it takes."""
+    figure.suptitle(_wrapped(text, figure.get_figwidth() - 0.4, 12.0))
+
+
+def heading(axis: Axes, text: str, inches: float = 3.3) -> None:
+    """The title of one panel of that width, likewise."""
+    axis.set_title(_wrapped(text, inches, 10.0), fontsize="medium")
+
+
+def log_scale(axis: Axes) -> None:
+    """A logarithmic axis of what is drawn, if that spans enough of one; labels are plain numbers.
+
+    Within half a decade a logarithm has next to nothing to label: the axis stays linear.
+    """
+    low, high = axis.dataLim.intervaly
+    if not 0 < low < high or high / low < 3:
+        return
+    axis.set_yscale("log")
+    if high / low < 1e3:
+        axis.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axis.yaxis.set_major_formatter("{x:g}")
+    axis.yaxis.set_minor_locator(NullLocator())
+
+
+def symmetric_log_scale(axis: Axes, linear: float = 1.0) -> None:
+    """Linear within +-`linear`, logarithmic beyond, where something is drawn there."""
+    if max(map(abs, axis.dataLim.intervaly)) > linear:
+        axis.set_yscale("symlog", linthresh=linear)
+        axis.yaxis.set_major_formatter("{x:g}")
 
 
 def by_bits(widths: Iterable[int | None]) -> dict[int | None, tuple]:
@@ -70,8 +132,15 @@ def extent(values: Sequence[float]) -> tuple[float, float, float]:
 
 
 def band(axis: Axes, x: Sequence, spreads: Iterable[tuple[float, float, float]], **style) -> None:
-    """A line with a band around it; `spreads` are (low, middle, high) at each x."""
+    """A line with a band around it; `spreads` are (low, middle, high) at each x.
+
+    A single x has no line: a marker with an error bar.
+    """
     low, middle, high = zip(*spreads, strict=True)
+    if len(middle) == 1:
+        axis.plot(x, middle, **{"marker": "o"} | style)
+        axis.vlines(x, low, high, color=style["color"], linewidth=1.5)
+        return
     axis.plot(x, middle, **style)
     axis.fill_between(x, low, high, color=style["color"], alpha=0.18, linewidth=0)
 

@@ -47,7 +47,7 @@ def _line(axis: Axes, rows: Rows, published: Mapping[Key, Published], **style) -
     points = {bits: published[key].accuracy for bits, key in keys.items() if key in published}
     if points:
         scope = rows[0]["scope"]
-        cross = {"linestyle": "", "marker": _CROSSES[scope], "markersize": 7,
+        cross = {"linestyle": "", "marker": _CROSSES.get(scope, "1"), "markersize": 7,
                  "markeredgewidth": 1.5}
         axis.plot(points.keys(), points.values(), color=style["color"], label="_published", **cross)
         axis.plot([], [], color="#777777", label=f"published, {scope}", **cross)
@@ -57,8 +57,10 @@ def _bits_axis(axis: Axes, rows: Rows, title: str) -> None:
     widths = sorted({r["n_bits"] for r in rows if r["n_bits"] is not None})
     if widths:
         axis.set_xticks(widths)
+        if len(widths) == 1:  # else ticks of halves of a bit on either side
+            axis.set_xlim(widths[0] - 1, widths[0] + 1)
     axis.set(ylim=(0, 100))
-    axis.set_title(title, fontsize="medium")
+    drawing.heading(axis, title, 2.9)
 
 
 def _known(rows: Rows) -> list[Mapping[str, Any]]:
@@ -88,8 +90,8 @@ def plot_overview(
             ]
             axis.set_visible(bool(members))
             if members:
-                name, (n_layers, width) = place
-                heading = f"{name} ({n_layers},{width})" if len(shapes) > 1 else name
+                name, shape = place
+                heading = f"{name} {panels.shape_of(*shape)}" if len(shapes) > 1 else name
                 if "shortened" in (epochs := panels.trained(members)):
                     heading += f"\n{epochs}"
                 _overview_panel(axis, members, published)
@@ -97,7 +99,7 @@ def plot_overview(
         line[0].set_ylabel("test accuracy (%)")
     for axis in axes[-1]:
         axis.set_xlabel("bits per weight")
-    figure.suptitle(title)
+    drawing.title(figure, title)
     drawing.legend(figure)
     return figure
 
@@ -107,10 +109,9 @@ def _overview_panel(axis: Axes, rows: Rows, published: Mapping[Key, Published]) 
     if floats:
         drawing.level(axis, floats, drawing.FLOAT, "float")
     quantized = [r for r in rows if r["n_bits"] is not None]
-    for (kind, scope), line in sorted(split(quantized, "quantizer", "scope").items()):
-        _line(axis, line, published, color=drawing.KINDS[kind, scope],
-              marker=drawing.MARKERS[kind], linestyle=drawing.LINES[scope],
-              label=f"{kind} {scope}")
+    lines = dict(sorted(split(quantized, "quantizer", "scope").items()))
+    for grid, look in drawing.looks(lines).items():
+        _line(axis, lines[grid], published, label=" ".join(grid), **look)
 
 
 def plot_bits(rows: Rows, title: str, published: Mapping[Key, Published] = _NOTHING) -> Figure:
@@ -132,12 +133,12 @@ def plot_bits(rows: Rows, title: str, published: Mapping[Key, Published] = _NOTH
                 drawing.level(axis, floats, color, f"{dataset} float")
             lines = split((r for r in here if r["quantizer"] == kind), "scope")
             for (scope,), line in sorted(lines.items()):
-                _line(axis, line, published, color=color, marker=drawing.MARKERS[kind],
-                      linestyle=drawing.LINES[scope], label=f"{dataset} {scope}")
+                _line(axis, line, published, color=color, marker=drawing.marker_of(kind),
+                      linestyle=drawing.line_of(scope), label=f"{dataset} {scope}")
         _bits_axis(axis, rows, kind)
         axis.set_xlabel("bits per weight")
     axes[0][0].set_ylabel("test accuracy (%)")
-    figure.suptitle(title)
+    drawing.title(figure, title)
     drawing.legend(figure)
     return figure
 
@@ -152,7 +153,8 @@ def _best(rows: Rows) -> tuple[str, list[Mapping[str, Any]]]:
         quantized.items(),
         key=lambda item: mean_and_deviation(r["test_accuracy"] or 0 for r in item[1])[0],
     )
-    return " ".join(best), chosen + floats
+    of = f", best of {len(quantized)} grids" if len(quantized) > 1 else ""
+    return " ".join(best) + of, chosen + floats
 
 
 def _bits_label(bits: int | None) -> str:
@@ -193,16 +195,18 @@ def plot_epochs(rows: Rows, epochs: Sequence[Mapping[str, Any]], title: str) -> 
                     label = _bits_label(bits)
                     _curve(axis, runs, f"{part}_{metric}", spread, color=color, linestyle=line,
                            linewidth=1.3, label=label if part == "test" else f"_{label}")
-        pair[0].set(title=f"{name}\n{best}", ylim=(0, 100))
-        pair[1].set(xlabel="epoch", yscale="log")
+        drawing.heading(pair[0], f"{name}\n{best}")
+        pair[0].set(ylim=(0, 100))
+        pair[1].set(xlabel="epoch")
+        drawing.log_scale(pair[1])
         for axis in pair:
             axis.xaxis.get_major_locator().set_params(integer=True)
     for top in range(0, len(axes), 2):
         axes[top][0].set_ylabel("accuracy (%)")
         axes[top + 1][0].set_ylabel("cross-entropy (nats)")
-    figure.suptitle(
-        f"{title}\n(solid: test, dotted: training; bands: ±1 standard deviation of accuracy, "
-        "extent of loss)", fontsize="medium"
+    drawing.title(
+        figure, f"{title}\n(solid: test, dotted: training; bands: ±1 standard deviation of "
+        "accuracy, extent of loss)"
     )
     drawing.legend(figure)
     return figure
@@ -253,12 +257,12 @@ def plot_ranges(rows: Rows, ranges: Sequence[Mapping[str, Any]], title: str) -> 
                     _curve(axis, runs, end, drawing.extent, color=color, linewidth=1.2,
                            label=label if end == "low" else f"_{label}")
             axis.xaxis.get_major_locator().set_params(integer=True)
-            axis.set_yscale("symlog", linthresh=1.0)  # linear in the range of the scope "global"
+            drawing.symmetric_log_scale(axis)  # linear in the range of the scope "global"
             axis.set_title(f"block {int(block) + 1}, {name}", fontsize="medium")
         line[0].set_ylabel("smallest and largest value")
     for axis in axes[-1]:
         axis.set_xlabel("epoch")
-    figure.suptitle(f"{title}{', ' if best else ''}{best}")
+    drawing.title(figure, f"{title}{', ' if best else ''}{best}")
     drawing.legend(figure)
     return figure
 
@@ -297,6 +301,6 @@ def plot_diagnostics(rows: Rows, diagnostics: Sequence[Mapping[str, Any]], title
     for (block,), top, bottom in zip(sorted(by_block), axes[0], axes[-1], strict=True):
         top.set_title(f"block {block + 1}", fontsize="medium")
         bottom.set_xlabel("epoch")
-    figure.suptitle(f"{title}{', ' if best else ''}{best}")
+    drawing.title(figure, f"{title}{', ' if best else ''}{best}")
     drawing.legend(figure)
     return figure

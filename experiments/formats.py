@@ -30,11 +30,15 @@ class Table(NamedTuple):
 
 
 def written(value: Any, digits: int = 2) -> str:
-    """An entry as text; very large numbers with an exponent."""
+    """An entry as text; very large numbers with an exponent; no interval of two values.
+
+    That would be 12.7 of their standard errors wide, and pass for a statement.
+    """
     if value is None or (isinstance(value, Estimate) and value.mean is None):
         return "-"
     if isinstance(value, Estimate):
-        half = "" if value.half_width is None else f" ± {written(value.half_width, digits)}"
+        shown = value.half_width is not None and value.count > 2
+        half = f" ± {written(value.half_width, digits)}" if shown else ""
         return written(value.mean, digits) + half
     if isinstance(value, float):
         return f"{value:.3g}" if abs(value) >= 1e6 else f"{value:z.{digits}f}"

@@ -25,6 +25,10 @@ _LOOKS = (("#D55E00", "v"), ("#0072B2", "o"), ("#009E73", "s"), ("#CC79A7", "D")
 STYLES: Mapping[str, tuple[str, str]] = dict(zip(UPDATE_RULES, _LOOKS, strict=False))
 _UNKNOWN = ("#777777", "*")  # rules of another version of qjax
 
+# What makes a line of a panel: an update rule, on a grid; a stroke for every grid.
+_LINE = ("update", "quantizer", "scope")
+_STROKES = ("-", "--", ":", "-.")
+
 _COLUMNS = 3
 _LEAST_ERROR = 0.01  # one of MNIST's 10000 images; less, which has no logarithm, is drawn there
 # Accuracies to label, roundest first: the next ones only where those before are too few.
@@ -63,13 +67,14 @@ def plot_lowbit(rows: Rows, title: str, best: Mapping[int, float]) -> Figure:
 
     Args:
       rows: finished replicas of one data set and network, at least one of them quantized and with
-        an accuracy; all those of an algorithm, width and update rule are taken for seeds.
+        an accuracy; all those of an algorithm, width, update rule and grid are taken for seeds.
       title: of the figure.
       best: accuracy by bit width to mark with crosses; see `best_published`.
     """
     rows = [r for r in rows if r["test_accuracy"] is not None]
     widths = sorted({r["n_bits"] for r in rows} - {None})
     crosses = {bits: best[bits] for bits in widths if bits in best}
+    grids = sorted(split((r for r in rows if r["n_bits"] is not None), *_LINE[1:]))
     parts = split(rows, "algorithm")
     known = [(name,) for name in ALGORITHMS if (name,) in parts]
     panels = {key: parts[key] for key in (*known, *parts)}
@@ -79,30 +84,35 @@ def plot_lowbit(rows: Rows, title: str, best: Mapping[int, float]) -> Figure:
     for axis in places[len(panels) :]:
         axis.set_visible(False)
     for axis, ((algorithm,), members) in zip(places, panels.items(), strict=False):
-        _panel(axis, members, crosses)
+        _panel(axis, members, crosses, grids)
         axis.set_xlabel("bits per weight")
         axis.set_xticks(widths)
         axis.set_xlim(widths[0] - 0.3, widths[-1] + 0.3)
         axis.set_title(algorithm, fontsize="medium")
-    values = [value for part in split(rows, "algorithm", "n_bits", "update").values()
+    values = [value for part in split(rows, "algorithm", "n_bits", *_LINE).values()
               for value in _extent([r["test_accuracy"] for r in part])]
     _scale(places[: len(panels)], [*values, *crosses.values()])
     for line in axes:
         line[0].set_ylabel("test accuracy (%), log scale of error")
-    figure.suptitle(title)
+    drawing.title(figure, title)
     drawing.legend(figure)
     return figure
 
 
-def _panel(axis: Axes, rows: Rows, crosses: Mapping[int, float]) -> None:
-    lines = split((r for r in rows if r["n_bits"] is not None), "update")
-    known = [(name,) for name in UPDATE_RULES if (name,) in lines]
-    for (update,) in dict.fromkeys((*known, *lines)):
+def _panel(
+    axis: Axes, rows: Rows, crosses: Mapping[int, float], grids: Sequence[tuple[str, str]]
+) -> None:
+    lines = split((r for r in rows if r["n_bits"] is not None), *_LINE)
+    order = {name: place for place, name in enumerate(UPDATE_RULES)}
+    for line in sorted(lines, key=lambda key: (order.get(key[0], len(order)), key)):
+        update, *grid = line
         color, marker = STYLES.get(update, _UNKNOWN)
-        points = sorted(split(lines[update,], "n_bits").items())
+        points = sorted(split(lines[line], "n_bits").items())
         spreads = [drawing.deviation([r["test_accuracy"] for r in seeds]) for _, seeds in points]
         drawing.band(axis, [bits for (bits,), _ in points], spreads, color=color, marker=marker,
-                     markersize=5.5, linewidth=1.5, label=update)
+                     markersize=5.5, linewidth=1.5,
+                     linestyle=_STROKES[grids.index(tuple(grid)) % len(_STROKES)],
+                     label=" ".join([update, *(grid if len(grids) > 1 else ())]))
     floats = [r["test_accuracy"] for r in rows if r["n_bits"] is None]
     if floats:
         drawing.level(axis, floats, drawing.FLOAT, "float")

@@ -44,7 +44,8 @@ FREE_SYNTHESIZERS = "Synthesizers are floats, with a learning rate of their own.
 BOUND_SYNTHESIZERS = "Synthesizers are quantized, and trained, like the weights in: "
 DIVERGED = "A diverged replica counts with its last finite metrics, if it has any."
 
-_POINT = ("dataset", "network", "n_layers", "hidden_width", "algorithm", "update", "n_bits")
+_POINT = ("dataset", "network", "n_layers", "hidden_width", "algorithm", "update", "n_bits",
+          "quantizer", "scope")
 
 
 class Point(NamedTuple):
@@ -54,17 +55,18 @@ class Point(NamedTuple):
       cell: the settings that count.
       members: replicas of it, one a seed.
       held_out: (epochs, accuracy in percent) by which they were chosen; None: no such results.
+      others: how many cells of the point have other settings, and no other part in the report.
     """
 
     cell: Cell
     members: Rows
     held_out: tuple[int, float] | None
+    others: int = 0
 
     @property
     def network(self) -> str:
         """The network as the thesis writes it: (n_layers, hidden_width), others by name."""
-        cell = self.cell
-        return f"({cell.n_layers},{cell.hidden_width})" if cell.network == "mlp" else cell.network
+        return panels.shape_of(*panels.architecture(vars(self.cell)))
 
     @property
     def label(self) -> str:
@@ -98,7 +100,9 @@ def points(rows: Iterable[Mapping[str, Any]]) -> list[Point]:
         if not cell.dataset.endswith(HOLDOUT):
             key = tuple(getattr(cell, name) for name in _POINT)
             found.setdefault(key, []).append(Point(cell, members, held_out.get(_settings(cell))))
-    return sorted((max(several, key=_merit) for several in found.values()), key=_order)
+    chosen = (max(several, key=_merit)._replace(others=len(several) - 1)
+              for several in found.values())
+    return sorted(chosen, key=_order)
 
 
 def _settings(cell: Cell) -> Cell:
@@ -108,7 +112,7 @@ def _settings(cell: Cell) -> Cell:
 
 def _merit(point: Point) -> tuple:
     """The greatest counts. No test accuracy in here!"""
-    cell, members, held_out = point
+    cell, members, held_out, _ = point
     return held_out is not None, held_out, len(members), cell.epochs + cell.readout_epochs
 
 
@@ -116,7 +120,7 @@ def _order(point: Point) -> tuple:
     cell = point.cell
     return (_position(DATASETS, cell.dataset), cell.network != "mlp", cell.network, cell.n_layers,
             cell.hidden_width, _position(ALGORITHMS, cell.algorithm), cell.n_bits is None,
-            cell.n_bits, _position(UPDATE_RULES, cell.update))
+            cell.n_bits, _position(UPDATE_RULES, cell.update), cell.quantizer, cell.scope)
 
 
 def _position(known: Iterable[str], word: str) -> tuple[int, str]:
@@ -143,20 +147,27 @@ def table_of(found: Iterable[Point], dataset: str) -> Table:
       dataset: name of the data set.
     """
     found = [p for p in found if p.cell.dataset == dataset]
+    quantized = [p.cell for p in found if p.cell.n_bits is not None]
+    grids = [name for name in ("quantizer", "scope")
+             if len({getattr(cell, name) for cell in quantized}) > 1]
     entries = []
     for point in found:
-        cell, members, _ = point
+        cell, members = point.cell, point.members
         accuracy = results.estimate(m["test_accuracy"] for m in members)
         entries.append((
-            point.network, cell.algorithm, options.spell(cell.n_bits), cell.update, accuracy,
+            point.network, cell.algorithm, options.spell(cell.n_bits),
+            *(getattr(cell, name) for name in grids), cell.update, accuracy,
             None if accuracy.mean is None else 100 - accuracy.mean, str(cell.lr),
             _given(cell.synthesizer_lr), cell.schedule, _given(cell.gain), str(cell.batch_size),
             _epochs(cell), len(members),
             sum(m["status"] == "diverged" for m in members),
         ))
-    names = ("network", "algorithm", "bits", "update", "accuracy", "error", "lr",
+    names = ("network", "algorithm", "bits", *grids, "update", "accuracy", "error", "lr",
              "synthesizer lr", "schedule", "gain", "batch", "epochs", "seeds", "diverged")
-    return Table(f"Test accuracy on {dataset} by bits per weight and update rule", _notes(found),
+    notes = _notes(found)
+    if not grids and quantized:
+        notes += (f"All grids are {quantized[0].quantizer} {quantized[0].scope}.",)
+    return Table(f"Test accuracy on {dataset} by bits per weight and update rule", notes,
                  tuple(map(Column, names)), tuple(entries))
 
 
@@ -181,6 +192,10 @@ def _notes(found: Sequence[Point]) -> tuple[str, ...]:
     bound = [p for p in synthetic if p.cell.synthesizer_lr is None]
     if synthetic:
         notes.append(BOUND_SYNTHESIZERS + named(bound) if bound else FREE_SYNTHESIZERS)
+    others = sum(p.others for p in found)
+    if others:
+        notes.append(f"Left out: {others} cells of these points with settings that did worse on "
+                     "the held-out data, or had no results there.")
     return (*notes, DIVERGED)
 
 
@@ -198,7 +213,7 @@ def figures_of(
         if any(r["n_bits"] is not None for r in members):
             dataset, network, *shape = key
             epochs = dict.fromkeys(_epochs(cell) for cell in results.by_cell(members))
-            layers = panels.layers_of(*shape) if network == "mlp" else network
+            layers = panels.layers_of(network, *shape)
             title = (f"Test accuracy on {dataset}, {layers}\n{panels.seeds_of(members)}, "
                      f"{' or '.join(epochs)} epochs; bands: ±1 standard deviation")
             stem = "-".join(map(str, ("lowbit", dataset, *(shape if network == "mlp"

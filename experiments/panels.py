@@ -10,14 +10,16 @@ from experiments.options import spell
 from experiments.protocol import ALGORITHMS, ARCHITECTURES
 
 __all__ = [
-    "architecture", "architectures", "layers_of", "longest", "seeds_of", "split", "trained",
-    "variants",
+    "NETWORK", "architecture", "architectures", "layers_of", "left_out", "longest", "seeds_of",
+    "shape_of", "split", "trained", "variants",
 ]
 
 Rows = Sequence[Mapping[str, Any]]
 
+# Columns that say which network it is.
+NETWORK = ("network", "n_layers", "hidden_width")
 # What must agree, besides quantizer and scope, for replicas to be points of one line.
-_AXES = ("dataset", "n_layers", "hidden_width", "n_bits", "quantizer", "scope", "epochs",
+_AXES = ("dataset", *NETWORK, "n_bits", "quantizer", "scope", "epochs",
          "readout_epochs")
 _SETTINGS = tuple(f.name for f in fields(Cell) if f.name not in _AXES)
 # An unquantized network has no update rule and, by the thesis's protocol, its own batch size.
@@ -79,24 +81,43 @@ def _names(keys: Sequence[tuple]) -> list[str]:
     return names
 
 
-def architecture(row: Mapping[str, Any]) -> tuple[int, int]:
-    """(n_layers, hidden_width)."""
-    return row["n_layers"], row["hidden_width"]
+def left_out(rows: Rows) -> list[str]:
+    """What of these replicas `variants` has no place for, in words; nothing if it shows all."""
+    kept = longest(rows)
+    shown = {id(r) for members in variants(rows).values() for r in members}
+    said = []
+    if len(kept) < len(rows):
+        said.append(f"{len(rows) - len(kept)} replicas of cells that were trained longer as well")
+    homeless = sum(id(r) not in shown for r in kept)
+    if homeless:
+        said.append(f"{homeless} unquantized replicas whose settings no quantized network has")
+    return said
 
 
-def architectures(rows: Rows) -> list[tuple[int, int]]:
+def architecture(row: Mapping[str, Any]) -> tuple[str, int, int]:
+    """(network, n_layers, hidden_width)."""
+    return row["network"], row["n_layers"], row["hidden_width"]
+
+
+def architectures(rows: Rows) -> list[tuple[str, int, int]]:
     """Those of some replicas, in the thesis's order, others after them."""
-    return sorted({architecture(r) for r in rows}, key=lambda a: (_position(ARCHITECTURES, a), a))
+    return sorted({architecture(r) for r in rows},
+                  key=lambda a: (a[0] != "mlp", _position(ARCHITECTURES, a[1:]), a))
+
+
+def shape_of(network: str, n_layers: int, width: int) -> str:
+    """An MLP as the thesis writes it, (n_layers,width); any other network by its name."""
+    return f"({n_layers},{width})" if network == "mlp" else network
 
 
 def _position(known: Sequence, value: Any) -> int:
     return known.index(value) if value in known else len(known)
 
 
-def layers_of(n_layers: int, width: int) -> str:
-    """The hidden layers in words. (No network but an MLP has a width.)"""
-    if not width:
-        return "LeNet"
+def layers_of(network: str, n_layers: int, width: int) -> str:
+    """The hidden layers of an MLP in words; any other network by its name."""
+    if network != "mlp":
+        return network
     return f"{1 + n_layers} hidden layer{'s' if n_layers else ''} of {width}"
 
 

@@ -10,6 +10,7 @@ Of a CSV file, NAME.csv, the last three need NAME-epochs.csv and so on beside it
 """
 
 import argparse
+import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -22,12 +23,12 @@ from matplotlib.figure import Figure
 from experiments import drawing, figures, options, panels, results, selection
 from experiments.histories import histories
 from experiments.panels import Rows, split
+from experiments.protocol import in_study
 from experiments.published import Key, Published, read_published
 
 __all__ = ["FIGURES", "drawn", "main"]
 
 FIGURES = ("overview", "bits", "epochs", "ranges", "diagnostics")
-_NETWORK = ("n_layers", "hidden_width")
 # Drawn from the store's tables of these names.
 _PER_BLOCK = {"ranges": figures.plot_ranges, "diagnostics": figures.plot_diagnostics}
 
@@ -57,21 +58,23 @@ def drawn(
     for kind in kinds:
         if kind == "overview" and drawable:
             for (dataset,), members in split(accurate, "dataset").items():
-                title = (f"Test accuracy on {dataset}, {panels.seeds_of(members)}; the thesis's "
-                         "number of epochs unless noted")
+                study = all(map(in_study, results.by_cell(members)))
+                epochs = "the thesis's number of epochs unless noted" if study else (
+                    panels.trained(members))
+                title = f"Test accuracy on {dataset}, {panels.seeds_of(members)}; {epochs}"
                 yield f"overview-{dataset}", figures.plot_overview(members, title, published)
         elif kind == "bits" and drawable:
             for network, name, members in _variants(accurate):
                 if any(r["n_bits"] is not None for r in members):
                     title = f"{name}, {panels.layers_of(*network)}, {_about(members)}"
-                    stem = "-".join(map(str, ("bits", _words(name), *network)))
+                    stem = "-".join(("bits", _words(name), *_in_file(network)))
                     yield stem, figures.plot_bits(members, title, published)
         elif kind == "epochs":
-            for key, members in split(rows, "dataset", *_NETWORK).items():
+            for key, members in split(rows, "dataset", *panels.NETWORK).items():
                 epochs = histories(sources, "epochs", {r["id"] for r in members})
                 if epochs:
                     title = f"{key[0]}, {panels.layers_of(*key[1:])}, {_about(members)}"
-                    stem = "-".join(map(str, ("epochs", *key)))
+                    stem = "-".join(("epochs", key[0], *_in_file(key[1:])))
                     yield stem, figures.plot_epochs(members, epochs, title)
         elif kind in _PER_BLOCK:
             for (dataset,), here in split(rows, "dataset").items():
@@ -79,14 +82,27 @@ def drawn(
                     history = histories(sources, kind, {r["id"] for r in members})
                     if history:
                         title = f"{name}, {dataset}, {panels.layers_of(*network)}"
-                        stem = "-".join(map(str, (kind, _words(name), dataset, *network)))
+                        stem = "-".join((kind, _words(name), dataset, *_in_file(network)))
                         yield stem, _PER_BLOCK[kind](members, history, title)
 
 
-def _variants(rows: Rows) -> Iterator[tuple[tuple[int, int], str, Rows]]:
+def _in_file(network: tuple[str, int, int]) -> tuple[str, ...]:
+    """A network in a file's name."""
+    name, *shape = network
+    return tuple(map(str, shape)) if name == "mlp" else (name,)
+
+
+def _variants(rows: Rows) -> Iterator[tuple[tuple[str, int, int], str, Rows]]:
     for name, variant in panels.variants(rows).items():
-        for network, members in split(variant, *_NETWORK).items():
+        for network, members in split(variant, *panels.NETWORK).items():
             yield network, name, members
+
+
+def _left_out(rows: Rows) -> list[str]:
+    """What the figures do not show, in words."""
+    blank = sum(r["test_accuracy"] is None for r in panels.longest(rows))
+    said = [f"{blank} replicas without an accuracy, in overview and bits"] if blank else []
+    return panels.left_out(rows) + said
 
 
 def _about(rows: Rows) -> str:
@@ -123,6 +139,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             files = drawing.save(figure, folder, stem, dict.fromkeys(args.format))
             print(" ".join(map(str, files)), flush=True)
             written += files
+        for said in _left_out(rows):
+            print(f"left out: {said}", file=sys.stderr)
     except results.ResultsError as error:
         p.error(str(error))
     except BrokenPipeError:  # nobody reads the names of the files any more

@@ -121,7 +121,8 @@ def warnings(rows: Iterable[Mapping[str, Any]], cell_columns: Iterable[str]) -> 
                 guessing.append(members)
     lines = []
     if exploded:
-        losses = [r["test_loss"] for ms in exploded for r in ms if r["test_loss"] is not None]
+        losses = [r["test_loss"] or 0.0 for members in exploded for r in members]
+        losses = [loss for loss in losses if loss > EXPLODED]
         worst = f" (test loss up to {max(losses):.0e})" if losses else ""
         lines.append(f"Exploded{worst}: {_named(exploded)}.")
     if guessing:

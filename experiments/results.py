@@ -35,7 +35,6 @@ EXPECTED = (
     f"by '{EXPORT}'"
 )
 FINISHED = ("done", "diverged")
-LEAST = 3  # values that an interval is of
 
 _STATUSES = (*FINISHED, "running", "failed")
 _CELL = {f.name: f.type for f in fields(Cell)}
@@ -270,8 +269,7 @@ def epochs_label(cell: Cell) -> str:
 class Estimate(NamedTuple):
     """A mean over seeds and the half width of its confidence interval.
 
-    `mean` is None without values, `half_width` without at least three finite ones: the interval of
-    two values is 12.7 of their standard errors wide, and says nothing.
+    `mean` is None without values, `half_width` without at least two finite ones.
     """
 
     mean: float | None
@@ -291,7 +289,7 @@ def estimate(values: Iterable[float | None], confidence: float = 0.95) -> Estima
     if not count:
         return Estimate(None, None, 0)
     mean = sum(known) / count if math.inf in map(abs, known) else statistics.fmean(known)
-    if count < LEAST or not math.isfinite(mean):
+    if count == 1 or not math.isfinite(mean):
         return Estimate(mean, None, count)
     quantile = float(stdtrit(count - 1, (1 + confidence) / 2))
     return Estimate(mean, quantile * statistics.stdev(known) / math.sqrt(count), count)

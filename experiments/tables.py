@@ -12,6 +12,7 @@ from typing import Any
 from experiments import command, options, results
 from experiments.cells import DEFAULTS, NONE, Cell
 from experiments.formats import FORMATS, Column, Table, markdown
+from experiments.panels import shape_of
 from experiments.presets import preset_of
 from experiments.protocol import ALGORITHMS, ARCHITECTURES, DATASETS, thesis_epochs
 
@@ -19,7 +20,7 @@ __all__ = ["cell_table", "float_of", "float_table", "main", "tables_of"]
 
 INTERVALS = (
     "Mean ± half width of the 95 % confidence interval over seeds (Student's t; fewer than three "
-    "have none), of the test metrics after the last epoch; accuracies in percent."
+    "show none), of the test metrics after the last epoch; accuracies in percent."
 )
 SHORTENED = "Shortened runs: 'n of m' epochs are n where the thesis had m."
 DIVERGED = "A diverged replica counts with its last finite metrics."
@@ -61,8 +62,14 @@ def _position(order: Sequence, value: Any) -> tuple:
     return (order.index(value), "") if value in order else (len(order), str(value))
 
 
-def _architecture(cell: Cell) -> tuple[int, int]:
-    return cell.n_layers, cell.hidden_width
+def _architecture(cell: Cell) -> tuple[str, int, int]:
+    return cell.network, cell.n_layers, cell.hidden_width
+
+
+def _place(architecture: tuple[str, int, int]) -> tuple:
+    """Sorts networks: the thesis's in its order, other MLPs, others."""
+    network, *shape = architecture
+    return network != "mlp", _position(ARCHITECTURES, tuple(shape))[0], architecture
 
 
 def _notes(cells: Mapping[Cell, list], *more: str) -> tuple[str, ...]:
@@ -100,8 +107,7 @@ def float_table(rows: Iterable[Mapping[str, Any]], dataset: str) -> Table:
     """
     cells = {c: members for c, members in results.by_cell(rows).items()
              if c.dataset == dataset and c.n_bits is None}
-    architectures = sorted({_architecture(c) for c in cells}, key=lambda a: (
-        _position(ARCHITECTURES, a)[0], a))
+    architectures = sorted({_architecture(c) for c in cells}, key=_place)
     lines: dict[tuple[str, str], dict] = {}
     ordered = sorted(cells, key=lambda c: (
         _position(ALGORITHMS, c.algorithm), _variant(c), -c.epochs, -c.readout_epochs))
@@ -116,7 +122,7 @@ def float_table(rows: Iterable[Mapping[str, Any]], dataset: str) -> Table:
                       for a in architectures)
         diverged = sum(_diverged(members) for members in line.values())
         entries.append((variant, *accuracies, seeds, diverged, epochs))
-    names = ("algorithm", *(f"({n},{w})" for n, w in architectures), "seeds", "diverged", "epochs")
+    names = ("algorithm", *(shape_of(*a) for a in architectures), "seeds", "diverged", "epochs")
     return Table(
         f"Test accuracy of the unquantized networks on {dataset}", _notes(cells),
         tuple(map(Column, names)), tuple(entries),
@@ -151,7 +157,7 @@ def cell_table(rows: Iterable[Mapping[str, Any]], dataset: str, algorithm: str) 
             results.paired_differences(members, cells.get(other, ()), "test_accuracy")
         )
         entries.append((
-            f"({cell.n_layers},{cell.hidden_width})", options.spell(cell.n_bits), cell.quantizer,
+            shape_of(*_architecture(cell)), options.spell(cell.n_bits), cell.quantizer,
             cell.scope, *(options.spell(getattr(cell, name), name) for name in differing),
             accuracy, difference, loss, len(members), _diverged(members),
             results.epochs_label(cell),
@@ -176,9 +182,8 @@ def _settings(cells: Iterable[Cell], but: Iterable[str]) -> str:
 
 
 def _order(cell: Cell) -> tuple:
-    architecture = _architecture(cell)
     rest = tuple(str(getattr(cell, f.name)) for f in fields(Cell))
-    return (_position(ARCHITECTURES, architecture)[0], architecture, cell.n_bits is None,
+    return (*_place(_architecture(cell)), cell.n_bits is None,
             cell.n_bits or 0, cell.quantizer, cell.scope, rest)
 
 

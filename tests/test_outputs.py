@@ -14,7 +14,7 @@ from rich.console import Console
 from test_cells import CELL, FLOAT
 from test_store import ORIGIN, epoch
 
-from experiments import export, figures, plot, report
+from experiments import drawing, export, figures, plot, report
 from experiments.cells import Cell, Replica
 from experiments.histories import histories
 from experiments.published import Key, Published
@@ -96,7 +96,7 @@ def test_no_values_have_no_mean():
 
 @pytest.mark.parametrize(
     ("values", "text"),
-    [([1.0, 3.0], "2.00 ± 1.41"), ([None, 5.0], "5.00 ± 0.00"), ([], "-"), ([None], "-")],
+    [([1.0, 3.0], "2.00 ± 1.41"), ([None, 5.0], "5.00"), ([], "-"), ([None], "-")],
 )
 def test_spread(values, text):
     assert report.spread(values) == text
@@ -114,7 +114,7 @@ def test_by_cell_keeps_together_what_differs_only_in_the_columns_named():
 def row(cell=CELL, seed=0, test_accuracy=50.0, status="done"):
     return vars(cell) | {
         "id": Replica(cell, seed).id, "seed": seed, "status": status,
-        "test_accuracy": test_accuracy, "seconds": 1.0 + seed,
+        "test_accuracy": test_accuracy, "test_loss": 1.0, "seconds": 1.0 + seed,
     }
 
 
@@ -149,7 +149,7 @@ def test_summary_has_a_row_per_setting():
     values = [10.0, 20.0, 30.0, 40.0]
     text, _ = rendered([row(c, test_accuracy=v) for c, v in zip(cells, values, strict=True)])
     assert body(text) == [
-        ["nearest", "10.0 ± 0.0", "20.0 ± 0.0"], ["latent", "30.0 ± 0.0", "40.0 ± 0.0"],
+        ["nearest", "10.0", "20.0"], ["latent", "30.0", "40.0"],
     ]
 
 
@@ -180,6 +180,37 @@ def test_summary_counts_diverged_replicas():
 def test_summary_of_replicas_that_never_had_a_number():
     rows = [row(seed=s, test_accuracy=None, status="diverged") for s in (0, 1)]
     assert body(rendered(rows)[0]) == [["- (2 diverged)"]]
+
+
+def warned(*rows):
+    return " ".join(report.warnings(list(rows), COLUMNS))
+
+
+def test_warnings_name_what_exploded_and_what_to_type():
+    burst = row(replace(CELL, dataset="mnist", n_bits=3), test_accuracy=31.0) | {"test_loss": 2e32}
+    text = warned(burst, row(test_accuracy=90.0))
+    assert "Exploded (test loss up to 2e+32): 1 cell: backprop mnist 3 bits symm local nearest" in (
+        text)
+    assert "--update stochastic" in text
+    assert "README.md" in text
+    assert "smaller --lr" not in text
+    text = warned(row(FLOAT, status="diverged", test_accuracy=None))
+    assert "Exploded: 1 cell: backprop digits float." in text
+    assert "smaller --lr" in text
+
+
+def test_warnings_name_what_is_no_better_than_guessing():
+    cells = [replace(CELL, n_bits=bits) for bits in (2, 3, 4, 5)]
+    text = warned(*(row(c, test_accuracy=11.0) for c in cells), row(FLOAT, test_accuracy=60.0))
+    assert text.startswith("No better than guessing: 4 cells: backprop digits 2 bits symm local "
+                           "nearest, backprop digits 3 bits")
+    assert ", .... 4 of these have few levels" in text
+
+
+def test_there_is_nothing_to_warn_of_where_all_went_well():
+    assert warned(row(test_accuracy=85.0), row(FLOAT, test_accuracy=97.0)) == ""
+    # One bad seed of several is in the deviation.
+    assert warned(row(test_accuracy=12.0), row(seed=1, test_accuracy=85.0)) == ""
 
 
 def test_summary_of_nothing():
@@ -566,7 +597,8 @@ def test_curves_show_the_best_quantizer_and_name_it(tmp_path):
     store_of(tmp_path, cells)
     best = max(cells, key=lambda c: np.mean([accuracy(c, s) for s in range(3)]))
     figure = epochs_figure(tmp_path)
-    assert figure.axes[0].get_title() == f"backprop\n{best.quantizer} {best.scope}"
+    expected = f"backprop\n{best.quantizer} {best.scope}, best of 4 grids"
+    assert figure.axes[0].get_title() == expected
     plt.close(figure)
 
 
@@ -644,4 +676,93 @@ def test_ranges_are_drawn_per_block_and_tensor(tmp_path):
         assert list(lines[name].get_xdata()) == [1, 2, 3]
         assert list(lines[name].get_ydata()) == [-1.0, -2.0, -3.0]
         assert list(lines[f"_{name}"].get_ydata()) == [2.0, 3.0, 4.0]
+    plt.close(figure)
+
+
+# What people bring of their own: grids, networks, numbers that the thesis did not have
+
+
+def test_unknown_grids_have_looks_of_their_own(tmp_path, capsys):
+    cells = [replace(CELL, quantizer=q, scope=s) for q in ("pow2", "levels", "symm")
+             for s in ("local", "channel")]
+    store_of(tmp_path, cells)
+    figure = figures.plot_overview(rows_of(tmp_path), "title")
+    lines = lines_of(figure.axes[0])
+    assert set(lines) == {f"{c.quantizer} {c.scope}" for c in cells}
+    assert len({line.get_color() for line in lines.values()}) >= 4
+    plt.close(figure)
+    assert drawn(tmp_path, capsys)
+
+
+def test_other_networks_have_their_own_name(tmp_path, capsys):
+    cells = [replace(CELL, network="resnet", n_layers=0, hidden_width=0), CELL]
+    store_of(tmp_path, cells)
+    stems = set(drawn(tmp_path, capsys))
+    assert {"bits-backprop-resnet", "bits-backprop-1-50", "epochs-digits-resnet"} <= stems
+    figure = figures.plot_overview(rows_of(tmp_path), "title")
+    titles = [a.get_title() for a in figure.axes if a.get_visible()]
+    assert titles == ["backprop (1,50)", "backprop resnet"]
+    plt.close(figure)
+
+
+def test_own_runs_are_not_called_shortened(tmp_path, capsys):
+    store_of(tmp_path, [CELL])
+    (overview,) = (f for stem, f in plot.drawn(rows_of(tmp_path), [tmp_path], {}, ["overview"]))
+    title = " ".join(overview.get_suptitle().split())
+    assert title == "Test accuracy on digits, 3 seeds; 10 epochs"
+    plt.close(overview)
+
+
+def test_a_single_width_has_an_error_bar(tmp_path):
+    store_of(tmp_path, [CELL])
+    figure = figures.plot_bits(rows_of(tmp_path), "title")
+    (axis,) = figure.axes
+    values = [accuracy(CELL, seed) for seed in range(3)]
+    (bar,) = axis.collections
+    ((_, low), (_, high)), = bar.get_segments()
+    np.testing.assert_allclose((low, high), (np.mean(values) - np.std(values, ddof=1),
+                                             np.mean(values) + np.std(values, ddof=1)))
+    plt.close(figure)
+
+
+def test_what_is_not_drawn_is_said(tmp_path, capsys):
+    store_of(tmp_path, [replace(CELL, epochs=e) for e in (2, 9)])
+    assert plot.main(["--results", str(tmp_path), "--format", "png"]) == 0
+    assert "left out: 3 replicas of cells that were trained longer as well" in (
+        capsys.readouterr().err)
+
+
+@pytest.mark.parametrize("width", [3.0, 6.0, 12.0])
+def test_titles_stay_inside_their_figure(width):
+    figure = plt.figure(figsize=(width, 3), layout="constrained")
+    drawing.title(figure, "Test accuracy on fashion_mnist, 1-3 seeds; " + "and more words " * 8)
+    figure.canvas.draw()
+    box = figure._suptitle.get_window_extent()
+    assert box.x0 >= 0
+    assert box.x1 <= figure.bbox.width
+    plt.close(figure)
+
+
+@pytest.mark.parametrize(("low", "high"), [(1.93, 2.1), (0.3, 2.3), (1e-4, 1e3), (0.02, 5.0)])
+def test_loss_axes_are_labelled_with_plain_numbers(low, high):
+    figure, axis = plt.subplots()
+    axis.plot([1, 2], [low, high])
+    drawing.log_scale(axis)
+    figure.canvas.draw()
+    texts = [t.get_text() for t in (*axis.get_yticklabels(), *axis.get_yticklabels(minor=True))]
+    texts = [text for text in texts if text]
+    assert len(texts) >= 2
+    assert not any("times" in text or "$" in text for text in texts)
+    plt.close(figure)
+
+
+@pytest.mark.parametrize("largest", [0.7, 3.0, 1e6])
+def test_range_axes_are_labelled_with_plain_numbers(largest):
+    figure, axis = plt.subplots()
+    axis.plot([1, 2], [-largest, largest])
+    drawing.symmetric_log_scale(axis)
+    figure.canvas.draw()
+    texts = [t.get_text() for t in axis.get_yticklabels() if t.get_text()]
+    assert len(texts) >= 3
+    assert not any("times" in text or "$" in text for text in texts)
     plt.close(figure)

@@ -20,6 +20,10 @@ from experiments.protocol import ALGORITHMS, ARCHITECTURES, BITS, DATASETS, thes
 from experiments.store import FILE_NAME, Store
 
 HSIC = replace(CELL, algorithm="hsic", epochs=30, readout_epochs=20)
+STUDY = replace(CELL, dataset="mnist")
+STUDY_FLOAT = replace(FLOAT, dataset="mnist")
+STUDY_HSIC = replace(STUDY, algorithm="hsic", optimizer="sgd", gamma=1.0, weight_decay=1e-3,
+                     epochs=30, readout_epochs=20)
 
 
 def row(cell, seed=0, accuracy=50.0, loss=1.0, status="done"):
@@ -266,11 +270,20 @@ def test_the_thesis_has_1344_cells():
 @pytest.mark.parametrize(
     ("cell", "label", "short"),
     [
-        (replace(CELL, epochs=30), "30", False), (replace(CELL, epochs=10), "10 of 30", True),
-        (replace(FLOAT, epochs=10), "10", False), (replace(FLOAT, epochs=9), "9 of 10", True),
-        (replace(CELL, epochs=31), "31", False), (HSIC, "30 + 20", False),
-        (replace(HSIC, readout_epochs=5), "30 + 5 of 30 + 20", True),
-        (replace(HSIC, n_bits=None, epochs=10), "10 + 20 of 30 + 20", True),
+        (replace(STUDY, epochs=30), "30", False), (replace(STUDY, epochs=10), "10 of 30", True),
+        (replace(STUDY_FLOAT, epochs=10), "10", False),
+        (replace(STUDY_FLOAT, epochs=9), "9 of 10", True),
+        (replace(STUDY, epochs=31), "31", False), (STUDY_HSIC, "30 + 20", False),
+        (replace(STUDY_HSIC, readout_epochs=5), "30 + 5 of 30 + 20", True),
+        (replace(STUDY_HSIC, **{k: getattr(FLOAT, k) for k in ("n_bits", "quantizer", "scope",
+                                                               "update")},
+                 batch_size=128, epochs=10), "10 + 20 of 30 + 20", True),
+        # Networks of somebody's own have no study to be shorter than.
+        (replace(STUDY, dataset="digits", epochs=10), "10", False),
+        (replace(STUDY, lr=0.5, epochs=10), "10", False),
+        (replace(STUDY, update="stochastic", epochs=10), "10", False),
+        (replace(STUDY, hidden_width=51, epochs=10), "10", False),
+        (replace(STUDY_HSIC, gain=1.5, epochs=3), "3 + 20", False),
     ],
 )
 def test_shortened_runs_are_labelled(cell, label, short):

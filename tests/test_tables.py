@@ -104,7 +104,7 @@ def test_terminal():
 @pytest.mark.parametrize(
     ("value", "text"),
     [(-0.001, "0.00"), (math.inf, "inf"), (math.nan, "nan"), (3, "3"), (None, "-"),
-     (Estimate(2e7, 1.0, 2), "2e+07 ± 1.00")],
+     (Estimate(2e7, 1.0, 3), "2e+07 ± 1.00"), (Estimate(5.0, 30.0, 2), "5.00")],
 )
 def test_numbers_as_text(value, text):
     assert formats.written(value) == text
@@ -206,6 +206,13 @@ def test_cell_table_keeps_to_its_algorithm_and_data_set():
     assert line["accuracy"].mean == 2.0
 
 
+def test_networks_that_are_no_mlp_have_their_name():
+    lenet = replace(MNIST, network="lenet", n_layers=0, hidden_width=0)
+    rows = [row(lenet), row(MNIST)]
+    lines = lines_of(tables.cell_table(rows, "mnist", "backprop"))
+    assert [line["architecture"] for line in lines] == ["(1,50)", "lenet"]
+
+
 def test_cells_are_sorted_by_architecture_bits_and_grid():
     cells = [replace(MNIST, n_layers=n, hidden_width=w, n_bits=b, quantizer=q)
              for n, w in ((1, 50), (5, 20), (0, 4)) for b in (10, 2) for q in ("symm", "asymm")]
@@ -255,7 +262,7 @@ def test_command_writes_every_table_in_three_formats(tmp_path, capsys):
     assert sorted((tmp_path / "tables").iterdir()) == sorted(files)
     assert out.split()[-len(files):] == list(map(str, files))
     text = (tmp_path / "tables" / "float-mnist.md").read_text()
-    assert "| backprop | 97.50 ± 6.35 | 2 | 0 | 10 |" in text
+    assert "| backprop | 97.50 | 2 | 0 | 10 |" in text
     assert text in out
     assert "4 of 10" in out
     (cell, network) = parsed((tmp_path / "tables" / "cells-mnist-backprop.csv").read_text())
