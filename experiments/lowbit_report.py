@@ -38,6 +38,9 @@ TUNED = (
 )
 UNTUNED = "Without results on held-out data, so not known to be tuned: "
 LATENT = "Update rule latent keeps a float behind each weight."
+STATES = {
+    "adam": "two floats", "adadelta": "two floats", "momentum": "one float",
+}
 FREE_BIASES = "Biases are floats."
 BOUND_BIASES = "Biases are floats, but quantized like the weights in: "
 FREE_SYNTHESIZERS = "Synthesizers are floats, with a learning rate of their own."
@@ -183,6 +186,9 @@ def _notes(found: Sequence[Point]) -> tuple[str, ...]:
         notes.append(TUNED)
     if untuned:
         notes.append(UNTUNED + named(untuned))
+    for name in dict.fromkeys(p.cell.optimizer for p in found):
+        if name in STATES:
+            notes.append(f"Trained by {name}, which keeps {STATES[name]} beside each weight.")
     if any(p.cell.update == "latent" for p in found):
         notes.append(LATENT)
     quantized = [p for p in found if p.cell.n_bits is not None]

@@ -25,7 +25,7 @@ the range, and so with the tensor's extreme values under the scope "local"; a te
 passes with the identity as its derivative. All are finite wherever the values are.
 
 *nan and inf* are not counted in a range. A nan stays nan; an inf goes to the end of a fixed range,
-and has no level in a tensor's own: it stays inf or becomes nan. They touch no other element.
+and has no level in a measured one: it stays inf or becomes nan. They touch no other element.
 """
 
 from numbers import Integral
@@ -87,9 +87,9 @@ class Grid(NamedTuple):
     """The levels of one tensor (or, with keepdims axes of size 1, of each of its channels).
 
     Level k is ``origin*(1 - k/codes) + end*k/codes`` for every integer k that keeps it within
-    [low, end]. ``codes = 0`` means "no grid": values pass unchanged. `fixed` tells a range that was
-    given, beyond which values go to its ends, from the tensor's own, beyond which only inf lies.
-    All are float32 or float64, but `fixed`, which is bool.
+    [low, end]; values beyond go to its ends. ``codes = 0`` means "no grid": values pass unchanged.
+    `fixed` tells a range that was given from one that was measured, for which inf has no level. All
+    are float32 or float64, but `fixed`, which is bool.
     """
 
     low: Array
@@ -259,10 +259,10 @@ def _codes(x: Array, grid: Grid, key: Array | None) -> Array:
     x, grid = jax.lax.stop_gradient((x, grid))
     factor, scale = _position(grid)
     exact = x.astype(grid.end.dtype)
-    # In a range of its own nothing is clipped, so that inf does not pass for the largest weight.
-    low, high = (jnp.where(grid.fixed, end, side * jnp.inf)
-                 for end, side in ((grid.low, -1), (grid.end, 1)))
-    position = (jnp.clip(exact, low, high) * factor - grid.origin * factor) * scale
+    clipped = jnp.clip(exact, grid.low, grid.end)
+    # An inf must not pass for the largest weight where the range was measured without it.
+    clipped = jnp.where(grid.fixed | ~jnp.isinf(exact), clipped, exact)
+    position = (clipped * factor - grid.origin * factor) * scale
     nearest = jnp.round(position)
     if key is None:
         return nearest

@@ -165,23 +165,25 @@ def _pulses(key, params, updates, quantizer):
     return quantize_tree(moved, quantizer)  # a local range may have shrunk; else nothing changes
 
 
-# The thesis's rule: take the step, then round to the nearest level. The device needs nothing but
-# the weight, but a step below half a level is lost.
+# What a rule needs beside the weight is said for the rule alone: an optimizer's own state, Adam's
+# two floats for each weight, say, comes on top.
+
+# The thesis's rule: take the step, then round to the nearest level. Needs nothing but the weight,
+# but a step below half a level is lost.
 nearest = UpdateRule(_round, _land_nearest, _shown_as_kept)
 
 # Take the step, then round up or down at random, right on average: small steps survive as
-# probabilities. The device needs nothing but the weight and a random number.
+# probabilities. Needs the weight and a random number.
 stochastic = UpdateRule(_round_at_random, _land_at_random, _shown_as_kept)
 
 # One programming pulse, or none: a weight moves by at most one level, with a probability set by the
-# wanted step. The device needs nothing but the weight and a random number, and never has to be
-# written to a given level. Meant for the scope "global": a range taken from the tensor can only
+# wanted step. Needs the weight and a random number, and the device never has to be written to a
+# given level. Meant for the scope "global": a range taken from the tensor can only
 # shrink, and every weight is then rounded to the new levels.
 pulsed = UpdateRule(_round_at_random, _pulses, _shown_as_kept)
 
 # BinaryConnect (Courbariaux et al. 2015): the trainer keeps full-precision weights and shows
-# their quantized values; gradients at these go straight through. The device needs a float beside
-# each weight.
+# their quantized values; gradients at these go straight through. Needs a float beside each weight.
 latent = UpdateRule(_keep, _add, quantize_tree)
 
 UPDATE_RULES = {"nearest": nearest, "stochastic": stochastic, "pulse": pulsed, "latent": latent}

@@ -5,6 +5,9 @@ import tempfile
 
 # A CPU suffices, and tests must not take over an accelerator.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+# Hundreds of small programs are compiled and run for milliseconds: LLVM's optimizations would take
+# longer than what they speed up. (XLA_FLAGS= in the environment tests what users run.)
+os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 # Programs are compiled once for all tests and their subprocesses, and forgotten afterwards.
 if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     _programs = tempfile.TemporaryDirectory(prefix="qjax-programs-")

@@ -18,7 +18,8 @@ def start(out, *words, program=("-m", "experiments.run"), devices=None, **more):
     """A running command line; `devices`: host devices that its jax shall see."""
     environment = dict(os.environ)
     if devices:
-        environment["XLA_FLAGS"] = f"--xla_force_host_platform_device_count={devices}"
+        own, count = os.environ.get("XLA_FLAGS", ""), "--xla_force_host_platform_device_count"
+        environment["XLA_FLAGS"] = f"{own} {count}={devices}"
     return subprocess.Popen(
         [sys.executable, *program, *" ".join(words).split(), "--out", str(out)],
         cwd=ROOT, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,

@@ -298,6 +298,20 @@ def test_pulses_step_by_one_level_of_the_grid(dtype, kind, scope):
         assert equal_levels(ours, (end, end), levels, lowest, dtype)
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_range_measured_on_one_tensor_holds_for_another(kind):
+    grid = make_grid(jnp.array([-1.0, 0.3, 2.0]), make_quantizer(4, kind, "local"))
+    x = jnp.array([-50.0, 50.0, jnp.inf, 0.1])
+    ours, codes = quantize(x, grid), encode(x, grid)
+    assert (ours[0], ours[1]) == (-1.0 if kind == "asymm" else -2.0, 2.0)
+    assert not np.isfinite(ours[2])
+    assert (codes[0], codes[1]) == (0 if kind == "asymm" else -7, grid.codes)
+    for key in jax.random.split(jax.random.key(0), 3):
+        np.testing.assert_array_equal(quantize(x, grid, key)[:2], ours[:2])
+    pushed = pulse(x, jnp.array([-9.0, 9.0, 9.0, 9.0]), grid, jax.random.key(0))
+    np.testing.assert_array_equal(pushed[:2], ours[:2])
+
+
 def test_a_nan_change_shows_and_stays_where_it_is():
     x, change = jnp.array([0.0, 0.5, 1.0]), jnp.array([0.1, jnp.nan, 0.1])
     for name, rule in UPDATE_RULES.items():

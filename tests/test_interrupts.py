@@ -9,6 +9,14 @@ import pytest
 from experiments.interrupts import Interrupts
 
 
+@pytest.fixture(autouse=True)
+def _foreground():
+    """A background job of a shell starts with Ctrl-C ignored, and `Interrupts` respects that."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_raises(number):
     with Interrupts(), pytest.raises(KeyboardInterrupt):

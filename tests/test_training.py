@@ -22,6 +22,7 @@ from qjax.training import (
     make_epoch,
     make_evaluation,
     make_init,
+    stack,
     train_epoch,
 )
 
@@ -369,3 +370,47 @@ def test_two_devices_give_the_same_as_one():
     )
     assert result.returncode == 0, result.stdout + result.stderr
     assert result.stdout.endswith("agree\n")
+
+
+# --- what was meant ---
+
+
+def test_settings_that_are_not_stacked_are_told():
+    init, begin, epoch = programs(ALGORITHM)
+    with pytest.raises(ValueError, match=r"\(Settings\), learning_rate.*training\.stack"):
+        init(KEYS, FLOAT)
+    settings = stack([FLOAT, SYMM])
+    state = begin(init(KEYS, settings))
+    with pytest.raises(ValueError, match=r"\(Settings\), learning_rate.*training\.stack"):
+        epoch(KEYS, 0, FLOAT, state, DATA)
+    with pytest.raises(ValueError, match=r"expected leading axes \[seeds = 2, cells = 1\]"):
+        epoch(KEYS, 0, stack([FLOAT]), state, DATA)
+    assert_same(settings, stacked(FLOAT, SYMM))
+
+
+@pytest.mark.parametrize("part", ["train", "test"])
+@pytest.mark.parametrize("label", [-1, 3])
+def test_labels_without_an_output_are_refused(part, label):
+    wrong = getattr(DATA, part)
+    wrong = wrong._replace(labels=wrong.labels.at[3].set(label))
+    data = DATA._replace(**{part: wrong})
+    init, begin, epoch = programs(ALGORITHM)
+    settings = stack([FLOAT])
+    state = begin(init(KEYS, settings))
+    evaluation = make_evaluation(ALGORITHM.phases[0], preprocess=preprocess)
+    for call in (lambda: epoch(KEYS, 0, settings, state, data),
+                 lambda: evaluation(settings, state, data)):
+        with pytest.raises(ValueError, match="the network has 3 outputs: expected 0 to 2"):
+            call()
+    state, _ = epoch(KEYS, 0, settings, state, DATA)  # the states were not given away
+    assert np.all(np.isfinite(state.params["blocks"][0]["kernel"]))
+
+
+def test_labels_are_whole_numbers_also_inside_of_jit():
+    (phase,) = ALGORITHM.phases
+    state = phase.begin(ALGORITHM.init(KEYS[0], FLOAT, jnp.zeros((4, 6))))
+    step = jax.jit(phase.step)
+    with pytest.raises(TypeError, match="labels must be integers, got float32"):
+        step(KEYS[0], FLOAT, state, Batch(jnp.zeros((4, 6)), jnp.zeros(4)))
+    with pytest.raises(ValueError, match="labels from 0 to 5"):
+        phase.step(KEYS[0], FLOAT, state, Batch(jnp.zeros((4, 6)), jnp.array([0, 1, 5, 2])))
