@@ -94,19 +94,19 @@ def test_reports_that_cannot_be_compared(tmp_path, content, message):
 
 def test_command_line(tmp_path, capsys):
     path = tmp_path / "bench.json"
-    tiny = ["--algorithm", "hsic", "--n-layers", "0", "--hidden-width", "4", "--steps", "2",
+    tiny = ["--algorithm", "fa", "--n-layers", "0", "--hidden-width", "4", "--steps", "2",
             "--replicas", "2"]
     assert bench.main([*tiny, "--json", str(path)]) == 0
     written = bench.read_report(path)
     (found,) = written["rows"]
-    assert found["algorithm"] == "hsic"
+    assert found["algorithm"] == "fa"
     assert found["replicas"] == 2
     assert found["memory_bytes"] > 60_000 * 784  # MNIST's images alone
     assert 0 < found["gflops_share"] < 1
     assert {p["part"] for p in written["breakdown"]} == {
         *breakdown.PARTS, breakdown.REST, breakdown.TOTAL
     }
-    assert "hsic" in capsys.readouterr().out
+    assert "fa" in capsys.readouterr().out
 
     assert bench.main([*tiny, "--no-breakdown", "--compare", str(path)]) == 0
     assert "ratio: new by old" in capsys.readouterr().out
