@@ -1,8 +1,10 @@
 """Everything that touches the world: command lines, data, results, figures, benchmarks.
 
-Imports `qjax`, never the other way round. Importing this package shows jax one CPU device per core.
+Imports `qjax`, never the other way round. Importing this package shows jax one CPU device per core,
+and asks for whole float32 products.
 """
 
-from experiments.devices import use_all_cores
+from experiments.devices import use_all_cores, use_whole_float32
 
-use_all_cores()  # here, because it must come before jax starts
+use_all_cores()  # here, because these must come before jax starts
+use_whole_float32()

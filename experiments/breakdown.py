@@ -19,8 +19,9 @@ import optax
 from experiments.cells import NONE, Cell
 from experiments.data import Dataset
 from experiments.devices import make_mesh
+from experiments.networks import NETWORKS
 from experiments.presets import preset_of
-from experiments.runner import NETWORKS, Program
+from experiments.runner import Program
 from qjax import algorithms, training, updates
 from qjax.algorithms import Phase, Rules, TrainState
 

@@ -11,64 +11,107 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import MISSING, asdict, dataclass, fields, replace
 from typing import NamedTuple
 
-from experiments.presets import preset_of
+from experiments.axes import axis, axis_of
+from experiments.data import NAMES
+from experiments.networks import NETWORKS
+from experiments.options import bits, not_negative, positive, positive_or_none, whole
+from experiments.presets import LEARNING_RATES, preset_of
+from qjax.algorithms import ALGORITHMS
+from qjax.networks import GAINS
+from qjax.quantize import KINDS, SCOPES
+from qjax.schedules import SCHEDULES
+from qjax.updates import OPTIMIZERS, UPDATE_RULES
 
 __all__ = [
-    "DEFAULTS", "NONE", "Cell", "Chunk", "Replica", "chunks_of", "group", "halves", "product",
+    "AXES", "DEFAULTS", "NONE", "Cell", "Chunk", "Replica", "chunks_of", "group", "halves",
+    "product",
 ]
 
 NONE = "none"  # quantizer, scope and update of a network that is not quantized
 
 
+def _is_quantized(cell: "Cell") -> bool:
+    return cell.n_bits is not None
+
+
+def _is_mlp(cell: "Cell") -> bool:
+    return cell.network == "mlp"
+
+
+def _has_readout(cell: "Cell") -> bool:
+    return len(preset_of(cell.algorithm).phases) > 1
+
+
+def _has_synthesizers(cell: "Cell") -> bool:
+    return preset_of(cell.algorithm).synthesizers
+
+
 @dataclass(frozen=True)
 class Cell:
-    """Full configuration of a training run except its seed.
+    """Full configuration of a training run except its seed: an axis of the grid each.
 
-    `n_bits` None: not quantized; `gain` None: no gain, weights scaled by fan-in as usual, and
-    `gain_rule` says nothing; `synthesizer_lr` None: synthesizers, if there are any, are quantized
-    and trained like the network's weights, else floats with that learning rate. A new axis goes
-    last, with the value that all older results have as its default.
+    The order is that of the results, for ever: a new axis goes last, with the value that all older
+    results have as its default (see `axes.axis`).
     """
 
-    algorithm: str
-    dataset: str
-    n_layers: int
-    hidden_width: int
-    n_bits: int | None
-    quantizer: str
-    scope: str
-    update: str
-    optimizer: str
-    lr: float
-    gamma: float
-    weight_decay: float
-    gradient_bits: int | None
-    batch_size: int
-    epochs: int
-    readout_epochs: int
-    schedule: str = "exponential"
-    gain: float | None = None
-    bias: str = "quantized"
-    network: str = "mlp"
-    gain_rule: str = "fixed"
-    synthesizer_lr: float | None = None
+    algorithm: str = axis("learning algorithm", words=ALGORITHMS, given=["backprop"])
+    dataset: str = axis("data set; digits needs no network", words=NAMES, given=["digits"])
+    n_layers: int = axis("mlp: hidden layers beyond the first", whole(0), given=[1],
+                         only=_is_mlp, off=0, network=True)
+    hidden_width: int = axis("mlp: units of every hidden layer", whole(1), given=[50],
+                             only=_is_mlp, off=0, network=True)
+    n_bits: int | None = axis("bits of the weights, 1-16 (symm: from 2), or float", bits,
+                              given=[None], number=None)
+    quantizer: str = axis("kind of grid", words=KINDS, given=["symm"], number=NONE,
+                          only=_is_quantized, off=NONE)
+    scope: str = axis("range: [-1, 1] for all, or of each tensor", words=SCOPES, given=["local"],
+                      number=NONE, only=_is_quantized, off=NONE)
+    update: str = axis("how an update reaches the grid", words=UPDATE_RULES, given=["nearest"],
+                       only=_is_quantized, off=NONE)
+    optimizer: str = axis("optimizer", words=OPTIMIZERS, shown="adadelta; hsic: sgd",
+                          preset=lambda preset, quantized: preset.phases[0].optimizer)
+    lr: float = axis("learning rate", positive, number=1.0,
+                     shown=f"{', '.join(f'{k} {v:g}' for k, v in LEARNING_RATES.items())}; hsic 1",
+                     preset=lambda preset, quantized: preset.phases[0].lr)
+    gamma: float = axis("factor on the learning rate per epoch, if exponential", positive,
+                        number=0.0, shown="0.7; hsic 1",
+                        preset=lambda preset, quantized: preset.phases[0].gamma,
+                        only=lambda cell: cell.schedule == "exponential", off=1.0)
+    weight_decay: float = axis("times the weights, added to their gradients", not_negative,
+                               number=0.0, shown="0; hsic 0.001",
+                               preset=lambda preset, quantized: preset.phases[0].weight_decay)
+    gradient_bits: int | None = axis("bits of parameter gradients (asymm local)", bits,
+                                     given=[None], number=1)
+    batch_size: int = axis("examples an update", whole(1), shown="64; hsic float 128",
+                           preset=lambda preset, quantized: (
+                               preset.batch_size if quantized else preset.float_batch_size))
+    epochs: int = axis("passes over the data", whole(1), given=[10])
+    readout_epochs: int = axis("epochs of the output layer where it is trained by itself (hsic)",
+                               whole(1), given=[5], only=_has_readout, off=0)
+    schedule: str = axis("how the learning rate falls", words=SCHEDULES, default="exponential",
+                         given=["exponential"], number="exponential")
+    gain: float | None = axis(
+        "products are multiplied by gain / sqrt(fan-in), weights start in [-1, 1]; none: by 1, "
+        "weights start in +-1 / sqrt(fan-in)", positive_or_none, default=None, given=[None],
+        number=1.0, network=True)
+    bias: str = axis("may biases be floats", words=["quantized", "float"], default="quantized",
+                     given=["quantized"], only=_is_quantized, off="quantized")
+    network: str = axis("mlp, or lenet for 28x28 images", words=NETWORKS, default="mlp",
+                        given=["mlp"], network=True)
+    gain_rule: str = axis("with a gain: is it a constant or learned, one a layer",
+                          words=GAINS[1:], default="fixed", given=["fixed"],
+                          only=lambda cell: cell.gain is not None, off="fixed", network=True)
+    synthesizer_lr: float | None = axis(
+        "dni: synthesizers are floats with that learning rate; none: quantized, and trained like "
+        "the weights", positive_or_none, default=None, given=[None], number=1.0,
+        only=_has_synthesizers, off=None)
 
     @property
     def program(self) -> "Cell":
         """The cell with all that is only a number blanked: equal programs share a group."""
-        return replace(
-            self,
-            n_bits=None,
-            quantizer=NONE,
-            scope=NONE,
-            lr=1.0,
-            gamma=0.0,
-            weight_decay=0.0,
-            gradient_bits=None if self.gradient_bits is None else 1,
-            schedule=DEFAULTS["schedule"],
-            gain=None if self.gain is None else 1.0,
-            synthesizer_lr=None if self.synthesizer_lr is None else 1.0,
-        )
+        blanked = {name: about.blank(getattr(self, name)) for name, about in AXES.items()
+                   if about.blank}
+        return replace(self, **blanked)
 
     @property
     def label(self) -> str:
@@ -77,6 +120,8 @@ class Cell:
         return f"{self.algorithm} {self.dataset} {shape}"
 
 
+# What was said of every axis, by name.
+AXES = {f.name: axis_of(f) for f in fields(Cell)}
 # Of the axes that came later.
 DEFAULTS = {f.name: f.default for f in fields(Cell) if f.default is not MISSING}
 
@@ -127,26 +172,15 @@ def product(axes: dict[str, Sequence]) -> list[Cell]:
     Args:
       axes: a sequence of values for every field of `Cell`.
 
-    Unquantized networks have no quantizer, scope or update rule, nor biases to quantize:
-    combinations that differ only in these are one cell. So are those that differ in gamma alone
-    where the schedule has none, in the rule of a gain where there is none, in the shape of an MLP
-    where the network is another, or in the learning rate of synthesizers where there are none.
+    Where an axis says nothing (`Axis.only`) it has one value: combinations that differ in it alone
+    are one cell.
     """
-    names = [f.name for f in fields(Cell)]
     cells = {}
-    for values in itertools.product(*(axes[name] for name in names)):
-        cell = Cell(**dict(zip(names, values, strict=True)))
-        if cell.n_bits is None:
-            cell = replace(cell, quantizer=NONE, scope=NONE, update=NONE, bias=DEFAULTS["bias"])
-        if cell.gain is None:
-            cell = replace(cell, gain_rule=DEFAULTS["gain_rule"])
-        if cell.network != "mlp":
-            cell = replace(cell, n_layers=0, hidden_width=0)
-        if cell.schedule != "exponential":
-            cell = replace(cell, gamma=1.0)
-        if not preset_of(cell.algorithm).synthesizers:
-            cell = replace(cell, synthesizer_lr=None)
-        cells[cell] = None
+    for values in itertools.product(*(axes[name] for name in AXES)):
+        cell = Cell(**dict(zip(AXES, values, strict=True)))
+        off = {name: about.off for name, about in AXES.items()
+               if about.only and not about.only(cell)}
+        cells[replace(cell, **off)] = None
     return list(cells)
 
 
@@ -154,14 +188,14 @@ def group(cells: Iterable[Cell]) -> list[list[Cell]]:
     """Cells by program. Unquantized cells join any group that differs only in how it updates."""
     groups: dict[Cell, list[Cell]] = {}
     floats = []
+    unquantized = {name: about.off for name, about in AXES.items() if about.only is _is_quantized}
     for cell in cells:
         if cell.n_bits is None:
             floats.append(cell)
         else:
             groups.setdefault(cell.program, []).append(cell)
     for cell in floats:
-        fits = (p for p in groups
-                if replace(p, update=NONE, bias=DEFAULTS["bias"]) == cell.program)
+        fits = (p for p in groups if replace(p, **unquantized) == cell.program)
         groups.setdefault(next(fits, cell.program), []).append(cell)
     return list(groups.values())
 

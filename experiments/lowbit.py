@@ -19,9 +19,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from experiments import command, options, results, runner, sweep
+from experiments import command, options, results, sweep
 from experiments.cells import NONE, Cell, Replica
 from experiments.data import DATASETS, HOLDOUT
+from experiments.networks import NETWORKS
 from experiments.presets import preset_of
 from qjax.algorithms import ALGORITHMS
 from qjax.schedules import SCHEDULES
@@ -40,7 +41,7 @@ def parser() -> options.Parser:
                    default=ALGORITHMS_STUDIED, help=f"[{' '.join(ALGORITHMS_STUDIED)}]")
     p.add_argument("--dataset", nargs="+", type=options.one_of(DATASETS),
                    default=["mnist"], help="[mnist]")
-    p.add_argument("--network", nargs="+", type=options.one_of(runner.NETWORKS),
+    p.add_argument("--network", nargs="+", type=options.one_of(NETWORKS),
                    default=["mlp"], help="mlp, lenet (28x28 images) [mlp]")
     p.add_argument("--n-bits", nargs="+", type=options.bits, default=[1, 2, 3, 4, None],
                    help="1 (asymm: -1 and 1) to 16 (symm), or float [1 2 3 4 float]")

@@ -5,7 +5,7 @@ from dataclasses import fields
 from typing import Any
 
 from experiments import results
-from experiments.cells import Cell
+from experiments.cells import AXES, Cell
 from experiments.options import spell
 from experiments.protocol import ALGORITHMS, ARCHITECTURES
 
@@ -21,9 +21,10 @@ NETWORK = ("network", "n_layers", "hidden_width")
 # What must agree, besides quantizer and scope, for replicas to be points of one line.
 _AXES = ("dataset", *NETWORK, "n_bits", "quantizer", "scope", "epochs",
          "readout_epochs")
-_SETTINGS = tuple(f.name for f in fields(Cell) if f.name not in _AXES)
+_SETTINGS = tuple(name for name in AXES if name not in _AXES)
 # An unquantized network has no update rule and, by the thesis's protocol, its own batch size.
-_OF_FLOAT = tuple(name for name in _SETTINGS if name not in ("update", "bias", "batch_size"))
+_OF_FLOAT = tuple(name for name in _SETTINGS if name != "batch_size"
+                  and AXES[name].only is not AXES["quantizer"].only)
 
 
 def split(rows: Iterable[Mapping[str, Any]], *columns: str) -> dict[tuple, list]:

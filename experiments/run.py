@@ -8,18 +8,16 @@ if __name__ == "__main__":
 
 import itertools
 from collections.abc import Sequence
+from dataclasses import fields
 
 from experiments import cells as grid
-from experiments import command, options, runner, sweep
-from experiments.data import NAMES
+from experiments import command, options, sweep
+from experiments.axes import add_flag
 from experiments.presets import LEARNING_RATES, preset_of
-from qjax.algorithms import ALGORITHMS
-from qjax.networks import GAINS
-from qjax.quantize import KINDS, SCOPES
-from qjax.schedules import SCHEDULES
-from qjax.updates import OPTIMIZERS, UPDATE_RULES
 
 __all__ = ["cells_of", "main", "parser"]
+
+_EPOCHS = ("epochs", "readout_epochs")  # one value each: a shorter training is another study
 
 
 def parser() -> options.Parser:
@@ -28,49 +26,16 @@ def parser() -> options.Parser:
     axes = p.add_argument_group(
         "axes (one or several values each, [default]; all combinations are trained)"
     )
-
-    def axis(flag, type, help, default=None, words=None):
-        name = flag.strip("-").replace("-", "_")
-        shown = "" if default is None else f" [{' '.join(options.spell(v, name) for v in default)}]"
-        values = "{" + ",".join(words) + "}" if words else None
-        axes.add_argument(
-            flag, nargs="+", type=options.one_of(words) if words else type, default=default,
-            metavar=values or name.upper(), help=help + shown,
-        )
-
-    axis("--algorithm", None, "learning algorithm", ["backprop"], words=ALGORITHMS)
-    axis("--dataset", None, "data set; digits needs no network", ["digits"], words=NAMES)
-    axis("--network", None, "mlp, or lenet for 28x28 images", ["mlp"], words=runner.NETWORKS)
-    axis("--n-layers", options.whole(0), "mlp: hidden layers beyond the first", [1])
-    axis("--hidden-width", options.whole(1), "mlp: units of every hidden layer", [50])
-    axis("--n-bits", options.bits, "bits of the weights, 1-16 (symm: from 2), or float", [None])
-    axis("--quantizer", None, "kind of grid", ["symm"], words=KINDS)
-    axis("--scope", None, "range: [-1, 1] for all, or of each tensor", ["local"], words=SCOPES)
-    axis("--update", None, "how an update reaches the grid", ["nearest"], words=UPDATE_RULES)
-    axis("--bias", None, "may biases be floats", ["quantized"], words=["quantized", "float"])
-    axis("--gain", options.positive_or_none, "products are multiplied by gain / sqrt(fan-in), "
-         "weights start in [-1, 1]; none: by 1, weights start in +-1 / sqrt(fan-in)", [None])
-    axis("--gain-rule", None, "with a gain: is it a constant or learned, one a layer", ["fixed"],
-         words=GAINS[1:])
-    axis("--synthesizer-lr", options.positive_or_none, "dni: synthesizers are floats with that "
-         "learning rate; none: quantized, and trained like the weights", [None])
-    axis("--optimizer", None, "optimizer [adadelta; hsic: sgd]", words=OPTIMIZERS)
-    rates = ", ".join(f"{name} {rate:g}" for name, rate in LEARNING_RATES.items())
-    axis("--lr", options.positive, f"learning rate [{rates}; hsic 1]")
-    axis("--schedule", None, "how it falls", ["exponential"], words=SCHEDULES)
-    axis("--gamma", options.positive, "factor on it per epoch, if exponential [0.7; hsic 1]")
-    axis("--weight-decay", options.not_negative, "times the weights, added to their gradients "
-         "[0; hsic 0.001]")
-    axis("--gradient-bits", options.bits, "bits of parameter gradients (asymm local)", [None])
-    axis("--batch-size", options.whole(1), "examples an update [64; hsic float 128]")
-
+    for column in fields(grid.Cell):
+        if column.name not in _EPOCHS:
+            add_flag(axes, column)
     p.add_argument("--seeds", type=options.whole(1), default=3, help="replicas of every cell [3]")
     p.add_argument("--first-seed", type=options.whole(0), default=0, help="seed of the first [0]")
-    p.add_argument("--epochs", type=options.whole(1), default=10, help="passes over the data [10]")
-    p.add_argument(
-        "--readout-epochs", type=options.whole(1), default=5,
-        help="epochs of the output layer where it is trained by itself (hsic) [5]",
-    )
+    for name in _EPOCHS:
+        about = grid.AXES[name]
+        (count,) = about.given
+        p.add_argument("--" + name.replace("_", "-"), type=about.parse, default=count,
+                       help=f"{about.help} [{count}]")
     sweep.add_arguments(p)
     return p
 
@@ -79,37 +44,17 @@ def cells_of(args) -> list[grid.Cell]:
     """The cells that parsed arguments ask for; what is not given comes from the presets."""
     cells = []
     for algorithm, n_bits in itertools.product(args.algorithm, args.n_bits):
-        preset = preset_of(algorithm)
-        first, *later = preset.phases
-        batch_size = preset.float_batch_size if n_bits is None else preset.batch_size
-        for optimizer in args.optimizer or [first.optimizer]:
-            own = optimizer == first.optimizer
-            cells += grid.product(
-                {
-                    "algorithm": [algorithm],
-                    "dataset": args.dataset,
-                    "n_layers": args.n_layers,
-                    "hidden_width": args.hidden_width,
-                    "n_bits": [n_bits],
-                    "quantizer": args.quantizer,
-                    "scope": args.scope,
-                    "update": args.update,
-                    "optimizer": [optimizer],
-                    "lr": args.lr or [first.lr if own else LEARNING_RATES[optimizer]],
-                    "schedule": args.schedule,
-                    "gamma": args.gamma or [first.gamma],
-                    "network": args.network,
-                    "gain": args.gain,
-                    "gain_rule": args.gain_rule,
-                    "bias": args.bias,
-                    "synthesizer_lr": args.synthesizer_lr,
-                    "weight_decay": args.weight_decay or [first.weight_decay],
-                    "gradient_bits": args.gradient_bits,
-                    "batch_size": args.batch_size or [batch_size],
-                    "epochs": [args.epochs],
-                    "readout_epochs": [args.readout_epochs if later else 0],
-                }
-            )
+        preset, quantized = preset_of(algorithm), n_bits is not None
+        usual = {name: about.preset(preset, quantized) for name, about in grid.AXES.items()
+                 if about.preset}
+        for optimizer in args.optimizer or [usual["optimizer"]]:
+            own = usual if optimizer == usual["optimizer"] else (
+                usual | {"lr": LEARNING_RATES[optimizer]})
+            values = {name: getattr(args, name) or [own[name]] for name in grid.AXES
+                      if name not in _EPOCHS}
+            values |= {name: [getattr(args, name)] for name in _EPOCHS}
+            values |= {"algorithm": [algorithm], "n_bits": [n_bits], "optimizer": [optimizer]}
+            cells += grid.product(values)
     return list(dict.fromkeys(cells))
 
 

@@ -27,13 +27,14 @@ from experiments.cells import NONE, Cell, Chunk
 from experiments.checkpoint import Checkpoint, CheckpointError, remove
 from experiments.data import Dataset
 from experiments.devices import make_mesh
+from experiments.networks import NETWORKS
 from experiments.presets import Preset, preset_of
 from experiments.store import Store
 from qjax import algorithms, networks, training, updates
 from qjax.quantize import Quantizer, make_quantizer
 from qjax.schedules import SCHEDULES
 
-__all__ = ["NETWORKS", "SMALLEST", "EpochReport", "Program", "origin", "run_chunk"]
+__all__ = ["EpochReport", "Program", "origin", "run_chunk"]
 
 
 def origin() -> dict[str, Any]:
@@ -96,24 +97,6 @@ class _Kind:
         if not self.preset.normalize:
             return scaled
         return (scaled - self.dataset.mean) / self.dataset.std
-
-
-def _gain(cell: Cell) -> str:
-    return "none" if cell.gain is None else cell.gain_rule
-
-
-def _mlp(cell: Cell, classes: int) -> networks.Network:
-    widths = [cell.hidden_width] * (cell.n_layers + 1)
-    return networks.mlp(widths, classes, _gain(cell))
-
-
-def _lenet(cell: Cell, classes: int) -> networks.Network:
-    return networks.lenet(classes, _gain(cell))
-
-
-# name -> (cell, classes) -> network
-NETWORKS = {"mlp": _mlp, "lenet": _lenet}
-SMALLEST = {"lenet": 28}  # side of the images that a network needs
 
 
 # Enough for the largest algorithm: a few chunks in a row are of one kind.

@@ -22,10 +22,11 @@ __all__ = ["FILE_NAME", "HISTORIES", "Store", "StoreError"]
 FILE_NAME = "results.sqlite"
 # Marks the file as ours (ASCII "qjax") and says which tables to expect.
 APPLICATION_ID = 0x716A6178
-VERSION = 5
-# Versions that differ only in axes which have come since, see `cells.DEFAULTS`, and in the table of
-# diagnostics: these are read as they are, and get what they lack when they are next written to.
-_OLDER = (2, 3, 4)
+# Counts the axes that have come, see `cells.DEFAULTS`: an older qjax refuses columns that it does
+# not know. Older stores lack only these, and the table of diagnostics: they are read as they are,
+# and get what they lack when they are next written to.
+VERSION = len(DEFAULTS) - 1
+_OLDER = range(2, VERSION)
 
 _TYPES = {int: "INTEGER", int | None: "INTEGER", float: "REAL", float | None: "REAL", str: "TEXT"}
 _CELL = [f.name for f in fields(Cell)]

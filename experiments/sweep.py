@@ -24,6 +24,7 @@ from experiments.checkpoint import CheckpointError, unfinished
 from experiments.data import DATASETS, HOLDOUT, DataError, Dataset, load
 from experiments.forecast import Forecast, spell
 from experiments.interrupts import Interrupts
+from experiments.networks import SMALLEST
 from experiments.store import FILE_NAME, Store, StoreError
 
 __all__ = ["Stage", "Sweep", "add_arguments", "leave", "main"]
@@ -113,7 +114,7 @@ def main(p: options.Parser, args: argparse.Namespace, *stages: Stage) -> int:
 def _check_sizes(wanted: Iterable[grid.Replica]) -> None:
     """Raises DataError where a network needs larger images than a data set has."""
     for network, name in dict.fromkeys((r.cell.network, r.cell.dataset) for r in wanted):
-        side = runner.SMALLEST.get(network, 1)
+        side = SMALLEST.get(network, 1)
         if min(DATASETS[name.removesuffix(HOLDOUT)].image_shape[:2]) < side:
             raise DataError(f"{network} needs images of {side}x{side}, {name} has smaller ones: "
                             "leave one of them out of --network or --dataset")

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments import command, options, results
-from experiments.cells import DEFAULTS, NONE, Cell
+from experiments.cells import AXES, DEFAULTS, NONE, Cell
 from experiments.formats import FORMATS, Column, Table, markdown
 from experiments.panels import shape_of
 from experiments.presets import preset_of
@@ -29,12 +29,14 @@ DIFFERENCE = (
     "seed."
 )
 
+# Which network it is, and what makes a row of a table by itself.
+_SHAPE = ("algorithm", "dataset", "network", "n_layers", "hidden_width")
+_ROW = (*_SHAPE, "n_bits", "quantizer", "scope", "epochs", "readout_epochs")
 # What makes variants of a cell, besides its epochs.
-_SETTINGS = ("update", "bias", "optimizer", "lr", "synthesizer_lr", "schedule",
-             "gamma", "weight_decay", "gain", "gain_rule", "gradient_bits", "batch_size")
-_OF_FLOAT = ("algorithm", "dataset", "network", "n_layers", "hidden_width", "optimizer", "lr",
-             "synthesizer_lr", "schedule", "gamma", "weight_decay", "gain", "gain_rule",
-             "gradient_bits")
+_SETTINGS = tuple(name for name in AXES if name not in _ROW)
+# What an unquantized network must have in common with the cells that it is compared with.
+_OF_FLOAT = (*_SHAPE, *(name for name in _SETTINGS
+                        if name != "batch_size" and AXES[name].only is not AXES["quantizer"].only))
 
 
 def float_of(cell: Cell, floats: Iterable[Cell]) -> Cell | None:

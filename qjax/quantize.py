@@ -275,14 +275,21 @@ def _codes(x: Array, grid: Grid, key: Array | None) -> Array:
 def _is_level(exact, dtype, position, nearest, grid, scale):
     """Is a value a level, but for how floats round? Chance must not move what is on the grid."""
     if jnp.dtype(dtype) != position.dtype:  # a level is what rounding to that type makes of it
-        return _levels(nearest, grid).astype(dtype).astype(position.dtype) == exact
+        return _stored(_levels(nearest, grid), dtype) == exact
     t = nearest / jnp.where(grid.codes > 0, grid.codes, 1)
     largest = (jnp.abs(grid.origin) * (1 - t) + jnp.abs(grid.end) * t) * scale
     return jnp.abs(position - nearest) <= 2 * jnp.finfo(dtype).eps * jnp.abs(largest)
 
 
+def _stored(level: Array, dtype: Any) -> Array:
+    """What a tensor of a type holds of a wider value; XLA would leave the rounding out."""
+    return jax.lax.optimization_barrier(level.astype(dtype)).astype(level.dtype)
+
+
 def _levels(codes: Array, grid: Grid) -> Array:
-    t = codes / jnp.where(grid.codes > 0, grid.codes, 1)
+    # A GPU's division is a last bit off: the ends of the range would not be levels.
+    t = jnp.where(jnp.abs(codes) == grid.codes, jnp.sign(codes),
+                  codes / jnp.where(grid.codes > 0, grid.codes, 1))
     return grid.origin * (1 - t) + grid.end * t
 
 
@@ -516,7 +523,7 @@ def wanted(x: Array, change: Array, grid: Grid) -> Array:
         reach = 4 * jnp.finfo(x.dtype).eps * jnp.maximum(jnp.abs(grid.low), jnp.abs(grid.end))
         stored = jnp.abs(level - exact) <= reach
     else:
-        stored = level.astype(x.dtype) == x
+        stored = _stored(level, x.dtype) == exact
     return jnp.where(stored, level, exact) + change.astype(exact.dtype)
 
 
@@ -553,7 +560,7 @@ def keep_on_grid(
         proposal = wanted(param, change, make_grid(param, quantizer, axis))
         target = quantize(proposal, make_grid(proposal, quantizer, axis), leaf_key)
         # As stored: a level of a narrow type is rounded, and so must the difference be.
-        return target.astype(param.dtype).astype(target.dtype) - param.astype(target.dtype)
+        return _stored(target, param.dtype) - param.astype(target.dtype)
 
     def update(updates, state, params=None):
         if params is None:

@@ -1,0 +1,26 @@
+"""Networks by name, built from what a cell says of them."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from qjax import networks
+
+__all__ = ["NETWORKS", "SMALLEST"]
+
+
+def _gain(cell: Any) -> str:
+    return "none" if cell.gain is None else cell.gain_rule
+
+
+def _mlp(cell: Any, classes: int) -> networks.Network:
+    widths = [cell.hidden_width] * (cell.n_layers + 1)
+    return networks.mlp(widths, classes, _gain(cell))
+
+
+def _lenet(cell: Any, classes: int) -> networks.Network:
+    return networks.lenet(classes, _gain(cell))
+
+
+# name -> (cell, classes) -> network
+NETWORKS: Mapping[str, Callable[[Any, int], networks.Network]] = {"mlp": _mlp, "lenet": _lenet}
+SMALLEST = {"lenet": 28}  # side of the images that a network needs
