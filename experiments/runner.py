@@ -10,7 +10,7 @@ import subprocess
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,7 +23,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 import qjax
 from experiments import processes
-from experiments.cells import NONE, Cell, Chunk
+from experiments.cells import AXES, NONE, Cell, Chunk
 from experiments.checkpoint import Checkpoint, CheckpointError, remove
 from experiments.data import Dataset
 from experiments.devices import make_mesh
@@ -73,6 +73,10 @@ def _quantizer(cell: Cell) -> Quantizer:
     if cell.n_bits is None:
         return make_quantizer(None)
     return make_quantizer(cell.n_bits, cell.quantizer, cell.scope)
+
+
+# Axes that are settings of an algorithm under the same name.
+_SAME = [f.name for f in fields(algorithms.Settings) if f.name in AXES]
 
 
 @dataclass(frozen=True)
@@ -182,17 +186,16 @@ class Program:
 
         def of(cell):
             own = cell if phase == 0 else self.preset.phases[phase]
-            return algorithms.Settings(
-                learning_rate=own.lr,
-                schedule=SCHEDULES[cell.schedule if phase == 0 else "exponential"],
-                gamma=own.gamma,
-                epochs=(cell.epochs, cell.readout_epochs)[phase],
-                weight_decay=own.weight_decay,
-                quantizer=_quantizer(cell),
-                gradient_quantizer=make_quantizer(cell.gradient_bits, "asymm", "local"),
-                gain=1.0 if cell.gain is None else cell.gain,
-                beside_rate=(cell.synthesizer_lr or cell.lr) / cell.lr,
-            )
+            plain = {name: getattr(own, name, getattr(cell, name)) for name in _SAME}
+            return algorithms.Settings(**plain | {
+                "learning_rate": own.lr,
+                "schedule": SCHEDULES[cell.schedule if phase == 0 else "exponential"],
+                "epochs": (cell.epochs, cell.readout_epochs)[phase],
+                "quantizer": _quantizer(cell),
+                "gradient_quantizer": make_quantizer(cell.gradient_bits, "asymm", "local"),
+                "gain": 1.0 if cell.gain is None else cell.gain,
+                "beside_rate": (cell.synthesizer_lr or cell.lr) / cell.lr,
+            })
 
         return jax.device_put(_stack([of(cell) for cell in self.cells]), self.everywhere)
 

@@ -200,7 +200,8 @@ def test_synthesizers_can_stay_off_the_grid():
     rules = SGD._replace(update=updates.only(off, updates.stochastic))
     bound, free = (dni(NETWORK, r) for r in (SGD._replace(update=updates.stochastic), rules))
     begun = start(free, coarse)
-    assert_same(begun.params["synthesizers"], start(bound).params["synthesizers"])  # unquantized
+    # Unquantized: to the last bit or two, as the programs that draw them are not the same.
+    assert_close(begun.params["synthesizers"], start(bound).params["synthesizers"])
     after, _ = steps(free, begun, coarse, count=3)
     for state in (begun, after):
         assert all(jnp.isin(x, jnp.array([-1.0, 0.0, 1.0])).all()

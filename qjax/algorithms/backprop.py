@@ -13,10 +13,10 @@ def chain_gradient(network: Network):
     collection pass the error on through it.
     """
 
-    def gradient(key, weights, collections, batch):
+    def gradient(key, weights, collections, batch, error_at):
         del key
         run = interface.run_blocks(network, weights["blocks"], collections, batch.inputs)
-        loss, error = interface.output_error(run.outputs[-1], batch.labels)
+        loss, error = error_at(run.outputs[-1])
         gradients, _ = interface.chain(run.pullbacks, error)
         return {"blocks": gradients}, run.collections, loss
 

@@ -37,10 +37,10 @@ def dfa(network: Network, rules: interface.Rules = interface.Rules()) -> interfa
             with_feedback.append({**collection, "direct": {"kernel": kernel}})
         return interface.TrainState({"blocks": params}, (*with_feedback, collections[-1]))
 
-    def gradient(key, weights, collections, batch):
+    def gradient(key, weights, collections, batch, error_at):
         del key
         run = interface.run_blocks(network, weights["blocks"], collections, batch.inputs)
-        loss, error = interface.output_error(run.outputs[-1], batch.labels)
+        loss, error = error_at(run.outputs[-1])
         signals = [
             (error @ c["direct"]["kernel"]).reshape(out.shape)
             for c, out in zip(collections[:-1], run.outputs[:-1], strict=True)

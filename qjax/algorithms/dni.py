@@ -39,10 +39,10 @@ def dni(
         placed = rules.update.place(place_key, beside, settings.quantizer)
         return interface.TrainState({"blocks": params, **placed}, collections)
 
-    def gradient(key, weights, collections, batch):
+    def gradient(key, weights, collections, batch, error_at):
         del key
         run = interface.run_blocks(network, weights["blocks"], collections, batch.inputs)
-        loss, error = interface.output_error(run.outputs[-1], batch.labels)
+        loss, error = error_at(run.outputs[-1])
         given = context(batch.labels, batch.inputs)
 
         last_gradient, target = run.pullbacks[-1](error)

@@ -71,10 +71,10 @@ def _aligned(network: Network, rules: interface.Rules, shown: Callable) -> inter
         feedback = tuple(quantize_tree(b, settings.quantizer) for b in drawn)
         return interface.TrainState({"blocks": params}, _with(collections, feedback))
 
-    def gradient(key, weights, collections, batch):
+    def gradient(key, weights, collections, batch, error_at):
         fixed = tuple(c["feedback"] for c in collections)
         seen = _with(collections, shown(key, weights["blocks"], collections))
-        gradients, after, loss = down(key, weights, seen, batch)
+        gradients, after, loss = down(key, weights, seen, batch, error_at)
         return gradients, _with(after, fixed), loss
 
     def feedback(key, weights, collections):
@@ -144,9 +144,10 @@ def kp(network: Network, rules: interface.Rules = interface.Rules()) -> interfac
         feedback = rules.update.place(place_key, feedback, settings.quantizer)
         return interface.TrainState({"blocks": params, "feedback": feedback}, collections)
 
-    def gradient(key, weights, collections, batch):
+    def gradient(key, weights, collections, batch, error_at):
         seen = _with(collections, weights["feedback"])
-        gradients, after, loss = down(key, {"blocks": weights["blocks"]}, seen, batch)
+        own = {"blocks": weights["blocks"]}
+        gradients, after, loss = down(key, own, seen, batch, error_at)
         to_feedback = tuple({"kernel": g["kernel"]} for g in gradients["blocks"])
         after = tuple({k: v for k, v in c.items() if k != "feedback"} for c in after)
         return {**gradients, "feedback": to_feedback}, after, loss

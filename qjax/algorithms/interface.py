@@ -6,6 +6,7 @@ may differ between replicas of one program are in `Settings`; choices that chang
 (network, optimizer, update rule) are fixed when the algorithm is built.
 """
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -256,7 +257,7 @@ def init_blocks(key: Array, network: Network, rules: Rules, settings: Settings, 
 
 def from_gradient(
     init: Callable[[Array, Settings, Array], TrainState],
-    gradient: Callable[[Array, dict, tuple, Batch], tuple[dict, tuple, Array]],
+    gradient: Callable[[Array, dict, tuple, Batch, Callable], tuple[dict, tuple, Array]],
     network: Network,
     rules: Rules,
     feedback: Callable[[Array, dict, tuple], Sequence[Array]] | None = None,
@@ -265,7 +266,8 @@ def from_gradient(
 
     Args:
       init: as in `Algorithm`; `opt_state` may be left empty.
-      gradient: (key, weights, collections, batch) -> (gradients like weights, collections, loss).
+      gradient: (key, weights, collections, batch, error_at) -> (gradients like weights,
+        collections, loss); ``error_at(logits)`` gives the loss and its gradient at the logits.
       network: whose last block gives the logits.
       rules: optimizer and update rule.
       feedback: (key, weights, collections) -> the kernel that stands in for each block's own on the
@@ -278,7 +280,8 @@ def from_gradient(
     def respond(key, settings, state, batch):
         """(weights, gradients, collections, loss) on a batch."""
         weights = rules.update.read(state.params, settings.quantizer)
-        return weights, *gradient(key, weights, state.collections, batch)
+        error_at = functools.partial(output_error, labels=batch.labels)
+        return weights, *gradient(key, weights, state.collections, batch, error_at)
 
     def propose(settings, state, gradients):
         changes, opt_state = updates.propose(
