@@ -101,6 +101,7 @@ def symmetric_log_scale(axis: Axes, linear: float = 1.0) -> None:
     """Linear within +-`linear`, logarithmic beyond, where something is drawn there."""
     if max(map(abs, axis.dataLim.intervaly)) > linear:
         axis.set_yscale("symlog", linthresh=linear)
+        axis.yaxis.get_major_locator().set_params(numticks=7)
         axis.yaxis.set_major_formatter("{x:g}")
 
 
@@ -158,7 +159,8 @@ def legend(figure: Figure) -> None:
     for axis in figure.axes:
         handles, labels = axis.get_legend_handles_labels()
         entries.update(zip(labels, handles, strict=True))
-    columns = min(len(entries), max(2, int(figure.get_figwidth() / 1.4)))
+    widest = max(map(len, entries), default=0)  # in characters, beside a stretch of line
+    columns = max(1, min(len(entries), int((figure.get_figwidth() - 0.3) / (0.75 + widest / 12))))
     figure.legend(entries.values(), entries.keys(), loc="outside lower center", ncols=columns)
 
 

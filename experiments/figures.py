@@ -24,7 +24,7 @@ _DIAGNOSTICS = {
     "gradient_angle": "gradient: angle to\nthe true one (°)",
     "feedback_angle": "feedback: angle to\nthe weights (°)",
     "feedback_ratio": "feedback: norm\n(norms of weights)",
-    "sqnr": "update: signal to\nrounding noise (dB)",
+    "sqnr": "new weights: signal\nto rounding noise (dB)",
     "at_ends": "weights at an end\nof the range (share)",
     "changed": "weights that changed\nlevel (share an epoch)",
     "nhsic_x": "nHSIC(X, Z)",

@@ -16,7 +16,7 @@ from qjax.updates import UPDATE_RULES
 
 __all__ = ["STYLES", "THESIS", "best_published", "error_scale", "plot_lowbit"]
 
-THESIS = "thesis, best"
+THESIS = "thesis, the best of all its networks"
 
 # Okabe and Ito's colours, markers that differ too; by position, so that a rule looks the same in
 # every figure, whichever others are there.

@@ -218,10 +218,12 @@ def figures_of(
     for key, members in split(rows, "dataset", "network", "n_layers", "hidden_width").items():
         if any(r["n_bits"] is not None for r in members):
             dataset, network, *shape = key
+            optimizers = dict.fromkeys(cell.optimizer for cell in results.by_cell(members))
             epochs = dict.fromkeys(_epochs(cell) for cell in results.by_cell(members))
             layers = panels.layers_of(network, *shape)
             title = (f"Test accuracy on {dataset}, {layers}\n{panels.seeds_of(members)}, "
-                     f"{' or '.join(epochs)} epochs; bands: ±1 standard deviation")
+                     f"{' or '.join(epochs)} epochs, {' or '.join(optimizers)}; "
+                     "bands: ±1 standard deviation")
             stem = "-".join(map(str, ("lowbit", dataset, *(shape if network == "mlp"
                                                            else (network,)))))
             yield stem, plot_lowbit(members, title, best_published(published, dataset))

@@ -29,6 +29,7 @@ from experiments.published import Key, Published, read_published
 __all__ = ["FIGURES", "drawn", "main"]
 
 FIGURES = ("overview", "bits", "epochs", "ranges", "diagnostics")
+_DEVIATION = "; bands: ±1 standard deviation"
 # Drawn from the store's tables of these names.
 _PER_BLOCK = {"ranges": figures.plot_ranges, "diagnostics": figures.plot_diagnostics}
 
@@ -61,12 +62,13 @@ def drawn(
                 study = all(map(in_study, results.by_cell(members)))
                 epochs = "the thesis's number of epochs unless noted" if study else (
                     panels.trained(members))
-                title = f"Test accuracy on {dataset}, {panels.seeds_of(members)}; {epochs}"
+                title = (f"Test accuracy on {dataset}, {panels.seeds_of(members)}; {epochs}"
+                         f"{_DEVIATION}")
                 yield f"overview-{dataset}", figures.plot_overview(members, title, published)
         elif kind == "bits" and drawable:
             for network, name, members in _variants(accurate):
                 if any(r["n_bits"] is not None for r in members):
-                    title = f"{name}, {panels.layers_of(*network)}, {_about(members)}"
+                    title = f"{name}, {panels.layers_of(*network)}, {_about(members)}{_DEVIATION}"
                     stem = "-".join(("bits", _words(name), *_in_file(network)))
                     yield stem, figures.plot_bits(members, title, published)
         elif kind == "epochs":
@@ -81,7 +83,8 @@ def drawn(
                 for network, name, members in _variants(here):
                     history = histories(sources, kind, {r["id"] for r in members})
                     if history:
-                        title = f"{name}, {dataset}, {panels.layers_of(*network)}"
+                        title = (f"{name}, {dataset}, {panels.layers_of(*network)}, "
+                                 f"{_about(members)}; bands: extent over seeds")
                         stem = "-".join((kind, _words(name), dataset, *_in_file(network)))
                         yield stem, _PER_BLOCK[kind](members, history, title)
 
@@ -106,7 +109,9 @@ def _left_out(rows: Rows) -> list[str]:
 
 
 def _about(rows: Rows) -> str:
-    members = [r for variant in panels.variants(rows).values() for r in variant]
+    # The unquantized networks are in several variants.
+    members = list({r["id"]: r for variant in panels.variants(rows).values() for r in variant}
+                   .values())
     return f"{panels.trained(members)}, {panels.seeds_of(members)}"
 
 

@@ -1,5 +1,6 @@
 """Results as tables: one row a cell, mean and standard deviation over its seeds."""
 
+import functools
 import statistics
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -16,6 +17,7 @@ __all__ = ["by_cell", "mean_and_deviation", "spread", "summary", "warnings"]
 EXPLODED = 1e3
 CHANCE = 2.0  # times the accuracy of a guess: no better than that counts as not trained
 _NAMED = 3  # cells that a warning names; it counts the others
+_ALWAYS = ("algorithm", "dataset", "n_bits", "quantizer", "scope", "update")  # in their names
 FEW_BITS = 5  # up to here the update rule nearest trains nothing, see README
 
 
@@ -111,6 +113,8 @@ def warnings(rows: Iterable[Mapping[str, Any]], cell_columns: Iterable[str]) -> 
     """
     rows, cell_columns = list(rows), list(cell_columns)
     exploded, guessing = [], []
+    named = functools.partial(_named, also=[c for c in cell_columns if c not in _ALWAYS
+                                            and _differs(c, rows)])
     for members in by_cell(rows, {c for row in rows for c in row} - set(cell_columns)).values():
         if any(_exploded(row) for row in members):
             exploded.append(members)
@@ -124,9 +128,9 @@ def warnings(rows: Iterable[Mapping[str, Any]], cell_columns: Iterable[str]) -> 
         losses = [r["test_loss"] or 0.0 for members in exploded for r in members]
         losses = [loss for loss in losses if loss > EXPLODED]
         worst = f" (test loss up to {max(losses):.0e})" if losses else ""
-        lines.append(f"Exploded{worst}: {_named(exploded)}.")
+        lines.append(f"Exploded{worst}: {named(exploded)}.")
     if guessing:
-        lines.append(f"No better than guessing: {_named(guessing)}.")
+        lines.append(f"No better than guessing: {named(guessing)}.")
     troubled = [members[0] for members in exploded + guessing]
     few = [r for r in troubled if r["update"] == "nearest" and r["n_bits"] <= FEW_BITS]
     if few:
@@ -134,7 +138,8 @@ def warnings(rows: Iterable[Mapping[str, Any]], cell_columns: Iterable[str]) -> 
             f"{len(few)} of these have few levels and --update nearest, which loses every step "
             "below half a level. What trains there is in README.md, \"Learning with 2 and 3 "
             "bits\": start from --quantizer symm --scope global --gain 1.5 --bias float --update "
-            "stochastic --optimizer adam --lr 0.06 --schedule linear --batch-size 1024."
+            "stochastic --optimizer adam --schedule linear, with --lr 0.06 --batch-size 1024 on "
+            "MNIST, --lr 0.03 --batch-size 64 on digits."
         )
     if any(members[0] not in few for members in exploded):
         lines.append("Against explosions: a smaller --lr, or one that falls to zero (--schedule "
@@ -146,12 +151,13 @@ def _exploded(row: Mapping[str, Any]) -> bool:
     return row["status"] == "diverged" or (row["test_loss"] or 0.0) > EXPLODED
 
 
-def _named(cells: list[list[Mapping[str, Any]]]) -> str:
-    """'3 cells: backprop mnist 2 bits symm local nearest, ...'."""
+def _named(cells: list[list[Mapping[str, Any]]], also: Iterable[str]) -> str:
+    """'4 cells: backprop mnist 2 bits symm local nearest, ... (3 named)', with some columns."""
     names = []
     for row in (members[0] for members in cells[:_NAMED]):
         grid = "float" if row["n_bits"] is None else (
             f"{row['n_bits']} bits {row['quantizer']} {row['scope']} {row['update']}")
-        names.append(f"{row['algorithm']} {row['dataset']} {grid}")
-    more = ", ..." if len(cells) > _NAMED else ""
-    return f"{len(cells)} cell{'s' if len(cells) > 1 else ''}: {', '.join(names)}{more}"
+        more = "".join(f" {c} {spell(row[c], c)}" for c in also)
+        names.append(f"{row['algorithm']} {row['dataset']} {grid}{more}")
+    rest = f" and {len(cells) - _NAMED} more" if len(cells) > _NAMED else ""
+    return f"{len(cells)} cell{'s' if len(cells) > 1 else ''}: {', '.join(names)}{rest}"

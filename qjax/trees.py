@@ -45,8 +45,14 @@ def chosen(tree: Any, where: Where | None) -> list[str | None]:
       where: asked about floating-point leaves only, all others are left alone; None: all of them.
 
     Raises:
+      TypeError: `where` is no function.
       ValueError: `where` chooses nothing although there are leaves: a misspelt path, most likely.
     """
+    if where is not None and not callable(where):
+        raise TypeError(
+            f"`where` must be a function (path, leaf) -> bool, got {where!r}; for instance "
+            "lambda path, leaf: path.endswith('kernel')"
+        )
     leaves = jax.tree_util.tree_leaves_with_path(tree)
     paths = [path_of(keys) for keys, _ in leaves]
     found = [

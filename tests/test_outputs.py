@@ -204,7 +204,7 @@ def test_warnings_name_what_is_no_better_than_guessing():
     text = warned(*(row(c, test_accuracy=11.0) for c in cells), row(FLOAT, test_accuracy=60.0))
     assert text.startswith("No better than guessing: 4 cells: backprop digits 2 bits symm local "
                            "nearest, backprop digits 3 bits")
-    assert ", .... 4 of these have few levels" in text
+    assert " and 1 more. 4 of these have few levels" in text
 
 
 def test_there_is_nothing_to_warn_of_where_all_went_well():
@@ -709,7 +709,7 @@ def test_own_runs_are_not_called_shortened(tmp_path, capsys):
     store_of(tmp_path, [CELL])
     (overview,) = (f for stem, f in plot.drawn(rows_of(tmp_path), [tmp_path], {}, ["overview"]))
     title = " ".join(overview.get_suptitle().split())
-    assert title == "Test accuracy on digits, 3 seeds; 10 epochs"
+    assert title == "Test accuracy on digits, 3 seeds; 10 epochs; bands: ±1 standard deviation"
     plt.close(overview)
 
 
