@@ -25,8 +25,8 @@ _LOOKS = (("#D55E00", "v"), ("#0072B2", "o"), ("#009E73", "s"), ("#CC79A7", "D")
 STYLES: Mapping[str, tuple[str, str]] = dict(zip(UPDATE_RULES, _LOOKS, strict=False))
 _UNKNOWN = ("#777777", "*")  # rules of another version of qjax
 
-# What makes a line of a panel: an update rule, on a grid; a stroke for every grid.
-_LINE = ("update", "quantizer", "scope")
+# Grids are lines of their own, where there are several, with a stroke for each.
+_GRID = ("quantizer", "scope")
 _STROKES = ("-", "--", ":", "-.")
 
 _COLUMNS = 3
@@ -74,7 +74,11 @@ def plot_lowbit(rows: Rows, title: str, best: Mapping[int, float]) -> Figure:
     rows = [r for r in rows if r["test_accuracy"] is not None]
     widths = sorted({r["n_bits"] for r in rows} - {None})
     crosses = {bits: best[bits] for bits in widths if bits in best}
-    grids = sorted(split((r for r in rows if r["n_bits"] is not None), *_LINE[1:]))
+    quantized = [r for r in rows if r["n_bits"] is not None]
+    # One bit has no symmetric grid: widths with a grid each are one line all the same.
+    several = any(len(split(part, *_GRID)) > 1
+                  for part in split(quantized, "algorithm", "n_bits", "update").values())
+    grids = sorted(split(quantized, *_GRID)) if several else []
     parts = split(rows, "algorithm")
     known = [(name,) for name in ALGORITHMS if (name,) in parts]
     panels = {key: parts[key] for key in (*known, *parts)}
@@ -89,7 +93,7 @@ def plot_lowbit(rows: Rows, title: str, best: Mapping[int, float]) -> Figure:
         axis.set_xticks(widths)
         axis.set_xlim(widths[0] - 0.3, widths[-1] + 0.3)
         axis.set_title(algorithm, fontsize="medium")
-    values = [value for part in split(rows, "algorithm", "n_bits", *_LINE).values()
+    values = [value for part in split(rows, "algorithm", "n_bits", "update", *_GRID).values()
               for value in _extent([r["test_accuracy"] for r in part])]
     _scale(places[: len(panels)], [*values, *crosses.values()])
     for line in axes:
@@ -102,7 +106,8 @@ def plot_lowbit(rows: Rows, title: str, best: Mapping[int, float]) -> Figure:
 def _panel(
     axis: Axes, rows: Rows, crosses: Mapping[int, float], grids: Sequence[tuple[str, str]]
 ) -> None:
-    lines = split((r for r in rows if r["n_bits"] is not None), *_LINE)
+    columns = ("update", *_GRID) if grids else ("update",)
+    lines = split((r for r in rows if r["n_bits"] is not None), *columns)
     order = {name: place for place, name in enumerate(UPDATE_RULES)}
     for line in sorted(lines, key=lambda key: (order.get(key[0], len(order)), key)):
         update, *grid = line
@@ -111,8 +116,8 @@ def _panel(
         spreads = [drawing.deviation([r["test_accuracy"] for r in seeds]) for _, seeds in points]
         drawing.band(axis, [bits for (bits,), _ in points], spreads, color=color, marker=marker,
                      markersize=5.5, linewidth=1.5,
-                     linestyle=_STROKES[grids.index(tuple(grid)) % len(_STROKES)],
-                     label=" ".join([update, *(grid if len(grids) > 1 else ())]))
+                     linestyle=_STROKES[grids.index(tuple(grid)) % len(_STROKES) if grid else 0],
+                     label=" ".join(line))
     floats = [r["test_accuracy"] for r in rows if r["n_bits"] is None]
     if floats:
         drawing.level(axis, floats, drawing.FLOAT, "float")
