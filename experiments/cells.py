@@ -14,7 +14,7 @@ from typing import NamedTuple
 from experiments.axes import axis, axis_of
 from experiments.data import NAMES
 from experiments.networks import NETWORKS
-from experiments.options import bits, not_negative, positive, positive_or_none, whole
+from experiments.options import bits, not_negative, positive, positive_or_none, share, whole
 from experiments.presets import LEARNING_RATES, preset_of
 from qjax.algorithms import ALGORITHMS
 from qjax.networks import GAINS
@@ -105,6 +105,8 @@ class Cell:
         "dni: synthesizers are floats with that learning rate; none: quantized, and trained like "
         "the weights", positive_or_none, default=None, given=[None], number=1.0,
         only=_has_synthesizers, off=None)
+    label_smoothing: float = axis("share of a label that goes to all classes alike, in training",
+                                  share, default=0.0, given=[0.0], number=0.0)
 
     @property
     def program(self) -> "Cell":

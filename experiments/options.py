@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterable
 from typing import NoReturn
 
 __all__ = [
-    "Parser", "bits", "not_negative", "one_of", "positive", "positive_or_none", "spell", "whole",
+    "Parser", "bits", "not_negative", "one_of", "positive", "positive_or_none", "share",
+    "spell", "whole",
 ]
 
 
@@ -95,6 +96,14 @@ def not_negative(text: str) -> float:
         value = float("nan")
     if not 0 <= value < float("inf"):
         raise argparse.ArgumentTypeError(f"expected a finite number of at least 0, got {text!r}")
+    return value
+
+
+def share(text: str) -> float:
+    """Argument type: a number from 0 to less than 1."""
+    value = not_negative(text)
+    if value >= 1:
+        raise argparse.ArgumentTypeError(f"expected a share below 1, got {text!r}")
     return value
 
 

@@ -240,6 +240,28 @@ def test_chained_pullbacks_are_the_gradient():
     assert_close(ours(params, BATCH.inputs), expected)
 
 
+@pytest.mark.parametrize("smoothing", [0.0, 0.1, 0.7])
+def test_label_smoothing_is_cross_entropy_with_softer_labels(smoothing):
+    logits = jnp.asarray(RNG.normal(size=(8, 3)) * 2, jnp.float32)
+    loss, error = output_error(logits, BATCH.labels, smoothing)
+    p = np.exp(np.asarray(logits, np.float64))
+    p /= p.sum(-1, keepdims=True)
+    target = (1 - smoothing) * np.eye(3)[BATCH.labels] + smoothing / 3
+    np.testing.assert_allclose(loss, -(target * np.log(p)).sum(-1).mean(), rtol=1e-5)
+    np.testing.assert_allclose(error, (p - target) / 8, atol=1e-6)
+
+
+def test_label_smoothing_reaches_every_algorithm_and_is_off_by_default():
+    for name in ("backprop", "fa", "dfa", "dni"):
+        algorithm = ALGORITHMS[name](NETWORK, SGD)
+        state = start(algorithm)
+        plain, zero, soft = (
+            steps(algorithm, state, PLAIN.replace(**more))[1][0]
+            for more in ({}, {"label_smoothing": 0.0}, {"label_smoothing": 0.5})
+        )
+        assert plain == zero != soft
+
+
 def test_output_error_is_softmax_minus_label_over_the_batch():
     logits = jnp.asarray(RNG.normal(size=(8, 3)), jnp.float32)
     loss, error = output_error(logits, BATCH.labels)

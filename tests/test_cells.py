@@ -23,8 +23,10 @@ OTHER = {
     "gamma": 0.8, "weight_decay": 1e-3, "gradient_bits": 4, "batch_size": 32, "epochs": 11,
     "readout_epochs": 5, "schedule": "linear", "gain": 1.5, "bias": "float",
     "network": "lenet", "gain_rule": "learned", "synthesizer_lr": 0.01,
+    "label_smoothing": 0.1,
 }
-NUMBERS = ("n_bits", "quantizer", "scope", "lr", "gamma", "weight_decay", "schedule")
+NUMBERS = ("n_bits", "quantizer", "scope", "lr", "gamma", "weight_decay", "schedule",
+           "label_smoothing")
 FIELDS = [f.name for f in fields(Cell)]
 
 

@@ -456,7 +456,7 @@ def test_a_kill_leaves_unfinished_replicas_to_run_again(tmp_path, writer):
 
 
 # Versions that lack axes, with these axes.
-OLDER = {2: tuple(DEFAULTS), 4: ("synthesizer_lr",)}
+OLDER = {2: tuple(DEFAULTS), 4: ("synthesizer_lr", "label_smoothing"), 5: ("label_smoothing",)}
 
 
 def older(folder, version=2):
@@ -476,7 +476,8 @@ def older(folder, version=2):
 def test_a_new_axis_comes_with_a_new_version():
     # An older qjax must refuse a store with columns that it does not know.
     assert (VERSION, list(DEFAULTS)) == (
-        5, ["schedule", "gain", "bias", "network", "gain_rule", "synthesizer_lr"]
+        6, ["schedule", "gain", "bias", "network", "gain_rule", "synthesizer_lr",
+            "label_smoothing"]
     )
 
 

@@ -64,6 +64,7 @@ class Settings:
       gradient_quantizer: grid of the parameter gradients.
       gain: of blocks that have one: products are multiplied by ``gain / sqrt(fan_in)``.
       beside_rate: factor on the learning rate of what is trained beside the blocks (synthesizers).
+      label_smoothing: share of every label that goes to all classes alike, see `output_error`.
     """
 
     learning_rate: ArrayLike = 1.0
@@ -75,6 +76,7 @@ class Settings:
     gradient_quantizer: Quantizer = Quantizer(bits=0)
     gain: ArrayLike = 1.0
     beside_rate: ArrayLike = 1.0
+    label_smoothing: ArrayLike = 0.0
 
 
 @struct.dataclass
@@ -229,13 +231,24 @@ def check_labels(labels: Array, classes: int) -> None:
         )
 
 
-def output_error(logits: Array, labels: Array) -> tuple[Array, Array]:
-    """Batch-mean cross-entropy of [batch, classes] against [batch], and its gradient."""
+def output_error(
+    logits: Array, labels: Array, smoothing: ArrayLike = 0.0
+) -> tuple[Array, Array]:
+    """Batch-mean cross-entropy of [batch, classes] against [batch], and its gradient.
+
+    With label smoothing (Szegedy et al. 2016, "Rethinking the inception architecture for computer
+    vision") the target is ``(1 - smoothing) one_hot + smoothing / classes``.
+    """
     check_labels(labels, logits.shape[-1])
 
     def loss(logits):
         logits = at_least_float32(logits)
-        return jnp.mean(optax.softmax_cross_entropy_with_integer_labels(logits, labels))
+        own = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
+        # Over all classes alike it is ``logsumexp - mean``: as the label's, with another logit. A
+        # share of zero adds no product: a logit may be beyond the largest float.
+        label = jnp.take_along_axis(logits, labels[..., None], axis=-1)[..., 0]
+        apart = jnp.where(smoothing > 0, label - jnp.mean(logits, axis=-1), 0)
+        return jnp.mean(own + (smoothing * apart).astype(own.dtype))
 
     return jax.value_and_grad(loss)(logits)
 
@@ -280,7 +293,9 @@ def from_gradient(
     def respond(key, settings, state, batch):
         """(weights, gradients, collections, loss) on a batch."""
         weights = rules.update.read(state.params, settings.quantizer)
-        error_at = functools.partial(output_error, labels=batch.labels)
+        error_at = functools.partial(
+            output_error, labels=batch.labels, smoothing=settings.label_smoothing
+        )
         return weights, *gradient(key, weights, state.collections, batch, error_at)
 
     def propose(settings, state, gradients):
@@ -315,7 +330,7 @@ def from_gradient(
         proposed, _ = propose(settings, state, gradients)
         run, true_gradients = true_chain(
             network, weights["blocks"], state.collections, batch.inputs,
-            lambda logits: output_error(logits, batch.labels)[1],
+            lambda logits: output_error(logits, batch.labels, settings.label_smoothing)[1],
         )
         nothing = (None,) * len(network)
         seen = feedback(gradient_key, weights, state.collections) if feedback else nothing
