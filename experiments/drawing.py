@@ -19,7 +19,7 @@ from experiments.report import mean_and_deviation
 __all__ = [
     "FLOAT", "KINDS", "band", "by_bits", "deviation", "extent", "grid", "heading", "legend",
     "level", "line_of", "log_scale", "looks", "marker_of", "save", "series_colors",
-    "symmetric_log_scale", "title",
+    "symmetric_log_scale", "title", "whole_numbers",
 ]
 
 # Okabe and Ito's palette: told apart with any colour vision.
@@ -103,6 +103,15 @@ def symmetric_log_scale(axis: Axes, linear: float = 1.0) -> None:
         axis.set_yscale("symlog", linthresh=linear)
         axis.yaxis.get_major_locator().set_params(numticks=7)
         axis.yaxis.set_major_formatter("{x:g}")
+
+
+def whole_numbers(axis: Axes) -> None:
+    """Whole numbers along x, also where there is a single one."""
+    low, high = axis.dataLim.intervalx
+    if low == high:
+        axis.set_xticks([low])
+    else:
+        axis.xaxis.get_major_locator().set_params(integer=True)
 
 
 def by_bits(widths: Iterable[int | None]) -> dict[int | None, tuple]:

@@ -200,7 +200,7 @@ def plot_epochs(rows: Rows, epochs: Sequence[Mapping[str, Any]], title: str) -> 
         pair[1].set(xlabel="epoch")
         drawing.log_scale(pair[1])
         for axis in pair:
-            axis.xaxis.get_major_locator().set_params(integer=True)
+            drawing.whole_numbers(axis)
     for top in range(0, len(axes), 2):
         axes[top][0].set_ylabel("accuracy (%)")
         axes[top + 1][0].set_ylabel("cross-entropy (nats)")
@@ -256,7 +256,7 @@ def plot_ranges(rows: Rows, ranges: Sequence[Mapping[str, Any]], title: str) -> 
                     label = _bits_label(bits)
                     _curve(axis, runs, end, drawing.extent, color=color, linewidth=1.2,
                            label=label if end == "low" else f"_{label}")
-            axis.xaxis.get_major_locator().set_params(integer=True)
+            drawing.whole_numbers(axis)
             drawing.symmetric_log_scale(axis)  # linear in the range of the scope "global"
             axis.set_title(f"block {int(block) + 1}, {name}", fontsize="medium")
         line[0].set_ylabel("smallest and largest value")
@@ -294,7 +294,7 @@ def plot_diagnostics(rows: Rows, diagnostics: Sequence[Mapping[str, Any]], title
                 runs = [[r for r in by_block[block,] if bits_of[r["replica"]] == bits]]
                 _curve(axis, runs, name, drawing.extent, color=color, linewidth=1.2,
                        label=_bits_label(bits))
-            axis.xaxis.get_major_locator().set_params(integer=True)
+            drawing.whole_numbers(axis)
             if not axis.has_data():
                 axis.set_visible(False)
         line[0].set_ylabel(_DIAGNOSTICS[name], fontsize="small")

@@ -75,7 +75,8 @@ class Point(NamedTuple):
     def label(self) -> str:
         """Network, algorithm, width and update rule, for notes."""
         cell = self.cell
-        grid = "float" if cell.n_bits is None else f"{cell.n_bits} bits {cell.update}"
+        grid = "float" if cell.n_bits is None else (
+            f"{cell.n_bits} bits {cell.quantizer} {cell.scope} {cell.update}")
         return f"{self.network} {cell.algorithm} {grid}"
 
 
@@ -90,11 +91,15 @@ def points(rows: Iterable[Mapping[str, Any]]) -> list[Point]:
       rows: finished replicas, those on held-out data among them.
     """
     cells = results.by_cell(rows)
+    # The study's seeds of their own decide, if it is one of `experiments.lowbit`.
+    own = any(m["seed"] >= TUNING_SEED for cell, members in cells.items()
+              if cell.dataset.endswith(HOLDOUT) for m in members)
+    least = TUNING_SEED if own else 0
     held_out: dict[Cell, tuple[int, float]] = {}
     for cell, members in cells.items():
         if cell.dataset.endswith(HOLDOUT):
-            # As for `lowbit.chosen`: seeds of their own decide, and no accuracy counts as 0.
-            tuned = [m["test_accuracy"] or 0.0 for m in members if m["seed"] >= TUNING_SEED]
+            # As for `lowbit.chosen`: no accuracy counts as 0.
+            tuned = [m["test_accuracy"] or 0.0 for m in members if m["seed"] >= least]
             key, length = _settings(cell), cell.epochs + cell.readout_epochs
             if tuned:
                 held_out[key] = max((length, statistics.fmean(tuned)), held_out.get(key, (0, 0.0)))
@@ -200,8 +205,9 @@ def _notes(found: Sequence[Point]) -> tuple[str, ...]:
         notes.append(BOUND_SYNTHESIZERS + named(bound) if bound else FREE_SYNTHESIZERS)
     others = sum(p.others for p in found)
     if others:
-        notes.append(f"Left out: {others} cells of these points with settings that did worse on "
-                     "the held-out data, or had no results there.")
+        notes.append(f"Left out: {others} cells of these points with other settings: those that "
+                     "did worse on held-out data or have no results there; where none has, those "
+                     "with fewer seeds or epochs, else all but the first.")
     return (*notes, DIVERGED)
 
 

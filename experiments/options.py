@@ -2,12 +2,13 @@
 
 import argparse
 import difflib
+import sys
 from collections.abc import Callable, Iterable
 from typing import NoReturn
 
 __all__ = [
-    "Parser", "bits", "not_negative", "one_of", "positive", "positive_or_none", "share",
-    "spell", "whole",
+    "Parser", "bits", "not_negative", "one_of", "plus_minus", "positive", "positive_or_none",
+    "share", "spell", "whole",
 ]
 
 
@@ -121,6 +122,15 @@ def bits(text: str) -> int | None:
             f"{nearest(text, ['float'])}"
         )
     return value
+
+
+def plus_minus() -> str:
+    """The sign of a deviation, as the output's encoding has it: tables measure their texts."""
+    try:
+        "±".encode(getattr(sys.stdout, "encoding", None) or "utf-8")
+    except UnicodeEncodeError:
+        return "+-"
+    return "±"
 
 
 def spell(value: int | float | str | None, setting: str = "n_bits") -> str:

@@ -135,4 +135,5 @@ def trained(rows: Rows) -> str:
     cells = [cell for cell in cells if cell.n_bits is not None] or cells
     labels = dict.fromkeys(results.epochs_label(cell) for cell in cells)
     short = " (shortened)" if any(map(results.shortened, cells)) else ""
-    return f"{' or '.join(labels)} epochs{short}"
+    plural = "" if list(labels) == ["1"] else "s"
+    return f"{' or '.join(labels)} epoch{plural}{short}"

@@ -7,6 +7,7 @@ from typing import Any
 
 from rich.table import Table
 
+from experiments import options
 from experiments.cells import NONE
 from experiments.data import DATASETS, HOLDOUT
 from experiments.options import spell
@@ -35,7 +36,8 @@ def spread(values: Iterable[float], digits: int = 2) -> str:
     if not values:
         return "-"
     mean, deviation = mean_and_deviation(values)
-    return f"{mean:.{digits}f}" + (f" ± {deviation:.{digits}f}" if len(values) > 1 else "")
+    more = f" {options.plus_minus()} {deviation:.{digits}f}" if len(values) > 1 else ""
+    return f"{mean:.{digits}f}{more}"
 
 
 def by_cell(rows: Iterable[Mapping[str, Any]], not_of_cell: Iterable[str]) -> dict[tuple, list]:
@@ -141,6 +143,9 @@ def warnings(rows: Iterable[Mapping[str, Any]], cell_columns: Iterable[str]) -> 
             "stochastic --optimizer adam --schedule linear, with --lr 0.06 --batch-size 1024 on "
             "MNIST, --lr 0.03 --batch-size 64 on digits."
         )
+    if any(members[0] not in few for members in guessing):
+        lines.append("Others may want another --lr, or more --epochs: choose them on "
+                     "--dataset NAME_holdout.")
     if any(members[0] not in few for members in exploded):
         lines.append("Against explosions: a smaller --lr, or one that falls to zero (--schedule "
                      "linear).")

@@ -33,6 +33,7 @@ from experiments.store import Store
 from qjax import algorithms, networks, training, updates
 from qjax.quantize import Quantizer, make_quantizer
 from qjax.schedules import SCHEDULES
+from qjax.trees import paths_of
 
 __all__ = ["EpochReport", "Program", "origin", "run_chunk"]
 
@@ -269,8 +270,7 @@ class EpochReport(NamedTuple):
 
 
 def _paths(tree: Any) -> dict[str, np.ndarray]:
-    leaves = jax.tree_util.tree_leaves_with_path(tree)
-    return {jax.tree_util.keystr(p, simple=True, separator="/"): leaf for p, leaf in leaves}
+    return dict(zip(paths_of(tree), jax.tree.leaves(tree), strict=True))
 
 
 def _report(chunk: Chunk, phase: str, epoch: int, metrics: training.EpochMetrics) -> EpochReport:

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from qjax.hsic import dependence, normalized_kernel
+from qjax.metrics import at_least_float32
 from qjax.quantize import Quantizer, encode, make_grid
 
 __all__ = [
@@ -68,7 +69,7 @@ class Diagnosis(NamedTuple):
 
 
 def _flat(tree: Any) -> Array:
-    return jnp.concatenate([jnp.ravel(leaf) for leaf in jax.tree.leaves(tree)])
+    return jnp.concatenate([at_least_float32(jnp.ravel(leaf)) for leaf in jax.tree.leaves(tree)])
 
 
 def angle(a: Any, b: Any) -> Array:
@@ -87,6 +88,7 @@ def norm_ratio(a: Any, b: Any) -> Array:
 
 def sqnr(signal: Array, quantized: Array) -> Array:
     """Signal to quantization noise, ``10 log10(|x|^2 / |x - q|^2)``, in decibels; inf if exact."""
+    signal, quantized = at_least_float32(signal), at_least_float32(quantized)
     return 20 * jnp.log10(jnp.linalg.norm(signal) / jnp.linalg.norm(signal - quantized))
 
 
@@ -97,7 +99,8 @@ def share_at_ends(x: Array, quantizer: Quantizer) -> Array:
     codes = encode(x, grid)
     low = encode(jnp.full_like(x, grid.low), grid)
     high = encode(jnp.full_like(x, grid.end), grid)
-    return jnp.where(grid.codes > 0, jnp.mean((codes <= low) | (codes >= high)), jnp.nan)
+    at_end = ((codes <= low) | (codes >= high)) & ~jnp.isnan(x)  # nan has no code
+    return jnp.where(grid.codes > 0, jnp.mean(at_end), jnp.nan)
 
 
 def share_changed(before: Array, after: Array, quantizer: Quantizer) -> Array:

@@ -157,7 +157,10 @@ def _resolvent_forward(kernel, ridge):
 
 def _resolvent_backward(residual, cotangent):
     inverse, ridge = residual
-    return ridge * (inverse @ cotangent @ inverse), None
+    m = len(inverse)
+    centered = inverse - 1 / ((1 + ridge) * m)  # without the eigenvalue that was added
+    by_ridge = jnp.sum(cotangent * (ridge * (centered @ centered) - centered))
+    return ridge * (inverse @ cotangent @ inverse), by_ridge.astype(jnp.result_type(ridge))
 
 
 _resolvent.defvjp(_resolvent_forward, _resolvent_backward)

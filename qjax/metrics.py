@@ -6,12 +6,17 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-__all__ = ["Ranges", "all_finite", "at_least_float32", "empty_ranges", "widen"]
+__all__ = ["Ranges", "all_finite", "at_least_float32", "empty_ranges", "wide_type", "widen"]
 
 
 def at_least_float32(x: Array) -> Array:
     """`x`, in float32 if its type is narrower: means and kernels need the digits."""
-    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
+    return x.astype(wide_type(x.dtype))
+
+
+def wide_type(dtype: Any) -> jnp.dtype:
+    """float32 for narrower floating-point types (also for those of 8 bits), others as they are."""
+    return jnp.dtype(jnp.float32) if jnp.finfo(dtype).bits < 32 else jnp.dtype(dtype)
 
 
 class Ranges(NamedTuple):

@@ -12,13 +12,15 @@ Both kinds are those of Nayak, Zhang and Chai, "Bit efficient quantization for d
 
 A level is computed as the blend ``origin*(1-t) + end*t`` with ``t = code/codes``, so the ends of
 the range are levels exactly and quantizing twice changes nothing, bit for bit, even when the range
-is measured anew on the quantized tensor (as long as floats resolve the steps: a range of 1e-6
+is measured anew on the quantized tensor (by one program: another, or none, may round a level of
+asymm to the neighbouring float; and as long as floats resolve the steps: a range of 1e-6
 around 1000 has no 8 bits in float32).
 
 *Types.* A tensor keeps its type; its grid is computed in float32, or float64 for float64. A level
-of a float16 or bfloat16 tensor is the float32 level rounded to that type. More bits than the type
-has significant ones (11 and 8) are refused by `make_grid`, if it is not a traced number; of a
-narrow range far from zero, levels may still coincide.
+of a float16 or bfloat16 tensor is the float32 level rounded to that type (so stochastic rounding is
+right on average up to that rounding: a quarter of a step at as many bits as the type can bear).
+More bits than the type has significant ones (11 and 8) are refused by `make_grid`, if they are not
+traced; of a narrow range far from zero, levels may still coincide.
 
 *Derivatives.* Which level a value goes to is piecewise constant. The levels themselves move with
 the range, and so with the tensor's extreme values under the scope "local"; a tensor without a grid
@@ -39,6 +41,7 @@ from flax import struct
 from jax import Array
 from jax.typing import ArrayLike
 
+from qjax.metrics import wide_type
 from qjax.trees import Where, chosen
 
 __all__ = [
@@ -59,6 +62,9 @@ __all__ = [
     "straight_through",
     "wanted",
 ]
+
+# How far, in steps, a value may be from a level that it is to count as, where floats are coarse.
+_SLIGHT = 1 / 64
 
 KINDS = ("asymm", "symm")
 SCOPES = ("global", "local")
@@ -117,7 +123,7 @@ def make_quantizer(
         raise ValueError(f"unknown quantizer kind {kind!r}: expected one of {KINDS}")
     if scope not in SCOPES:
         raise ValueError(f"unknown scope {scope!r}: expected one of {SCOPES}")
-    if not 0 < bound < float("inf"):
+    if not 0 < np.float32(bound) < np.inf:  # as float32 has it
         raise ValueError(f"bound must be positive and finite, got {bound!r}")
     if bits is not None:
         if isinstance(bits, bool) or not isinstance(bits, Integral) or not 1 <= bits <= MAX_BITS:
@@ -126,17 +132,13 @@ def make_quantizer(
             )
         if kind == "symm" and bits < 2:
             raise ValueError("symm needs at least 2 bits (1 leaves only the level zero): use asymm")
+    # NumPy's, which stay known inside of `jax.jit`.
     return Quantizer(
-        bits=jnp.float32(bits or 0),
-        symmetric=jnp.float32(kind == "symm"),
-        local=jnp.float32(scope == "local"),
-        bound=jnp.float32(bound),
+        bits=np.float32(bits or 0),
+        symmetric=np.float32(kind == "symm"),
+        local=np.float32(scope == "local"),
+        bound=np.float32(bound),
     )
-
-
-def _wide(dtype) -> jnp.dtype:
-    """The type that grids of tensors of a type are computed in."""
-    return jnp.promote_types(dtype, jnp.float32)
 
 
 def _check_resolution(dtype, bits: ArrayLike) -> None:
@@ -152,8 +154,8 @@ def _check_resolution(dtype, bits: ArrayLike) -> None:
     significant = jnp.finfo(dtype).nmant + 1
     if most > significant:
         raise ValueError(
-            f"{dtype} cannot tell the levels of {most:g} bits apart: expected at most "
-            f"{significant} bits, or weights of a wider type (float16: 11, float32: 16)"
+            f"{dtype} cannot tell the levels of {most:g} bits apart in every range: expected at "
+            f"most {significant} bits, or weights of a wider type (float16: 11, float32: 16)"
         )
 
 
@@ -170,8 +172,10 @@ def _tensor(x: ArrayLike) -> Array:
 
 def _kept_axes(shape: tuple[int, ...], axis: int | tuple[int, ...]) -> set[int]:
     """Axes counted from the front; ValueError where `shape` lacks one."""
-    axes = (axis,) if isinstance(axis, Integral) else tuple(axis)
+    axes = axis if isinstance(axis, tuple | list) else (axis,)
     for a in axes:
+        if not isinstance(a, Integral) or isinstance(a, bool):
+            raise TypeError(f"axis must be a whole number or a tuple of them, got {axis!r}")
         if not -len(shape) <= a < len(shape):
             raise ValueError(f"axis {a} is out of range for a tensor of shape {shape}")
     return {a % len(shape) for a in axes}
@@ -195,11 +199,7 @@ def make_grid(x: Array, quantizer: Quantizer, axis: int | tuple[int, ...] | None
       TypeError: `x` is not floating point, or `quantizer` is no `Quantizer`.
       ValueError: `x` has no such axis, or its type cannot tell the levels apart.
     """
-    if not isinstance(quantizer, Quantizer):
-        raise TypeError(
-            f"expected a Quantizer, got {type(quantizer).__name__}: make one, for instance with "
-            'make_quantizer(4, "symm", "local")'
-        )
+    _check_quantizer(quantizer)
     x = _tensor(x)
     _check_resolution(x.dtype, quantizer.bits)
     kept = set() if axis is None else _kept_axes(x.shape, axis)
@@ -208,7 +208,7 @@ def make_grid(x: Array, quantizer: Quantizer, axis: int | tuple[int, ...] | None
         "keepdims": axis is not None,
         "where": jnp.isfinite(x),
     }
-    x = x.astype(_wide(x.dtype))
+    x = x.astype(wide_type(x.dtype))
     low, high = jnp.min(x, initial=jnp.inf, **reduced), jnp.max(x, initial=-jnp.inf, **reduced)
 
     bits, bound = (jnp.asarray(v, x.dtype) for v in (quantizer.bits, quantizer.bound))
@@ -229,6 +229,14 @@ def make_grid(x: Array, quantizer: Quantizer, axis: int | tuple[int, ...] | None
     room = ~narrow & ~(local & jnp.isinf(end))
     codes = jnp.where((bits > 0) & room, codes, 0)
     return Grid(jnp.where(symmetric, -magnitude, low), origin, end, codes, ~local)
+
+
+def _check_quantizer(quantizer: Quantizer) -> None:
+    if not isinstance(quantizer, Quantizer):
+        raise TypeError(
+            f"expected a Quantizer, got {type(quantizer).__name__}: make one, for instance with "
+            'make_quantizer(4, "symm", "local")'
+        )
 
 
 def _check_grid(grid: Grid) -> None:
@@ -276,9 +284,10 @@ def _is_level(exact, dtype, position, nearest, grid, scale):
     """Is a value a level, but for how floats round? Chance must not move what is on the grid."""
     if jnp.dtype(dtype) != position.dtype:  # a level is what rounding to that type makes of it
         return _stored(_levels(nearest, grid), dtype) == exact
-    t = nearest / jnp.where(grid.codes > 0, grid.codes, 1)
+    t = _share(nearest, grid.codes)
     largest = (jnp.abs(grid.origin) * (1 - t) + jnp.abs(grid.end) * t) * scale
-    return jnp.abs(position - nearest) <= 2 * jnp.finfo(dtype).eps * jnp.abs(largest)
+    rounding = jnp.minimum(2 * jnp.finfo(dtype).eps * jnp.abs(largest), _SLIGHT)
+    return (jnp.abs(position - nearest) <= rounding) | (_levels(nearest, grid) == exact)
 
 
 def _stored(level: Array, dtype: Any) -> Array:
@@ -286,10 +295,18 @@ def _stored(level: Array, dtype: Any) -> Array:
     return jax.lax.optimization_barrier(level.astype(dtype)).astype(level.dtype)
 
 
+def _share(codes: Array, most: Array) -> Array:
+    """``codes / most``, exactly +-1 at +-most; any number where `most` is 0."""
+    most = jnp.where(most > 0, most, 1)
+
+    def inexact(codes, most):  # a GPU's division is a last bit off
+        return jnp.where(jnp.abs(codes) == most, jnp.sign(codes), codes / most)
+
+    return jax.lax.platform_dependent(codes, most, cpu=jnp.divide, default=inexact)
+
+
 def _levels(codes: Array, grid: Grid) -> Array:
-    # A GPU's division is a last bit off: the ends of the range would not be levels.
-    t = jnp.where(jnp.abs(codes) == grid.codes, jnp.sign(codes),
-                  codes / jnp.where(grid.codes > 0, grid.codes, 1))
+    t = _share(codes, grid.codes)
     return grid.origin * (1 - t) + grid.end * t
 
 
@@ -349,6 +366,8 @@ def pulse(x: Array, change: Array, grid: Grid, key: Array) -> Array:
     """
     _check_grid(grid)
     x, change = _tensor(x), _tensor(change)
+    if x.shape != change.shape:
+        raise ValueError(f"expected a change of the shape of x, {x.shape}, got {change.shape}")
     factor, scale = _position(jax.lax.stop_gradient(grid))
     step = jax.lax.stop_gradient(change).astype(scale.dtype)
     moves = jax.random.uniform(key, x.shape, scale.dtype) < jnp.abs(step) * factor * scale
@@ -521,7 +540,9 @@ def wanted(x: Array, change: Array, grid: Grid) -> Array:
     level = _at(_codes(x, grid, None), grid, exact)
     if x.dtype == exact.dtype:
         reach = 4 * jnp.finfo(x.dtype).eps * jnp.maximum(jnp.abs(grid.low), jnp.abs(grid.end))
-        stored = jnp.abs(level - exact) <= reach
+        _, scale = _position(grid)
+        slight = _SLIGHT / jnp.where(scale > 0, scale, 1)
+        stored = jnp.abs(level - exact) <= jnp.minimum(reach, slight)
     else:
         stored = _stored(level, x.dtype) == exact
     return jnp.where(stored, level, exact) + change.astype(exact.dtype)
@@ -550,10 +571,13 @@ def keep_on_grid(
       `quantize_tree` does.
     """
 
+    _check_quantizer(quantizer)
+
     def init(params):
         if params is not None:
             chosen(params, where)  # better refused here than in the first step
-        return KeepOnGridState(key)
+        # A copy: donated with the rest of the state, the caller's own key would be gone.
+        return KeepOnGridState(None if key is None else jax.random.clone(key))
 
     def one(param, change, quantizer, axis, leaf_key):
         param, change = jnp.asarray(param), jnp.asarray(change)

@@ -28,7 +28,7 @@ from qjax.algorithms.interface import (
 )
 from qjax.diagnostics import Diagnosis, diagnose
 from qjax.schedules import factor
-from qjax.trees import path_of
+from qjax.trees import paths_of
 
 __all__ = [
     "Data",
@@ -123,6 +123,7 @@ def train_epoch(
     Returns:
       (state, mean objective, ranges of every tensor in `state.params` over all steps).
     """
+    _check_counts(examples)
     count = len(examples.labels)
     steps = -(-count // batch_size)
     order_key, step_key = jax.random.split(key)
@@ -155,6 +156,7 @@ def evaluate(
       examples: raw images [n, ...] and labels [n].
       preprocess: raw images -> float inputs.
     """
+    _check_counts(examples)
     count = len(examples.labels)
     chunk = min(chunk, count)
     chunks = -(-count // chunk)
@@ -170,9 +172,19 @@ def evaluate(
         return jax.tree.map(jnp.add, sums, new), None
 
     logits = jax.eval_shape(lambda x: predict(preprocess(x)), examples.inputs[:chunk])
-    zeros = (jnp.zeros((), jnp.promote_types(logits.dtype, jnp.float32)), jnp.zeros((), jnp.int32))
+    check_labels(examples.labels, logits.shape[-1])
+    zeros = (jnp.zeros((), metrics.wide_type(logits.dtype)), jnp.zeros((), jnp.int32))
     (loss, correct), _ = jax.lax.scan(score, zeros, rows)
     return Score(loss / count, correct.astype(loss.dtype) / count)
+
+
+def _check_counts(examples: Batch) -> None:
+    inputs, labels = map(jnp.shape, examples)
+    if len(labels) != 1 or inputs[0] != labels[0] or not labels[0]:
+        raise ValueError(
+            f"expected as many labels [n] as inputs [n, ...], at least one; got inputs of shape "
+            f"{inputs} and labels of shape {labels}"
+        )
 
 
 def _scores(phase, settings, state, data, preprocess) -> tuple[Score, Score]:
@@ -208,14 +220,14 @@ def _check_axes(arguments, seeds, cells) -> None:
     lengths: dict[str, int] = {}
     for number, (argument, *letters) in enumerate(zip(arguments, seeds, cells, strict=True)):
         axes = [name for name, c in zip(("seeds", "cells"), letters, strict=True) if c == "r"]
-        for path, leaf in jax.tree_util.tree_leaves_with_path(argument):
+        for path, leaf in zip(paths_of(argument), jax.tree.leaves(argument), strict=True):
             shape = jnp.shape(leaf)
             known = dict(zip(axes, shape, strict=False))
             if len(shape) < len(axes) or any(lengths.setdefault(k, n) != n
                                              for k, n in known.items()):
                 expected = ", ".join(f"{k} = {lengths[k]}" if k in lengths else k for k in axes)
                 raise ValueError(
-                    f"argument {number} ({type(argument).__name__}), {path_of(path) or 'itself'}: "
+                    f"argument {number} ({type(argument).__name__}), {path or 'itself'}: "
                     f"shape {shape}, expected leading axes [{expected}]; training.stack makes "
                     "settings [cells] of one for each cell"
                 )
@@ -299,6 +311,7 @@ def _check_data(phase, preprocess, settings, state, data) -> None:
     some = jax.tree.map(lambda x: x[:1], data.train.inputs)
     shape = jax.eval_shape(replicate(logits, ".r.", "rr."), settings, state, some).shape
     for part in data:
+        _check_counts(part)
         check_labels(part.labels, shape[-1])
 
 

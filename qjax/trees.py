@@ -1,28 +1,37 @@
 """Leaves of parameter trees by path, the same path for Linen, NNX and plain dictionaries."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import nnx
+from flax.core import meta
 from jax import Array
-from jax.tree_util import GetAttrKey, KeyEntry, keystr
+from jax.tree_util import keystr
 
-__all__ = ["Where", "chosen", "is_floating", "path_of"]
+__all__ = ["Where", "chosen", "is_floating", "paths_of"]
 
 # Chooses leaves of a tree: (path such as "blocks/0/kernel", leaf) -> is it one of them?
 Where = Callable[[str, Array], bool]
 
 
-def path_of(keys: Sequence[KeyEntry]) -> str:
-    """A leaf's path in words, such as "blocks/0/kernel".
+def _is_box(node: Any) -> bool:
+    return isinstance(node, meta.AxisMetadata | nnx.Variable)
 
-    Flax keeps some arrays in boxes (`nnx.Param`, Linen's `nn.Partitioned`), as their attribute
-    `value`: the path is the box's.
+
+def paths_of(tree: Any) -> list[str]:
+    """Every leaf's path in words, such as "blocks/0/kernel", in jax's order.
+
+    Flax keeps some arrays in boxes (`nnx.Param`, Linen's `nn.Partitioned`), as an attribute: the
+    path of such an array is its box's.
     """
-    boxed = len(keys) > 1 and isinstance(keys[-1], GetAttrKey) and keys[-1].name == "value"
-    return keystr(tuple(keys[:-1] if boxed else keys), simple=True, separator="/")
+    found = []
+    for keys, node in jax.tree_util.tree_leaves_with_path(tree, is_leaf=_is_box):
+        inside = jax.tree_util.tree_leaves_with_path(node) if _is_box(node) else [((), node)]
+        found += [keystr((*keys, *inner[1:]), simple=True, separator="/") for inner, _ in inside]
+    return found
 
 
 def is_floating(leaf: Any) -> bool:
@@ -53,14 +62,13 @@ def chosen(tree: Any, where: Where | None) -> list[str | None]:
             f"`where` must be a function (path, leaf) -> bool, got {where!r}; for instance "
             "lambda path, leaf: path.endswith('kernel')"
         )
-    leaves = jax.tree_util.tree_leaves_with_path(tree)
-    paths = [path_of(keys) for keys, _ in leaves]
+    leaves, paths = jax.tree.leaves(tree), paths_of(tree)
     found = [
         path if is_floating(leaf) and (where is None or where(path, leaf)) else None
-        for path, (_, leaf) in zip(paths, leaves, strict=True)
+        for path, leaf in zip(paths, leaves, strict=True)
     ]
     if where is not None and leaves and not any(path is not None for path in found):
-        numbers = [p for p, (_, leaf) in zip(paths, leaves, strict=True) if is_floating(leaf)]
+        numbers = [p for p, leaf in zip(paths, leaves, strict=True) if is_floating(leaf)]
         raise ValueError(
             "`where` chooses no leaf of this tree; its floating-point leaves are "
             + (", ".join(map(repr, numbers)) or "none at all")

@@ -13,9 +13,9 @@ import optax
 from jax import Array
 from jax.typing import ArrayLike
 
-from qjax.metrics import at_least_float32
+from qjax.metrics import at_least_float32, wide_type
 from qjax.quantize import Quantizer, make_grid, pulse, quantize, quantize_tree, wanted
-from qjax.trees import Where, is_floating, path_of
+from qjax.trees import Where, is_floating, paths_of
 
 __all__ = [
     "OPTIMIZERS",
@@ -143,7 +143,7 @@ def _add(key, params, updates, quantizer):
 
 def _land(x, change, key, quantizer):
     """The step, then the grid. A narrow type has too few digits to hold what is in between."""
-    narrow = jnp.promote_types(x.dtype, jnp.float32) != x.dtype
+    narrow = wide_type(x.dtype) != x.dtype
     landing = wanted(x, change, make_grid(x, quantizer)) if narrow else x + change
     return quantize(landing, make_grid(landing, quantizer), key).astype(x.dtype)
 
@@ -199,10 +199,12 @@ def only(where: Where, rule: UpdateRule) -> UpdateRule:
     """
 
     def choose(chosen, others):
-        def one(path, a, b):
-            return a if where(path_of(path), a) else b
-
-        return jax.tree_util.tree_map_with_path(one, chosen, others)
+        leaves, treedef = jax.tree.flatten(chosen)
+        return treedef.unflatten([
+            a if where(path, a) else b
+            for path, a, b in zip(paths_of(chosen), leaves, treedef.flatten_up_to(others),
+                                  strict=True)
+        ])
 
     def place(key, params, quantizer):
         return choose(rule.place(key, params, quantizer), params)

@@ -92,6 +92,12 @@ def test_held_out_results_count_for_their_own_settings_only():
     assert chosen([*rows, tuned(other, 90.0)]).cell == other
 
 
+def test_of_own_runs_any_seed_on_held_out_data_decides():
+    one, other = BITS, replace(BITS, batch_size=128)
+    rows = [*seeds(one, 1.0), *seeds(other, 1.0), tuned(one, 50.0, seed=0)]
+    assert chosen([*rows, tuned(other, 90.0, seed=0)]).cell == other
+
+
 def test_readout_epochs_need_not_agree_with_those_of_the_tuning():
     cell = replace(BITS, algorithm="hsic", readout_epochs=30)
     rows = [*seeds(cell, 1.0), tuned(replace(cell, readout_epochs=10), 66.0)]
@@ -224,9 +230,9 @@ def test_notes_say_what_the_points_bear_out():
     latent = replace(BITS, update="latent", bias="quantized")
     mixed = notes(row(BITS), tuned(BITS, 1.0), row(latent), row(FLOAT))
     assert lowbit_report.LATENT in mixed
-    assert (f"{lowbit_report.UNTUNED}(2,100) backprop 2 bits latent; (2,100) backprop float."
+    assert (f"{lowbit_report.UNTUNED}(2,100) backprop 2 bits symm global latent; (2,100) backprop float."
             in mixed)
-    assert f"{lowbit_report.BOUND_BIASES}(2,100) backprop 2 bits latent." in mixed
+    assert f"{lowbit_report.BOUND_BIASES}(2,100) backprop 2 bits symm global latent." in mixed
     assert lowbit_report.FREE_BIASES not in mixed
     assert lowbit_report.TUNED not in notes(row(BITS))
 
@@ -240,7 +246,7 @@ def test_notes_say_which_synthesizers_are_quantized():
 
     assert not any("ynthesizer" in note for note in notes(BITS, replace(FLOAT, algorithm="dni")))
     assert lowbit_report.FREE_SYNTHESIZERS in notes(BITS, free)
-    assert f"{lowbit_report.BOUND_SYNTHESIZERS}(2,100) dni 2 bits pulse." in notes(bound, free)
+    assert f"{lowbit_report.BOUND_SYNTHESIZERS}(2,100) dni 2 bits symm global pulse." in notes(bound, free)
 
 
 # The figure

@@ -414,3 +414,13 @@ def test_labels_are_whole_numbers_also_inside_of_jit():
         step(KEYS[0], FLOAT, state, Batch(jnp.zeros((4, 6)), jnp.zeros(4)))
     with pytest.raises(ValueError, match="labels from 0 to 5"):
         phase.step(KEYS[0], FLOAT, state, Batch(jnp.zeros((4, 6)), jnp.array([0, 1, 5, 2])))
+
+
+def test_labels_and_inputs_must_be_as_many():
+    short = DATA.train._replace(labels=DATA.train.labels[:-1])
+    with pytest.raises(ValueError, match=r"inputs of shape \(100, 6\) and labels of shape \(99,\)"):
+        evaluate(lambda x: x[:, :3], short, preprocess)
+    init, begin, epoch = programs(ALGORITHM)
+    settings = stack([FLOAT])
+    with pytest.raises(ValueError, match=r"labels of shape \(99,\)"):
+        epoch(KEYS, 0, settings, begin(init(KEYS, settings)), DATA._replace(train=short))

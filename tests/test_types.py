@@ -1,6 +1,7 @@
 """What people bring: other floating-point types, x64, mixed types, boxed and foreign parameters."""
 
 import functools
+from typing import NamedTuple
 
 import flax.linen as nn
 import jax
@@ -10,11 +11,11 @@ import optax
 import pytest
 from flax import nnx
 
-from qjax import feedback, hsic, networks, updates
+from qjax import diagnostics, feedback, hsic, networks, updates
 from qjax.algorithms import ALGORITHMS, Batch, Rules, Settings, backprop
 from qjax.algorithms.hsic import bottleneck_body
 from qjax.quantize import keep_on_grid, make_grid, make_quantizer, quantize, quantize_tree
-from qjax.trees import path_of
+from qjax.trees import paths_of
 
 KEY = jax.random.key(0)
 RNG = np.random.default_rng(1)
@@ -190,10 +191,9 @@ def test_where_sees_the_same_path_in_every_kind_of_tree(name):
     tree = foreign_trees()[name]
     quantized = quantize_tree(tree, QUANTIZER, where=only_kernels, key=KEY)
     assert jax.tree.structure(quantized) == jax.tree.structure(tree)
-    before, after = map(jax.tree_util.tree_leaves_with_path, (tree, quantized))
+    before, after = map(jax.tree.leaves, (tree, quantized))
     touched = 0
-    for (keys, old), (_, new) in zip(before, after, strict=True):
-        path = path_of(keys)
+    for path, old, new in zip(paths_of(tree), before, after, strict=True):
         assert not path.endswith("value")
         if path.endswith("kernel"):
             touched += 1
@@ -215,18 +215,23 @@ def test_keep_on_grid_sees_them_too(name):
     gradients = jax.tree.map(lambda x: jnp.full_like(x, 2.0), params)
     changes, _ = chain.update(gradients, chain.init(params), params)
     after = optax.apply_updates(params, changes)
-    for (keys, old), (_, new) in zip(*map(jax.tree_util.tree_leaves_with_path, (params, after)),
-                                     strict=True):
+    for path, old, new in zip(paths_of(params), *map(jax.tree.leaves, (params, after)),
+                              strict=True):
         expected = as64(old) - 0.2
-        if path_of(keys).endswith("kernel"):
+        if path.endswith("kernel"):
             expected = np.clip(np.round(expected * 7), -7, 7) / 7
         np.testing.assert_allclose(as64(new), expected, atol=1e-5)
 
 
-def test_an_attribute_called_value_deeper_down_stays_in_the_path():
-    tree = {"value": jnp.ones(2), "scale": {"value": jnp.ones(2)}}
-    paths = [path_of(keys) for keys, _ in jax.tree_util.tree_leaves_with_path(tree)]
-    assert paths == ["scale/value", "value"]
+class _Attention(NamedTuple):
+    query: jax.Array
+    value: jax.Array
+
+
+def test_only_boxes_lose_a_name():
+    tree = {"value": jnp.ones(2), "scale": {"value": jnp.ones(2)},
+            "attention": _Attention(jnp.ones(2), jnp.ones(2)), "box": nnx.Param({"a": jnp.ones(1)})}
+    assert paths_of(tree) == ["attention/query", "attention/value", "box/a", "scale/value", "value"]
 
 
 @pytest.mark.parametrize("function", ["quantize_tree", "init", "update"])
@@ -346,3 +351,74 @@ def test_images_too_small_for_a_kernel_are_refused_and_odd_ones_pooled():
         networks.Conv(2).init(KEY, jnp.ones((1, 4, 4, 1)))
     with pytest.raises(ValueError, match=r"needs images \[batch, height, width, channels\]"):
         networks.Conv(2).init(KEY, jnp.ones((1, 16)))
+
+
+@pytest.mark.parametrize("dtype", ["float8_e4m3fn", "float8_e5m2"])
+def test_types_of_eight_bits_have_grids_too(dtype):
+    x = jnp.linspace(-1, 1, 40).astype(dtype)
+    ours = quantize_tree({"w": x}, make_quantizer(3, "symm", "global"), key=KEY)["w"]
+    assert ours.dtype == dtype
+    expected = jnp.linspace(-1, 1, 7).astype(dtype)
+    assert set(as64(ours)) <= set(as64(expected))
+
+
+def test_bits_are_looked_at_inside_of_jit_where_they_are_known():
+    with pytest.raises(ValueError, match="at most 8 bits"):
+        jax.jit(lambda x: quantize_tree(x, make_quantizer(12, "asymm")))(jnp.ones(3, jnp.bfloat16))
+
+
+def test_a_donated_state_does_not_take_the_key_along():
+    key = jax.random.key(3)
+    chain, params = keep_on_grid(QUANTIZER, key=key), {"w": jnp.ones(3)}
+    step = jax.jit(lambda state: chain.update(params, state, params), donate_argnums=0)
+    for _ in range(2):
+        step(chain.init(params))
+    assert not key.is_deleted()
+
+
+@pytest.mark.parametrize("low", [1000.0, 10.0, 0.0])
+def test_stochastic_rounding_is_right_on_average_where_floats_are_coarse(low):
+    quantizer, count = make_quantizer(10, "asymm", "local"), 20_000
+    x = jnp.linspace(low, low + 1, 41)
+    grid = make_grid(x, quantizer)
+    draws = jax.jit(jax.vmap(lambda key: quantize(x, grid, key)))(jax.random.split(KEY, count))
+    bias = (np.mean(as64(draws), 0) - as64(x)) * 1023
+    spacing = np.spacing(np.float32(low + 1)) * 1023  # of floats, in steps
+    assert np.all(np.abs(bias) <= 5 * 0.5 / np.sqrt(count) + 1 / 64 + spacing)
+
+
+def test_angles_and_noise_of_half_precision_are_those_of_its_values():
+    a = jnp.ones(10_000, jnp.float16) * 900
+    b = jnp.linspace(500, 1000, 10_000).astype(jnp.float16)
+    small = jnp.linspace(0.5, 1, 1000).astype(jnp.float16) * 1e-3
+    for function, pair in ((diagnostics.angle, (a, b)), (diagnostics.norm_ratio, (a, b)),
+                           (diagnostics.sqnr, (small, small * jnp.float16(1.01)))):
+        exact = function(*(v.astype(jnp.float32) for v in pair))
+        assert np.isfinite(exact)
+        np.testing.assert_allclose(function(*pair), exact, rtol=1e-5)
+
+
+def test_the_derivative_of_nhsic_in_its_ridge_equals_finite_differences():
+    x, y = (jnp.asarray(RNG.normal(size=(12, d)), jnp.float32) for d in (4, 3))
+
+    def value(epsilon):
+        return hsic.nhsic(x, y, 5.0, epsilon)
+
+    difference = (value(1.02e-2) - value(0.98e-2)) / 4e-4
+    np.testing.assert_allclose(jax.grad(value)(1e-2), difference, rtol=2e-2)
+
+
+@pytest.mark.parametrize(("call", "message"), [
+    (lambda x: make_grid(x, QUANTIZER, 1.0), "axis must be a whole number"),
+    (lambda x: quantize_tree({"w": x}, QUANTIZER, where="w"), "`where` must be a function"),
+    (lambda x: keep_on_grid(make_grid(x, QUANTIZER)), "expected a Quantizer, got Grid"),
+])
+def test_what_was_meant_is_told(call, message):
+    with pytest.raises(TypeError, match=message):
+        call(jnp.ones((2, 2)))
+
+
+@pytest.mark.parametrize("bound", [1e39, 1e-50])
+def test_a_bound_that_float32_does_not_have_is_refused(bound):
+    with pytest.raises(ValueError, match="bound"):
+        make_quantizer(3, "asymm", "global", bound)
