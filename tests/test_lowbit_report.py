@@ -230,7 +230,8 @@ def test_notes_say_what_the_points_bear_out():
     latent = replace(BITS, update="latent", bias="quantized")
     mixed = notes(row(BITS), tuned(BITS, 1.0), row(latent), row(FLOAT))
     assert lowbit_report.LATENT in mixed
-    assert (f"{lowbit_report.UNTUNED}(2,100) backprop 2 bits symm global latent; (2,100) backprop float."
+    assert (f"{lowbit_report.UNTUNED}(2,100) backprop 2 bits symm global latent; "
+            "(2,100) backprop float."
             in mixed)
     assert f"{lowbit_report.BOUND_BIASES}(2,100) backprop 2 bits symm global latent." in mixed
     assert lowbit_report.FREE_BIASES not in mixed
@@ -246,7 +247,8 @@ def test_notes_say_which_synthesizers_are_quantized():
 
     assert not any("ynthesizer" in note for note in notes(BITS, replace(FLOAT, algorithm="dni")))
     assert lowbit_report.FREE_SYNTHESIZERS in notes(BITS, free)
-    assert f"{lowbit_report.BOUND_SYNTHESIZERS}(2,100) dni 2 bits symm global pulse." in notes(bound, free)
+    bound_in = f"{lowbit_report.BOUND_SYNTHESIZERS}(2,100) dni 2 bits symm global pulse."
+    assert bound_in in notes(bound, free)
 
 
 # The figure
