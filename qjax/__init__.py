@@ -1,15 +1,17 @@
 """qjax: learning with few-level weights, as pure functions on arrays and trees.
 
-Modules: `quantize` (grids and quantizers), `updates` (how an update reaches a grid), `feedback`,
-`hsic`, `synthetic` (the pieces of the learning rules), `networks` (blocks), `algorithms` (the
-rules, behind one interface), `training` (epochs and replicas), `schedules`, `metrics`,
-`diagnostics` (what goes on inside while a network trains).
+Modules: `grids` (levels of one tensor), `quantize` (the same for whole trees), `trees` (leaves by
+path), `updates` (how an update reaches a grid), `feedback`, `hsic`, `synthetic` (the pieces of the
+learning rules), `networks` (blocks), `algorithms` (the rules, behind one interface), `training`
+(epochs and replicas), `schedules`, `metrics`, `diagnostics` (what goes on inside while a network
+trains).
 """
 
 from qjax import (
     algorithms,
     diagnostics,
     feedback,
+    grids,
     hsic,
     metrics,
     networks,
@@ -17,6 +19,7 @@ from qjax import (
     schedules,
     synthetic,
     training,
+    trees,
     updates,
 )
 
@@ -26,6 +29,7 @@ __all__ = [
     "algorithms",
     "diagnostics",
     "feedback",
+    "grids",
     "hsic",
     "metrics",
     "networks",
@@ -33,5 +37,6 @@ __all__ = [
     "schedules",
     "synthetic",
     "training",
+    "trees",
     "updates",
 ]
