@@ -3,7 +3,7 @@
 import argparse
 import difflib
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import NoReturn
 
 __all__ = [
@@ -40,9 +40,8 @@ def nearest(word: str, words: Iterable[str]) -> str:
     return f": did you mean {match[0]}?" if match else ""
 
 
-def one_of(words: Iterable[str]) -> Callable[[str], str]:
-    """Argument type: one of some words."""
-    words = list(words)
+def one_of(words: Collection[str]) -> Callable[[str], str]:
+    """Argument type: one of some words, as they are when a text is parsed: tables of them grow."""
 
     def parse(text: str) -> str:
         if text not in words:
