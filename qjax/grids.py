@@ -121,7 +121,8 @@ def make_quantizer(
         raise ValueError(f"unknown quantizer kind {kind!r}: expected one of {KINDS}")
     if scope not in SCOPES:
         raise ValueError(f"unknown scope {scope!r}: expected one of {SCOPES}")
-    if not 0 < np.float32(bound) < np.inf:  # as float32 has it
+    float32 = np.finfo(np.float32)
+    if not float32.tiny <= bound <= float32.max:
         raise ValueError(f"bound must be positive and finite, got {bound!r}")
     if bits is not None:
         if isinstance(bits, bool) or not isinstance(bits, Integral) or not 1 <= bits <= MAX_BITS:
