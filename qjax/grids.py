@@ -122,7 +122,7 @@ def make_quantizer(
     if scope not in SCOPES:
         raise ValueError(f"unknown scope {scope!r}: expected one of {SCOPES}")
     float32 = np.finfo(np.float32)
-    if not float32.tiny <= bound <= float32.max:
+    if not float(float32.tiny) <= bound <= float(float32.max):
         raise ValueError(f"bound must be positive and finite, got {bound!r}")
     if bits is not None:
         if isinstance(bits, bool) or not isinstance(bits, Integral) or not 1 <= bits <= MAX_BITS:
