@@ -28,7 +28,6 @@ class Axis:
         number, and its values share a program; None: each has a program of its own.
       only: cell -> does the axis say anything there? Where not, its value is `off`.
       off: see `only`.
-      network: is it part of what the network is, rather than of how it is trained?
     """
 
     help: str
@@ -40,7 +39,6 @@ class Axis:
     blank: Callable[[Any], Any] | None = None
     only: Callable[[Any], bool] | None = None
     off: Any = None
-    network: bool = False
 
 
 def axis(help: str, parse: Any = None, *, default: Any = MISSING, number: Any = MISSING,

@@ -23,8 +23,8 @@ from qjax.schedules import SCHEDULES
 from qjax.updates import OPTIMIZERS, UPDATE_RULES
 
 __all__ = [
-    "AXES", "DEFAULTS", "NONE", "Cell", "Chunk", "Replica", "chunks_of", "group", "halves",
-    "product",
+    "AXES", "DEFAULTS", "NONE", "UNQUANTIZED", "Cell", "Chunk", "Replica", "chunks_of", "group",
+    "halves", "product",
 ]
 
 NONE = "none"  # quantizer, scope and update of a network that is not quantized
@@ -57,9 +57,9 @@ class Cell:
     algorithm: str = axis("learning algorithm", words=ALGORITHMS, given=["backprop"])
     dataset: str = axis("data set; digits needs no network", words=NAMES, given=["digits"])
     n_layers: int = axis("mlp: hidden layers beyond the first", whole(0), given=[1],
-                         only=_is_mlp, off=0, network=True)
+                         only=_is_mlp, off=0)
     hidden_width: int = axis("mlp: units of every hidden layer", whole(1), given=[50],
-                             only=_is_mlp, off=0, network=True)
+                             only=_is_mlp, off=0)
     n_bits: int | None = axis("bits of the weights, 1-16 (symm: from 2), or float", bits,
                               given=[None], number=None)
     quantizer: str = axis("kind of grid", words=KINDS, given=["symm"], number=NONE,
@@ -93,14 +93,14 @@ class Cell:
     gain: float | None = axis(
         "products are multiplied by gain / sqrt(fan-in), weights start in [-1, 1]; none: by 1, "
         "weights start in +-1 / sqrt(fan-in)", positive_or_none, default=None, given=[None],
-        number=1.0, network=True)
+        number=1.0)
     bias: str = axis("may biases be floats", words=["quantized", "float"], default="quantized",
                      given=["quantized"], only=_is_quantized, off="quantized")
     network: str = axis("mlp, or lenet for 28x28 images", words=NETWORKS, default="mlp",
-                        given=["mlp"], network=True)
+                        given=["mlp"])
     gain_rule: str = axis("with a gain: is it a constant or learned, one a layer",
                           words=GAINS[1:], default="fixed", given=["fixed"],
-                          only=lambda cell: cell.gain is not None, off="fixed", network=True)
+                          only=lambda cell: cell.gain is not None, off="fixed")
     synthesizer_lr: float | None = axis(
         "dni: synthesizers are floats with that learning rate; none: quantized, and trained like "
         "the weights", positive_or_none, default=None, given=[None], number=1.0,
@@ -124,6 +124,8 @@ class Cell:
 
 # What was said of every axis, by name.
 AXES = {f.name: axis_of(f) for f in fields(Cell)}
+# Axes that say nothing of an unquantized network, with what they are set to there.
+UNQUANTIZED = {name: about.off for name, about in AXES.items() if about.only is _is_quantized}
 # Of the axes that came later.
 DEFAULTS = {f.name: f.default for f in fields(Cell) if f.default is not MISSING}
 
@@ -190,14 +192,13 @@ def group(cells: Iterable[Cell]) -> list[list[Cell]]:
     """Cells by program. Unquantized cells join any group that differs only in how it updates."""
     groups: dict[Cell, list[Cell]] = {}
     floats = []
-    unquantized = {name: about.off for name, about in AXES.items() if about.only is _is_quantized}
     for cell in cells:
         if cell.n_bits is None:
             floats.append(cell)
         else:
             groups.setdefault(cell.program, []).append(cell)
     for cell in floats:
-        fits = (p for p in groups if replace(p, **unquantized) == cell.program)
+        fits = (p for p in groups if replace(p, **UNQUANTIZED) == cell.program)
         groups.setdefault(next(fits, cell.program), []).append(cell)
     return list(groups.values())
 

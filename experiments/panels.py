@@ -5,7 +5,7 @@ from dataclasses import fields
 from typing import Any
 
 from experiments import results
-from experiments.cells import AXES, Cell
+from experiments.cells import AXES, UNQUANTIZED, Cell
 from experiments.options import spell
 from experiments.protocol import ALGORITHMS, ARCHITECTURES
 
@@ -23,8 +23,8 @@ _AXES = ("dataset", *NETWORK, "n_bits", "quantizer", "scope", "epochs",
          "readout_epochs")
 _SETTINGS = tuple(name for name in AXES if name not in _AXES)
 # An unquantized network has no update rule and, by the thesis's protocol, its own batch size.
-_OF_FLOAT = tuple(name for name in _SETTINGS if name != "batch_size"
-                  and AXES[name].only is not AXES["quantizer"].only)
+_OF_FLOAT = tuple(name for name in _SETTINGS
+                  if name != "batch_size" and name not in UNQUANTIZED)
 
 
 def split(rows: Iterable[Mapping[str, Any]], *columns: str) -> dict[tuple, list]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments import command, options, results
-from experiments.cells import AXES, DEFAULTS, NONE, Cell
+from experiments.cells import AXES, DEFAULTS, NONE, UNQUANTIZED, Cell
 from experiments.formats import FORMATS, Column, Table, markdown
 from experiments.panels import shape_of
 from experiments.presets import preset_of
@@ -36,7 +36,7 @@ _ROW = (*_SHAPE, "n_bits", "quantizer", "scope", "epochs", "readout_epochs")
 _SETTINGS = tuple(name for name in AXES if name not in _ROW)
 # What an unquantized network must have in common with the cells that it is compared with.
 _OF_FLOAT = (*_SHAPE, *(name for name in _SETTINGS
-                        if name != "batch_size" and AXES[name].only is not AXES["quantizer"].only))
+                        if name != "batch_size" and name not in UNQUANTIZED))
 
 
 def float_of(cell: Cell, floats: Iterable[Cell]) -> Cell | None:
