@@ -79,7 +79,7 @@ def in_float32(optimizer: optax.GradientTransformation) -> optax.GradientTransfo
     return optax.GradientTransformation(init, update)
 
 
-# Added under Adam's root: too little to change a float32, enough for a derivative at zero.
+# Added under Adam's root: changes a step's last bit now and then, and gives a derivative at zero.
 _ROOT = 1e-32
 
 # Directions only: the learning rate is a number of the replica, not of the program.
