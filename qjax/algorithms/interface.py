@@ -243,14 +243,16 @@ def output_error(
 
     def loss(logits):
         logits = at_least_float32(logits)
-        own = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
-        # Over all classes alike it is ``logsumexp - mean``: as the label's, with another logit. A
-        # share of zero adds no product: a logit may be beyond the largest float.
-        label = jnp.take_along_axis(logits, labels[..., None], axis=-1)[..., 0]
-        apart = jnp.where(smoothing > 0, label - jnp.mean(logits, axis=-1), 0)
-        return jnp.mean(own + (smoothing * apart).astype(own.dtype))
+        return jnp.mean(optax.softmax_cross_entropy_with_integer_labels(logits, labels))
 
-    return jax.value_and_grad(loss)(logits)
+    plain, error = jax.value_and_grad(loss)(logits)
+    # Over all classes alike cross-entropy is ``logsumexp - mean``: as the label's, with another
+    # logit. That is linear, and stays apart: without it nothing changes, to the last bit.
+    wide = at_least_float32(logits)
+    one_hot = jax.nn.one_hot(labels, logits.shape[-1], dtype=wide.dtype)
+    softer = smoothing * (one_hot - 1 / logits.shape[-1]) / len(logits)
+    apart = jnp.where(smoothing > 0, jnp.sum(softer * wide), 0)
+    return (plain + apart).astype(plain.dtype), (error + softer).astype(error.dtype)
 
 
 def init_blocks(key: Array, network: Network, rules: Rules, settings: Settings, inputs: Array):
