@@ -9,21 +9,22 @@ line "rest" says by how much.
 import math
 import time
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 
-from experiments.cells import NONE, Cell
+from experiments.cells import Cell
 from experiments.data import Dataset
 from experiments.devices import make_mesh
 from experiments.networks import NETWORKS
 from experiments.presets import preset_of
 from experiments.runner import Program
-from qjax import algorithms, training, updates
+from qjax import algorithms, training
 from qjax.algorithms import Phase, Rules, TrainState
+from qjax.memories import Float
+from qjax.optimizers import OPTIMIZERS
 
 __all__ = [
     "BATCH",
@@ -50,13 +51,6 @@ PARTS = (
     "forward/backward", "optimizer", "quantization", "weight ranges", "data order", "evaluation",
 )
 REST, TOTAL = "rest", "total"
-
-_AS_IS = updates.UpdateRule(
-    place=lambda key, params, quantizer: params,
-    write=lambda key, params, changes, quantizer: optax.apply_updates(params, changes),
-    read=lambda params, quantizer: params,
-)
-
 
 def shortest(functions: Mapping[Any, Callable[[], Any]], rounds: int) -> dict[Any, float]:
     """Shortest of `rounds` timings of each function, in seconds: the one least disturbed.
@@ -116,14 +110,15 @@ def _bytes(tree: Any) -> int:
     return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
 
 
-def step_bytes(params: Any, opt_state: Any) -> int:
-    """Least bytes that a step moves: ``6 * params + 2 * opt_state``.
+def step_bytes(held: Any, opt_state: Any) -> int:
+    """Least bytes that a step moves: ``6 * held + 2 * opt_state``.
 
-    Parameters are read by the forward and by the backward pass, gradients written and read once,
-    parameters and optimizer state read and written once by the update. Images, activations and
-    whatever the compiler writes in between come on top; what stays in a cache moves less.
+    Of memories that hold nothing but the weights. These are read by the forward and by the backward
+    pass, gradients written and read once, weights and optimizer state read and written once by the
+    update. Images, activations and whatever the compiler writes in between come on top; what stays
+    in a cache moves less.
     """
-    return 6 * _bytes(params) + 2 * _bytes(opt_state)
+    return 6 * _bytes(held) + 2 * _bytes(opt_state)
 
 
 def memory_bytes(compiled: Any) -> int | None:
@@ -209,8 +204,9 @@ def measure(program: Program, replicas: int, rounds: int = 4) -> dict[str, Any]:
     data, init, peak_before = program.data, program.init(), _device_peak()
     full = _full_size(data)
     settings = [program.settings(number) for number in range(len(phases))]
-    states = [training.make_begin(phase, mesh)(init(_keys(), settings[0])) for phase in phases]
-    moved = step_bytes(states[0].params, states[0].opt_state) // len(program.cells)
+    states = [training.make_begin(phase, mesh)(own, init(_keys(), settings[0]))
+              for phase, own in zip(phases, settings, strict=True)]
+    moved = step_bytes(states[0].held, states[0].opt_state) // len(program.cells)
     compile_s, memory = [], []
     for number in range(len(phases)):
         start = time.perf_counter()
@@ -243,15 +239,10 @@ def measure(program: Program, replicas: int, rounds: int = 4) -> dict[str, Any]:
     }
 
 
-def _altered(program: Program, optimizer: str, update: updates.UpdateRule | None) -> Phase:
-    """The program's first phase with another optimizer or update rule (None: its own)."""
+def _altered(program: Program, optimizer: str) -> Phase:
+    """The program's first phase with another optimizer."""
     cell = program.cells[0]
-    own = "nearest" if cell.update == NONE else cell.update
-    rules = Rules(
-        updates.OPTIMIZERS[optimizer](),
-        update or updates.UPDATE_RULES[own],
-        cell.gradient_bits is not None,
-    )
+    rules = Rules(OPTIMIZERS[optimizer](), cell.gradient_bits is not None)
     network = NETWORKS[cell.network](cell, program.dataset.n_classes)
     return algorithms.ALGORITHMS[cell.algorithm](network, rules).phases[0]
 
@@ -259,8 +250,8 @@ def _altered(program: Program, optimizer: str, update: updates.UpdateRule | None
 def _without_ranges(phase: Phase) -> Phase:
     """The phase with its state where the epoch looks for no weights: no ranges, no finite check."""
 
-    def begin(state):
-        return TrainState({"nothing": jnp.zeros(())}, phase.begin(state))
+    def begin(settings, state):
+        return TrainState({"nothing": jnp.zeros(())}, phase.begin(settings, state))
 
     def step(key, settings, state, batch):
         inner, objective = phase.step(key, settings, state.collections, batch)
@@ -272,8 +263,8 @@ def _without_ranges(phase: Phase) -> Phase:
 def _data_only() -> Phase:
     """A phase that trains nothing: its objective is the sum of the batch."""
 
-    def begin(state):
-        del state
+    def begin(settings, state):
+        del settings, state
         return TrainState({"nothing": jnp.zeros(())}, ())
 
     def step(key, settings, state, batch):
@@ -285,25 +276,36 @@ def _data_only() -> Phase:
     return Phase("data", begin, step)
 
 
-def variants(program: Program) -> dict[str, Phase]:
+class Variant(NamedTuple):
+    """A phase to time; `floats`: with weights that no memory holds."""
+
+    phase: Phase
+    floats: bool = False
+
+    def settings(self, own: Any) -> Any:
+        """The program's settings with the memory of this variant."""
+        return own.replace(memory=Float()) if self.floats else own
+
+
+def variants(program: Program) -> dict[str, Variant]:
     """The program's first phase, whole and with parts left out.
 
     Returns:
       "all": as it runs. "optimizer": plain gradient descent in its place. "quantization": weights
-      and gradients stay as they are. "weight ranges": not recorded, nor a check for infinities.
+      stay as they are. "weight ranges": not recorded, nor a check for infinities.
       "bare": all three left out. "data order": only batches, nothing trained. Where the
       program has plain gradient descent anyway, "optimizer" is "all".
     """
     own = program.cells[0].optimizer
     whole, plain = program.algorithm.phases[0], "sgd"
-    bare = _without_ranges(_altered(program, plain, _AS_IS))
+    simple = whole if own == plain else _altered(program, plain)
     return {
-        "all": whole,
-        "optimizer": whole if own == plain else _altered(program, plain, None),
-        "quantization": _altered(program, own, _AS_IS),
-        "weight ranges": _without_ranges(whole),
-        "bare": bare,
-        "data order": _data_only(),
+        "all": Variant(whole),
+        "optimizer": Variant(simple),
+        "quantization": Variant(whole, floats=True),
+        "weight ranges": Variant(_without_ranges(whole)),
+        "bare": Variant(_without_ranges(simple), floats=True),
+        "data order": Variant(_data_only()),
     }
 
 
@@ -346,12 +348,13 @@ def breakdown(program: Program, replicas: int, rounds: int = 8) -> list[dict[str
     still = settings.replace(learning_rate=jnp.zeros_like(settings.learning_rate))
     phases = variants(program)
     functions = {}
-    for phase in dict.fromkeys(phases.values()):
-        states = training.make_begin(phase, program.mesh)(init(_keys(), settings))
-        functions[phase] = _epoch(program, phase, still, states, data)
+    for variant in dict.fromkeys(phases.values()):
+        own = variant.settings(still)
+        states = training.make_begin(variant.phase, program.mesh)(own, init(_keys(), own))
+        functions[variant] = _epoch(program, variant.phase, own, states, data)
     functions["evaluation"] = _evaluation(program, init(_keys(), settings), data)
     seconds = shortest(functions, rounds)
-    times = {name: seconds[phase] / _steps(data) for name, phase in phases.items()}
+    times = {name: seconds[variant] / _steps(data) for name, variant in phases.items()}
     times["evaluation"] = seconds["evaluation"] * _share(data) / EPOCH_STEPS
     return [
         {

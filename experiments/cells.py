@@ -17,10 +17,11 @@ from experiments.networks import NETWORKS
 from experiments.options import bits, not_negative, positive, positive_or_none, share, whole
 from experiments.presets import LEARNING_RATES, preset_of
 from qjax.algorithms import ALGORITHMS
+from qjax.memories import MEMORIES
 from qjax.networks import GAINS
+from qjax.optimizers import OPTIMIZERS
 from qjax.quantize import KINDS, SCOPES
 from qjax.schedules import SCHEDULES
-from qjax.updates import OPTIMIZERS, UPDATE_RULES
 
 __all__ = [
     "AXES", "DEFAULTS", "NONE", "UNQUANTIZED", "Cell", "Chunk", "Replica", "chunks_of", "group",
@@ -66,7 +67,7 @@ class Cell:
                           only=_is_quantized, off=NONE)
     scope: str = axis("range: [-1, 1] for all, or of each tensor", words=SCOPES, given=["local"],
                       number=NONE, only=_is_quantized, off=NONE)
-    update: str = axis("how an update reaches the grid", words=UPDATE_RULES, given=["nearest"],
+    update: str = axis("how an update reaches the grid", words=MEMORIES, given=["nearest"],
                        only=_is_quantized, off=NONE)
     optimizer: str = axis("optimizer", words=OPTIMIZERS, shown="adadelta; hsic: sgd",
                           preset=lambda preset, quantized: preset.phases[0].optimizer)

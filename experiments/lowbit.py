@@ -25,8 +25,8 @@ from experiments.data import DATASETS, HOLDOUT
 from experiments.networks import NETWORKS
 from experiments.presets import preset_of
 from qjax.algorithms import ALGORITHMS
+from qjax.memories import MEMORIES
 from qjax.schedules import SCHEDULES
-from qjax.updates import UPDATE_RULES
 
 __all__ = ["candidates", "chosen", "main", "parser"]
 
@@ -45,8 +45,8 @@ def parser() -> options.Parser:
                    default=["mlp"], help="mlp, lenet (28x28 images) [mlp]")
     p.add_argument("--n-bits", nargs="+", type=options.bits, default=[1, 2, 3, 4, None],
                    help="1 (asymm: -1 and 1) to 16 (symm), or float [1 2 3 4 float]")
-    p.add_argument("--update", nargs="+", type=options.one_of(UPDATE_RULES),
-                   default=list(UPDATE_RULES), help="[all]")
+    p.add_argument("--update", nargs="+", type=options.one_of(MEMORIES),
+                   default=list(MEMORIES), help="[all]")
     p.add_argument("--n-layers", type=options.whole(0), default=2,
                    help="mlp: hidden layers beyond the first [2]")
     p.add_argument("--hidden-width", type=options.whole(1), default=100,

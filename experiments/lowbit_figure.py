@@ -12,7 +12,7 @@ from experiments import drawing
 from experiments.panels import Rows, split
 from experiments.published import Key, Published
 from qjax.algorithms import ALGORITHMS
-from qjax.updates import UPDATE_RULES
+from qjax.memories import MEMORIES
 
 __all__ = ["STYLES", "THESIS", "best_published", "error_scale", "plot_lowbit"]
 
@@ -22,7 +22,7 @@ THESIS = "thesis, the best of all its networks"
 # every figure, whichever others are there.
 _LOOKS = (("#D55E00", "v"), ("#0072B2", "o"), ("#009E73", "s"), ("#CC79A7", "D"),
           ("#E69F00", "^"), ("#56B4E9", "P"))
-STYLES: Mapping[str, tuple[str, str]] = dict(zip(UPDATE_RULES, _LOOKS, strict=False))
+STYLES: Mapping[str, tuple[str, str]] = dict(zip(MEMORIES, _LOOKS, strict=False))
 _UNKNOWN = ("#777777", "*")  # rules of another version of qjax
 
 # Grids are lines of their own, where there are several, with a stroke for each.
@@ -108,7 +108,7 @@ def _panel(
 ) -> None:
     columns = ("update", *_GRID) if grids else ("update",)
     lines = split((r for r in rows if r["n_bits"] is not None), *columns)
-    order = {name: place for place, name in enumerate(UPDATE_RULES)}
+    order = {name: place for place, name in enumerate(MEMORIES)}
     for line in sorted(lines, key=lambda key: (order.get(key[0], len(order)), key)):
         update, *grid = line
         color, marker = STYLES.get(update, _UNKNOWN)

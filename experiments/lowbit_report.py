@@ -28,7 +28,7 @@ from experiments.presets import preset_of
 from experiments.published import Key, Published, read_published
 from experiments.tables import INTERVALS
 from qjax.algorithms import ALGORITHMS
-from qjax.updates import UPDATE_RULES
+from qjax.memories import MEMORIES
 
 __all__ = ["Point", "figures_of", "main", "points", "table_of"]
 
@@ -128,7 +128,7 @@ def _order(point: Point) -> tuple:
     cell = point.cell
     return (_position(DATASETS, cell.dataset), cell.network != "mlp", cell.network, cell.n_layers,
             cell.hidden_width, _position(ALGORITHMS, cell.algorithm), cell.n_bits is None,
-            cell.n_bits, _position(UPDATE_RULES, cell.update), cell.quantizer, cell.scope)
+            cell.n_bits, _position(MEMORIES, cell.update), cell.quantizer, cell.scope)
 
 
 def _position(known: Iterable[str], word: str) -> tuple[int, str]:

@@ -14,6 +14,7 @@ from experiments.cells import Cell
 from experiments.data import Dataset
 from experiments.runner import Program
 from qjax import training
+from qjax.replicas import replicate
 
 __all__ = ["Footprint", "available", "footprint", "is_exhausted", "size"]
 
@@ -91,20 +92,20 @@ def _footprint(program: Program, diagnose: bool) -> Footprint:
     most, moved = 0, []
     for number, phase in enumerate(program.algorithm.phases):
         settings = program.settings(number)
-        states = jax.eval_shape(training.make_begin(phase), states)
+        states = jax.eval_shape(training.make_begin(phase), settings, states)
         labels = shape((batch,), dataset.train_labels.dtype)
         examples_of_step = training.Batch(images(batch), labels)
-        step = training.replicate(phase.step, "r.r.", ".rr.")
+        step = replicate(phase.step, "r.r.", ".rr.")
         needed, a_step = _cost(step, keys, settings, states, examples_of_step, donate=(2,))
         moved.append(steps * a_step / _SAMPLE)
         if phase.predict is not None:
-            predict = training.replicate(phase.predict, ".r.", "rr.")
+            predict = replicate(phase.predict, ".r.", "rr.")
             for_scores, a_chunk = _cost(predict, settings, states, images(chunk))
             needed = max(needed, for_scores)
             moved[-1] += scored * a_chunk / _SAMPLE
         if diagnose and phase.probe is not None:
-            before = jax.eval_shape(training.replicate(phase.show, ".r", "rr"), settings, states)
-            look = training.replicate(functools.partial(training.look, phase), "r.rr.", ".rrr.")
+            before = jax.eval_shape(replicate(phase.show, ".r", "rr"), settings, states)
+            look = replicate(functools.partial(training.look, phase), "r.rr.", ".rrr.")
             to_look, _ = _cost(look, keys, settings, states, before, examples_of_step)
             needed = _bytes(before) + max(needed, to_look)
         most = max(most, _bytes(states) + needed)

@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from experiments.cells import NONE, Cell
 from experiments.presets import preset_of
-from qjax.quantize import KINDS, SCOPES
+from qjax.quantize import SCOPES
 
 __all__ = [
     "ALGORITHMS", "ARCHITECTURES", "BITS", "DATASETS", "FLOAT_GRADIENT_BITS", "cells_of",
@@ -24,6 +24,7 @@ DATASETS = ("mnist", "fashion_mnist")
 # (n_layers, hidden_width), in the order of the thesis's tables.
 ARCHITECTURES = ((0, 4), (5, 20), (2, 100), (1, 100), (1, 50), (2, 50))
 BITS = range(2, 9)
+QUANTIZERS = ("asymm", "symm")
 # Of the float networks: the thesis had 8 for dni, as its programs show; None is without.
 FLOAT_GRADIENT_BITS = {"backprop": (None,), "fa": (None,), "dni": (None, 8), "hsic": (None,)}
 
@@ -62,7 +63,7 @@ def cells_of(
         )
 
     floats = [cell(gradient_bits=bits) for bits in FLOAT_GRADIENT_BITS[algorithm]]
-    return floats + [cell(*values) for values in itertools.product(BITS, KINDS, SCOPES)]
+    return floats + [cell(*values) for values in itertools.product(BITS, QUANTIZERS, SCOPES)]
 
 
 @functools.cache

@@ -30,10 +30,14 @@ from experiments.devices import make_mesh
 from experiments.networks import NETWORKS
 from experiments.presets import Preset, preset_of
 from experiments.store import Store
-from qjax import algorithms, networks, training, updates
-from qjax.quantize import Quantizer, make_quantizer
+from qjax import algorithms, memories, networks, training
+from qjax.memories import MEMORIES, ByLeaf, Float, by_leaf, has_grid
+from qjax.optimizers import OPTIMIZERS
+from qjax.quantize import make_quantizer
+from qjax.replicas import replicate
 from qjax.schedules import SCHEDULES
-from qjax.trees import paths_of
+from qjax.synthetic import is_synthesizer
+from qjax.trees import Where, paths_of
 
 __all__ = ["EpochReport", "Program", "origin", "run_chunk"]
 
@@ -70,10 +74,23 @@ def _stack(trees: Sequence[Any]) -> Any:
     return jax.tree.map(lambda *leaves: np.asarray(leaves, np.float32), *trees)
 
 
-def _quantizer(cell: Cell) -> Quantizer:
-    if cell.n_bits is None:
-        return make_quantizer(None)
-    return make_quantizer(cell.n_bits, cell.quantizer, cell.scope)
+# Which weights are floats in which cells, whatever holds the others; the first line that fits.
+_FLOATS: Sequence[tuple[Where, Callable[[Cell], bool]]] = (
+    (networks.is_log_gain, lambda cell: True),
+    (networks.is_bias, lambda cell: cell.bias == "float"),
+    (is_synthesizer, lambda cell: cell.synthesizer_lr is not None),
+)
+
+
+def _memory(cell: Cell, kind: Cell) -> ByLeaf:
+    """What holds the weights of a cell whose group has the program `kind`."""
+    about = MEMORIES[kind.update]
+    if cell.n_bits is None:  # with the spacing of the others, which is part of the program
+        quantizer = make_quantizer(None, "symm" if kind.quantizer == NONE else kind.quantizer)
+    else:
+        quantizer = make_quantizer(cell.n_bits, cell.quantizer, cell.scope)
+    floats = [(where, Float()) for where, applies in _FLOATS if applies(cell)]
+    return by_leaf(*floats, about(grid=quantizer) if has_grid(about) else about())
 
 
 # Axes that are settings of an algorithm under the same name.
@@ -110,17 +127,9 @@ _remember = functools.lru_cache(maxsize=8)
 
 @_remember
 def _algorithm(kind: _Kind) -> algorithms.Algorithm:
-    rule = updates.UPDATE_RULES[kind.cell.update]
-    if kind.cell.bias == "float":
-        rule = updates.only(lambda path, leaf: not path.endswith("bias"), rule)
-    if kind.cell.synthesizer_lr is not None:
-        rule = updates.only(lambda path, leaf: not path.startswith("synthesizers/"), rule)
-    if kind.cell.gain_rule == "learned":
-        rule = updates.only(networks.is_weight, rule)
     quantize_gradients = kind.cell.gradient_bits is not None
     rules = [
-        algorithms.Rules(updates.OPTIMIZERS[name](), rule, quantize_gradients)
-        for name in kind.optimizers
+        algorithms.Rules(OPTIMIZERS[name](), quantize_gradients) for name in kind.optimizers
     ]
     network = NETWORKS[kind.cell.network](kind.cell, kind.dataset.n_classes)
     return algorithms.ALGORITHMS[kind.cell.algorithm](network, *rules)
@@ -192,7 +201,7 @@ class Program:
                 "learning_rate": own.lr,
                 "schedule": SCHEDULES[cell.schedule if phase == 0 else "exponential"],
                 "epochs": (cell.epochs, cell.readout_epochs)[phase],
-                "quantizer": _quantizer(cell),
+                "memory": _memory(cell, self.kind.cell),
                 "gradient_quantizer": make_quantizer(cell.gradient_bits, "asymm", "local"),
                 "gain": 1.0 if cell.gain is None else cell.gain,
                 "beside_rate": (cell.synthesizer_lr or cell.lr) / cell.lr,
@@ -208,6 +217,14 @@ class Program:
     def preprocess(self, images: jax.Array) -> jax.Array:
         """Raw images to the inputs of the network, as the algorithm's preset has them."""
         return self.kind.preprocess(images)
+
+    def shown(self, states: algorithms.TrainState) -> Any:
+        """All trained weights as the memory shows them, [seeds, cells]."""
+        def of(settings, state):
+            return memories.read(settings.memory, state.held)
+
+        settings = self.settings(len(self.algorithm.phases) - 1)
+        return jax.jit(replicate(of, ".r", "rr"))(settings, states)
 
     @property
     def everywhere(self) -> NamedSharding | None:
@@ -238,7 +255,7 @@ class Program:
         return _init(self.kind)
 
     def begin(self, phase: int) -> Callable:
-        """States -> states ready for a phase."""
+        """(settings, states) -> states ready for a phase."""
         return _begin(self.kind, phase)
 
     def epoch(self, phase: int, evaluate: bool = True, diagnose: bool = False) -> Callable:
@@ -379,7 +396,7 @@ def run_chunk(
             zip(program.algorithm.phases, program.epochs, strict=True)
         ):
             if done >= first:
-                states = program.begin(number)(states)
+                states = program.begin(number)(program.settings(number), states)
             settings = program.settings(number)
             run_epoch = program.epoch(number, diagnose=diagnose)
             keys = program.keys(seeds, 1 + number)
@@ -393,7 +410,7 @@ def run_chunk(
                     checkpoint.save(done + epoch + 1, seconds, states)
                 yield report
             done += epochs
-    params = processes.collect(states.params) if save_params else None
+    params = processes.collect(program.shown(states)) if save_params else None
     if store:
         if save_params:
             _save_params(folder / "params", chunk, params)
@@ -406,7 +423,7 @@ def _resumed(program: Program, checkpoint: Checkpoint, states: Any) -> tuple[Any
     """(states, epochs finished, seconds spent) of a checkpoint; `states` as `init` makes them."""
     done = 0
     for number, epochs in enumerate(program.epochs):
-        states = program.begin(number)(states)
+        states = program.begin(number)(program.settings(number), states)
         done += epochs
         if checkpoint.epoch <= done:
             return checkpoint.restore(states), checkpoint.epoch, checkpoint.seconds()

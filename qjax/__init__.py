@@ -1,42 +1,55 @@
 """qjax: learning with few-level weights, as pure functions on arrays and trees.
 
-Modules: `grids` (levels of one tensor), `quantize` (the same for whole trees), `trees` (leaves by
-path), `updates` (how an update reaches a grid), `feedback`, `hsic`, `synthetic` (the pieces of the
-learning rules), `networks` (blocks), `algorithms` (the rules, behind one interface), `training`
-(epochs and replicas), `schedules`, `metrics`, `diagnostics` (what goes on inside while a network
-trains).
+Modules: `spacings`, `grids` and `rounding` (the levels of one tensor), `quantize` (the same for
+whole trees, and what other code imports), `trees` (leaves by path), `memories` (what holds a weight
+and how it is written), `optimizers`, `feedback`, `hsic`, `synthetic` (the pieces of the learning
+rules), `blocks` and `networks`, `losses`, `algorithms` (the rules, behind one interface),
+`training` and `replicas` (epochs, of many networks at once), `schedules`, `metrics`,
+`diagnostics` (what goes on inside while a network trains).
 """
 
 from qjax import (
     algorithms,
+    blocks,
     diagnostics,
     feedback,
     grids,
     hsic,
+    losses,
+    memories,
     metrics,
     networks,
+    optimizers,
     quantize,
+    replicas,
+    rounding,
     schedules,
+    spacings,
     synthetic,
     training,
     trees,
-    updates,
 )
 
 __version__ = "0.1.0"
 
 __all__ = [
     "algorithms",
+    "blocks",
     "diagnostics",
     "feedback",
     "grids",
     "hsic",
+    "losses",
+    "memories",
     "metrics",
     "networks",
+    "optimizers",
     "quantize",
+    "replicas",
+    "rounding",
     "schedules",
+    "spacings",
     "synthetic",
     "training",
     "trees",
-    "updates",
 ]

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from qjax.blocks import kernels_of
 from qjax.hsic import dependence, normalized_kernel
 from qjax.metrics import at_least_float32
 from qjax.quantize import Quantizer, encode, make_grid
@@ -28,11 +29,11 @@ class Probe(NamedTuple):
     Attributes:
       gradients: what the algorithm gives the block's parameters.
       true_gradients: derivative of the phase's loss, by backpropagation through the weights.
-      feedback: kernel that stands in for the block's own on the way down.
+      feedback: tree like `kernels_of` the block's params, of what stands in on the way down.
       wanted: the block's parameters after the proposed update, before any rounding.
       written: its weights after the update as the device then shows them.
       outputs: the block's output [batch, ...].
-      one_hot: the batch's labels [batch, classes], not per block.
+      targets: the batch's labels as outputs [batch, k] (one-hot), not per block.
     """
 
     gradients: tuple
@@ -41,7 +42,7 @@ class Probe(NamedTuple):
     wanted: tuple
     written: tuple
     outputs: tuple
-    one_hot: Array
+    targets: Array
 
 
 class Diagnosis(NamedTuple):
@@ -49,11 +50,11 @@ class Diagnosis(NamedTuple):
 
     Attributes:
       gradient_angle: between the algorithm's gradient and the true one, degrees.
-      feedback_angle: between the feedback kernel and the kernel it stands in for, degrees.
-      feedback_ratio: norm of the feedback kernel, in norms of the kernel.
-      sqnr: power of the wanted kernel over that of its error on the grid, decibels.
-      at_ends: share of the kernel's weights at either end of their range.
-      changed: share of the kernel's weights on another level than before.
+      feedback_angle: between the feedback and the kernels it stands in for, degrees.
+      feedback_ratio: norm of the feedback, in norms of the kernels.
+      sqnr: power of the wanted kernels over that of their error on the grid, decibels.
+      at_ends: share of the kernels' weights at either end of their range.
+      changed: share of the kernels' weights on another level than before.
       nhsic_x: nHSIC(X, Z), what the output tells about the inputs.
       nhsic_y: nHSIC(Y, Z), what it tells about the labels.
     """
@@ -86,9 +87,12 @@ def norm_ratio(a: Any, b: Any) -> Array:
     return jnp.linalg.norm(_flat(a)) / jnp.linalg.norm(_flat(b))
 
 
-def sqnr(signal: Array, quantized: Array) -> Array:
-    """Signal to quantization noise, ``10 log10(|x|^2 / |x - q|^2)``, in decibels; inf if exact."""
-    signal, quantized = at_least_float32(signal), at_least_float32(quantized)
+def sqnr(signal: Any, quantized: Any) -> Array:
+    """Signal to quantization noise, ``10 log10(|x|^2 / |x - q|^2)``, in decibels; inf if exact.
+
+    Of two trees, as vectors, or of two arrays.
+    """
+    signal, quantized = _flat(signal), _flat(quantized)
     return 20 * jnp.log10(jnp.linalg.norm(signal) / jnp.linalg.norm(signal - quantized))
 
 
@@ -120,29 +124,30 @@ def diagnose(
 
     Args:
       probe: of the network as it is now, on the batch.
-      before, after: weights (trees with a "kernel") of every block as the device showed them then
-        and as it shows them now.
+      before, after: weights of every block as the device showed them then and as it shows them
+        now. Of a block without kernels there are no such figures.
       quantizer: of the weights, scalars.
       inputs: the batch [m, ...] that was probed.
 
     Returns:
       A `Diagnosis` of arrays [blocks].
     """
-    of_inputs, of_labels = _normalized(inputs), _normalized(probe.one_hot)
+    of_inputs, of_labels = _normalized(inputs), _normalized(probe.targets)
     *per_block, _ = probe
     blocks = []
     for gradient, true, feedback, wanted, written, output, old, new in zip(
         *per_block, before, after, strict=True
     ):
-        kernel = new["kernel"]
+        kernels = kernels_of(new)
+        old, wanted, written = (t and kernels_of(t) for t in (old, wanted, written))
         z = None if output is None else _normalized(output)
         blocks.append(Diagnosis(
             gradient_angle=_or_nan(angle, gradient, true),
-            feedback_angle=_or_nan(angle, feedback, kernel),
-            feedback_ratio=_or_nan(norm_ratio, feedback, kernel),
-            sqnr=_or_nan(lambda w, q: sqnr(w["kernel"], q["kernel"]), wanted, written),
-            at_ends=share_at_ends(kernel, quantizer),
-            changed=share_changed(old["kernel"], kernel, quantizer),
+            feedback_angle=_or_nan(angle, feedback, kernels),
+            feedback_ratio=_or_nan(norm_ratio, feedback, kernels),
+            sqnr=_or_nan(sqnr, wanted, written),
+            at_ends=_mean(lambda x: share_at_ends(x, quantizer), kernels),
+            changed=_mean(lambda a, b: share_changed(a, b, quantizer), old, kernels),
             nhsic_x=_or_nan(dependence, z, of_inputs),
             nhsic_y=_or_nan(dependence, z, of_labels),
         ))
@@ -154,4 +159,14 @@ def _normalized(x: Array) -> Array:
 
 
 def _or_nan(function: Callable[[Any, Any], Array], a: Any, b: Any) -> Array:
-    return jnp.asarray(jnp.nan) if a is None or b is None else function(a, b)
+    missing = a is None or b is None or not (jax.tree.leaves(a) and jax.tree.leaves(b))
+    return jnp.asarray(jnp.nan) if missing else function(a, b)
+
+
+def _mean(function: Callable[..., Array], *trees: Any) -> Array:
+    """Mean of a share over all weights of some trees; nan of none."""
+    leaves = [jax.tree.leaves(tree) for tree in trees]
+    shares = [(function(*each), each[0].size) for each in zip(*leaves, strict=True)]
+    if len(shares) < 2:
+        return shares[0][0] if shares else jnp.asarray(jnp.nan)
+    return sum(share * size for share, size in shares) / sum(size for _, size in shares)

@@ -1,16 +1,10 @@
-"""Networks as sequences of blocks.
+"""Networks of dense and convolutional blocks; what a block is, is said in `qjax.blocks`.
 
-A block is a Flax module ``block(x, train)``; a network is a tuple of blocks. Every algorithm
-decides only which signal arrives at each block's output, so blocks are applied one by one and each
-keeps a parameter tree of its own. Besides ``params`` a block may have these Flax collections:
-
-* ``feedback``: the matrix that carries errors down in place of the weights (see `qjax.feedback`);
-* ``batch_stats``: the running statistics of its batch normalization;
-* ``device``: the gain of a device whose weights fill a fixed range, [-1, 1], whatever the width.
-
-Gains are one of `GAINS`: "none"; "fixed", a constant of each block; "learned", that constant times
-the exponential of a parameter, ``log_gain``, which starts at zero and belongs to the amplifier at
-the output, not to the grid of the weights (`is_weight` tells them apart).
+The blocks here may have a gain, for a device whose weights fill a fixed range, [-1, 1], whatever
+the width. Gains are one of `GAINS`: "none"; "fixed", a constant of each block (in the collection
+``device``); "learned", that constant times the exponential of a parameter, ``log_gain``, which
+starts at zero and belongs to the amplifier at the output: `is_log_gain` and `is_bias` choose what
+no array of devices holds, for `qjax.memories.by_leaf`.
 """
 
 import math
@@ -23,6 +17,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from qjax import feedback as feedback_rules
+from qjax.blocks import Network
 
 __all__ = [
     "GAINS",
@@ -30,27 +25,29 @@ __all__ = [
     "Conv",
     "Dense",
     "Network",
-    "apply_block",
     "floating_type",
-    "forward",
     "identity",
-    "init_network",
-    "is_weight",
+    "is_bias",
+    "is_log_gain",
     "lenet",
     "mlp",
     "uniform_fan_in",
     "uniform_range",
 ]
 
-Network = tuple[nn.Module, ...]
-
 GAINS = ("none", "fixed", "learned")
 
 
-def is_weight(path: str, leaf: Array) -> bool:
-    """Is this parameter held by the device? Chooses leaves for `qjax.updates.only`: no log_gain."""
+def is_log_gain(path: str, leaf: Any = None) -> bool:
+    """Is the leaf at this path a learned gain?"""
     del leaf
-    return not path.endswith("log_gain")
+    return path.endswith("log_gain")
+
+
+def is_bias(path: str, leaf: Any = None) -> bool:
+    """Is the leaf at this path a bias?"""
+    del leaf
+    return path.endswith("bias")
 
 
 def floating_type(x: Array) -> jnp.dtype:
@@ -213,42 +210,3 @@ def lenet(classes: int, gain: str = "none") -> Network:
         Dense(84, gain=gain),
         Dense(classes, activation=identity, gain=gain),
     )
-
-
-def init_network(key: Array, network: Network, inputs: Array) -> tuple[tuple, tuple]:
-    """Initial variables of every block.
-
-    Args:
-      key: PRNG key, consumed.
-      network: blocks.
-      inputs: [batch, ...], only its shape and dtype matter.
-
-    Returns:
-      (params, collections): tuples with one tree per block; `collections[l]` holds
-      ``{"batch_stats": ...}`` or is empty.
-    """
-    params, collections = [], []
-    for block, block_key in zip(network, jax.random.split(key, len(network)), strict=True):
-        # Values flow through, but only shapes are used: XLA drops the arithmetic under jit.
-        inputs, variables = block.init_with_output(block_key, inputs)
-        params.append(variables.pop("params"))
-        collections.append(variables)
-    return tuple(params), tuple(collections)
-
-
-def apply_block(
-    block: nn.Module, params: Any, collections: Any, x: Array, train: bool
-) -> tuple[Array, Any]:
-    """One block on a batch: (output, collections with the running statistics after this batch)."""
-    variables = {"params": params, **collections}
-    if not train:
-        return block.apply(variables, x, train=False), collections
-    out, updated = block.apply(variables, x, train=True, mutable=["batch_stats"])
-    return out, {**collections, **updated}
-
-
-def forward(network: Network, params: Any, collections: Any, x: Array) -> Array:
-    """The whole network in evaluation mode: [batch, ...] -> output of the last block."""
-    for block, block_params, block_collections in zip(network, params, collections, strict=True):
-        x, _ = apply_block(block, block_params, block_collections, x, train=False)
-    return x

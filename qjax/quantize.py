@@ -1,7 +1,8 @@
 """Quantizers for tensors and for whole trees of them: what other code imports.
 
-The grid of one tensor and what can be done on it are `qjax.grids`, whose names are here too; this
-module lays grids over the leaves of a parameter tree, once or after every step of an optimizer.
+The grid of one tensor is `qjax.grids`, how its levels are spaced `qjax.spacings`, what can be done
+on it `qjax.rounding`; the names that other code needs are here too. This module lays grids over the
+leaves of a parameter tree, once or after every step of an optimizer.
 """
 
 from typing import Any, NamedTuple
@@ -13,23 +14,25 @@ import optax
 from jax import Array
 
 from qjax.grids import (
-    KINDS,
     SCOPES,
     Grid,
     Quantizer,
-    as_stored,
     check_quantizer,
-    code_dtype,
-    decode,
-    encode,
     kept_axes,
     make_grid,
     make_quantizer,
+)
+from qjax.rounding import (
+    as_stored,
+    code_dtype,
+    decode,
+    encode,
     pulse,
     quantize,
     straight_through,
     wanted,
 )
+from qjax.spacings import KINDS
 from qjax.trees import Where, chosen
 
 __all__ = [

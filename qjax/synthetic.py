@@ -18,7 +18,13 @@ from jax import Array
 from qjax.feedback import convolve
 from qjax.networks import floating_type, uniform_fan_in
 
-__all__ = ["Synthesizer", "init_synthesizers", "synthesizer_gradient"]
+__all__ = ["Synthesizer", "init_synthesizers", "is_synthesizer", "synthesizer_gradient"]
+
+
+def is_synthesizer(path: str, leaf: Any = None) -> bool:
+    """Is the leaf at this path of a train state a synthesizer's? For `qjax.memories.by_leaf`."""
+    del leaf
+    return path.startswith("synthesizers/")
 
 
 class _Affine(nn.Module):

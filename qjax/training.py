@@ -1,34 +1,27 @@
 """Epochs as one program, for one replica and for many.
 
-`train_epoch` and `evaluate` are written for one replica. `replicate` batches any such function over
-two leading axes, [seeds, cells]: cells of one seed share the order of the data, hence the batch,
-hence one large matrix product in the first layer. `make_epoch` compiles a whole epoch - steps,
-weight ranges, evaluation - with nothing left to Python in between.
+`train_epoch` and `evaluate` are written for one replica. `make_epoch` compiles a whole epoch -
+steps, weight ranges, evaluation - over many (`qjax.replicas`), with nothing left to Python in
+between.
 """
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import optax
 from jax import Array
-from jax.sharding import Mesh, PartitionSpec
+from jax.sharding import Mesh
 from jax.typing import ArrayLike
 
-from qjax import metrics
-from qjax.algorithms.interface import (
-    Algorithm,
-    Batch,
-    Phase,
-    Settings,
-    TrainState,
-    check_labels,
-)
+from qjax import memories, metrics
+from qjax.algorithms.interface import Algorithm, Batch, Phase, Settings, TrainState
 from qjax.diagnostics import Diagnosis, diagnose
+from qjax.losses import Loss, check_labels, cross_entropy
+from qjax.replicas import check_axes, compile_replicated, replicate
 from qjax.schedules import factor
-from qjax.trees import paths_of
+from qjax.trees import is_floating
 
 __all__ = [
     "Data",
@@ -40,8 +33,6 @@ __all__ = [
     "make_epoch",
     "make_evaluation",
     "make_init",
-    "replicate",
-    "stack",
     "train_epoch",
 ]
 
@@ -51,14 +42,14 @@ EVALUATION_CHUNK = 100
 
 
 class Data(NamedTuple):
-    """A data set as the programs take it: raw images [n, ...] of any dtype and labels [n]."""
+    """A data set as the programs take it: raw images [n, ...] of any dtype and labels [n, ...]."""
 
     train: Batch
     test: Batch
 
 
 class Score(NamedTuple):
-    """Mean cross-entropy and share of correct answers (0 to 1); scalars."""
+    """Mean loss and the score that goes with it, of classes the share of right ones; scalars."""
 
     loss: Array
     accuracy: Array
@@ -70,8 +61,8 @@ class EpochMetrics(NamedTuple):
     Attributes:
       objective: mean over the epoch's steps of what the phase minimizes.
       train, test: scores after the epoch; None in a phase that does not predict.
-      ranges: of every trained tensor, over all steps of the epoch.
-      finite: no weight is inf or nan after the epoch.
+      ranges: of every trained tensor as the memory shows it, over all steps of the epoch.
+      finite: nothing that is held is inf or nan after the epoch.
       diagnosis: arrays [blocks] on the first `batch_size` training examples; None if not asked for,
         or not to be had from this phase.
     """
@@ -121,7 +112,7 @@ def train_epoch(
       epoch: epochs of the phase that are over, for the schedule of the learning rate.
 
     Returns:
-      (state, mean objective, ranges of every tensor in `state.params` over all steps).
+      (state, mean objective, ranges of every tensor in `state.held` over all steps).
     """
     _check_counts(examples)
     count = len(examples.labels)
@@ -136,9 +127,12 @@ def train_epoch(
         batch = Batch(preprocess(examples.inputs[rows]), examples.labels[rows])
         key = jax.random.fold_in(step_key, index)
         state, objective = phase.step(key, _now(settings, epoch, index / steps), state, batch)
-        return (state, metrics.widen(ranges, state.params)), objective
+        return (state, metrics.widen(ranges, shown(state))), objective
 
-    start = (state, metrics.empty_ranges(state.params))
+    def shown(state):
+        return memories.read(settings.memory, state.held)
+
+    start = (state, metrics.empty_ranges(jax.eval_shape(shown, state)))
     (state, ranges), objectives = jax.lax.scan(step, start, (jnp.arange(steps), order))
     return state, jnp.mean(objectives), ranges
 
@@ -148,13 +142,16 @@ def evaluate(
     examples: Batch,
     preprocess: Callable[[Array], Array],
     chunk: int = EVALUATION_CHUNK,
+    loss: Loss = cross_entropy,
 ) -> Score:
-    """Loss and accuracy of a classifier on all examples, `chunk` at a time.
+    """Loss and score of a network on all examples, `chunk` at a time.
 
     Args:
-      predict: inputs [chunk, ...] -> logits [chunk, classes].
-      examples: raw images [n, ...] and labels [n].
+      predict: inputs [chunk, ...] -> outputs [chunk, k].
+      examples: raw images [n, ...] and labels [n, ...].
       preprocess: raw images -> float inputs.
+      chunk: examples at a time.
+      loss: what outputs are compared with.
     """
     _check_counts(examples)
     count = len(examples.labels)
@@ -165,25 +162,26 @@ def evaluate(
     def score(sums, rows):
         real = rows < count
         labels = examples.labels[rows % count]
-        logits = metrics.at_least_float32(predict(preprocess(examples.inputs[rows % count])))
-        losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
-        correct = jnp.argmax(logits, axis=-1) == labels
-        new = (jnp.sum(losses, where=real), jnp.sum(correct, where=real, dtype=jnp.int32))
-        return jax.tree.map(jnp.add, sums, new), None
+        outputs = metrics.at_least_float32(predict(preprocess(examples.inputs[rows % count])))
+        each = (loss.each(outputs, labels), loss.hits(outputs, labels))
+        new = (jnp.sum(x, where=real, dtype=x.dtype) for x in each)
+        return tuple(map(jnp.add, sums, new)), None
 
-    logits = jax.eval_shape(lambda x: predict(preprocess(x)), examples.inputs[:chunk])
-    check_labels(examples.labels, logits.shape[-1])
-    zeros = (jnp.zeros((), metrics.wide_type(logits.dtype)), jnp.zeros((), jnp.int32))
-    (loss, correct), _ = jax.lax.scan(score, zeros, rows)
-    return Score(loss / count, correct.astype(loss.dtype) / count)
+    outputs = jax.eval_shape(lambda x: predict(preprocess(x)), examples.inputs[:chunk])
+    check_labels(loss, examples.labels, outputs.shape[-1])
+    wide = jax.ShapeDtypeStruct(outputs.shape, metrics.wide_type(outputs.dtype))
+    kinds = (jax.eval_shape(f, wide, examples.labels[:chunk]) for f in (loss.each, loss.hits))
+    zeros = tuple(jnp.zeros((), kind.dtype) for kind in kinds)
+    (total, hits), _ = jax.lax.scan(score, zeros, rows)
+    return Score(total / count, loss.score(hits, examples.labels).astype(total.dtype))
 
 
 def _check_counts(examples: Batch) -> None:
     inputs, labels = map(jnp.shape, examples)
-    if len(labels) != 1 or inputs[0] != labels[0] or not labels[0]:
+    if len(labels) not in (1, 2) or inputs[0] != labels[0] or not labels[0]:
         raise ValueError(
-            f"expected as many labels [n] as inputs [n, ...], at least one; got inputs of shape "
-            f"{inputs} and labels of shape {labels}"
+            f"expected as many labels [n] (or [n, outputs]) as inputs [n, ...], at least one; got "
+            f"inputs of shape {inputs} and labels of shape {labels}"
         )
 
 
@@ -191,68 +189,8 @@ def _scores(phase, settings, state, data, preprocess) -> tuple[Score, Score]:
     def predict(inputs):
         return phase.predict(settings, state, inputs)
 
-    train, test = (evaluate(predict, part, preprocess) for part in data)
+    train, test = (evaluate(predict, part, preprocess, loss=phase.loss) for part in data)
     return train, test
-
-
-def replicate(function: Callable, seeds: str, cells: str) -> Callable:
-    """Batches `function` over [seeds, cells].
-
-    Args:
-      function: of positional arguments.
-      seeds, cells: a letter per argument, "." for one shared along that axis, "r" for one with
-        that leading axis (the seed axis comes first).
-
-    Returns:
-      A function whose results all have both leading axes.
-    """
-    over_cells = jax.vmap(function, in_axes=tuple(0 if c == "r" else None for c in cells))
-    return jax.vmap(over_cells, in_axes=tuple(0 if c == "r" else None for c in seeds))
-
-
-def stack(settings: Sequence[Any]) -> Any:
-    """One tree [cells, ...] of the settings of several cells, numbers as float32."""
-    return jax.tree.map(lambda *leaves: jnp.stack([jnp.float32(x) for x in leaves]), *settings)
-
-
-def _check_axes(arguments, seeds, cells) -> None:
-    """Every "r" of an argument is a leading axis: say so before `vmap` does in its own words."""
-    lengths: dict[str, int] = {}
-    for number, (argument, *letters) in enumerate(zip(arguments, seeds, cells, strict=True)):
-        axes = [name for name, c in zip(("seeds", "cells"), letters, strict=True) if c == "r"]
-        for path, leaf in zip(paths_of(argument), jax.tree.leaves(argument), strict=True):
-            shape = jnp.shape(leaf)
-            known = dict(zip(axes, shape, strict=False))
-            if len(shape) < len(axes) or any(lengths.setdefault(k, n) != n
-                                             for k, n in known.items()):
-                expected = ", ".join(f"{k} = {lengths[k]}" if k in lengths else k for k in axes)
-                raise ValueError(
-                    f"argument {number} ({type(argument).__name__}), {path or 'itself'}: "
-                    f"shape {shape}, expected leading axes [{expected}]; training.stack makes "
-                    "settings [cells] of one for each cell"
-                )
-
-
-def _compiled(function, seeds, cells, mesh, donate=(), options=None):
-    """jit of `replicate`; over `mesh` each device runs its own replicas, with no exchange."""
-    batched = replicate(function, seeds, cells)
-
-    def replicated(*arguments):
-        _check_axes(arguments, seeds, cells)
-        return batched(*arguments)
-
-    replicated.__name__ = function.__name__
-    if mesh is not None:
-        specs = tuple(
-            PartitionSpec(*(name for name, c in zip(("seeds", "cells"), pair, strict=True)
-                            if c == "r"))
-            for pair in zip(seeds, cells, strict=True)
-        )
-        out = PartitionSpec("seeds", "cells")
-        replicated = jax.shard_map(
-            replicated, mesh=mesh, in_specs=specs, out_specs=out, check_vma=False
-        )
-    return jax.jit(replicated, donate_argnums=donate, compiler_options=options)
 
 
 # Random numbers are long straight code: at the highest level it takes seconds to compile, and draws
@@ -274,12 +212,12 @@ def make_init(
     def init(key, settings):
         return algorithm.init(key, settings, jnp.zeros(inputs_shape, dtype))
 
-    return _compiled(init, "r.", ".r", mesh, options=_INIT_OPTIONS)
+    return compile_replicated(init, "r.", ".r", mesh, options=_INIT_OPTIONS)
 
 
 def make_begin(phase: Phase, mesh: Mesh | None = None) -> Callable:
-    """States [seeds, cells] -> states ready for `phase`."""
-    return _compiled(phase.begin, "r", "r", mesh, donate=(0,))
+    """(settings [cells], states [seeds, cells]) -> states ready for `phase`; states are donated."""
+    return compile_replicated(phase.begin, ".r", "rr", mesh, donate=(1,))
 
 
 def look(
@@ -296,14 +234,14 @@ def look(
       batch: examples to look at.
     """
     probe, after = phase.probe(key, settings, state, batch), phase.show(settings, state)
-    return diagnose(probe, before, after, settings.quantizer, batch.inputs)
+    return diagnose(probe, before, after, memories.grid_of(settings.memory), batch.inputs)
 
 
 def _check_data(phase, preprocess, settings, state, data) -> None:
     """Refuses labels that the network has no output for; they would make the loss nan."""
     if phase.predict is None:
         return
-    _check_axes((settings, state), ".r", "rr")
+    check_axes((settings, state), ".r", "rr")
 
     def logits(settings, state, images):
         return phase.predict(settings, state, preprocess(images))
@@ -312,7 +250,7 @@ def _check_data(phase, preprocess, settings, state, data) -> None:
     shape = jax.eval_shape(replicate(logits, ".r.", "rr."), settings, state, some).shape
     for part in data:
         _check_counts(part)
-        check_labels(part.labels, shape[-1])
+        check_labels(phase.loss, part.labels, shape[-1])
 
 
 def _checked(compiled: Callable, check: Callable) -> Callable:
@@ -382,10 +320,10 @@ def make_epoch(
             last = _now(settings, number, (steps - 1) / steps)
             # The epoch splits its key in two: 2 is a number that it has not used.
             diagnosis = look(phase, jax.random.fold_in(key, 2), last, state, before, batch)
-        finite = metrics.all_finite(state.params)
+        finite = metrics.all_finite(list(filter(is_floating, jax.tree.leaves(state.held))))
         return state, EpochMetrics(objective, train, test, ranges, finite, diagnosis)
 
-    compiled = _compiled(epoch, "r..r.", "..rr.", mesh, donate=(3,))
+    compiled = compile_replicated(epoch, "r..r.", "..rr.", mesh, donate=(3,))
 
     def check(key, number, settings, state, data):
         del key, number
@@ -402,5 +340,5 @@ def make_evaluation(
     def evaluation(settings, state, data):
         return _scores(phase, settings, state, data, preprocess)
 
-    compiled = _compiled(evaluation, ".r.", "rr.", mesh)
+    compiled = compile_replicated(evaluation, ".r.", "rr.", mesh)
     return _checked(compiled, functools.partial(_check_data, phase, preprocess))

@@ -1,4 +1,9 @@
-"""Learning algorithms behind one interface: pure init, step and predict over one train state."""
+"""Learning algorithms behind one interface: pure init, step and predict over one train state.
+
+To write another one, say what gradient every weight gets on a batch, and let `from_gradient` make
+the algorithm of it; `init_blocks`, `run_blocks` and `chain` are what the ones here are made of. The
+line in `ALGORITHMS` is what the command line needs.
+"""
 
 from functools import partial
 
@@ -6,6 +11,7 @@ from qjax.algorithms.backprop import backprop
 from qjax.algorithms.dfa import dfa
 from qjax.algorithms.dni import dni
 from qjax.algorithms.fa import brsf, fa, frsf, kp, usf
+from qjax.algorithms.gradient import from_gradient
 from qjax.algorithms.hsic import hsic
 from qjax.algorithms.interface import (
     Algorithm,
@@ -15,24 +21,31 @@ from qjax.algorithms.interface import (
     Settings,
     TrainState,
 )
+from qjax.algorithms.passes import Forward, chain, init_blocks, run_blocks, true_chain
 from qjax.synthetic import Synthesizer
 
 __all__ = [
     "ALGORITHMS",
     "Algorithm",
     "Batch",
+    "Forward",
     "Phase",
     "Rules",
     "Settings",
     "TrainState",
     "backprop",
     "brsf",
+    "chain",
     "dfa",
     "dni",
     "fa",
+    "from_gradient",
     "frsf",
     "hsic",
+    "init_blocks",
     "kp",
+    "run_blocks",
+    "true_chain",
     "usf",
 ]
 

@@ -1,7 +1,9 @@
 """Backpropagation: the true gradient arrives at every block."""
 
-from qjax.algorithms import interface
-from qjax.networks import Network
+from qjax.algorithms.gradient import from_gradient
+from qjax.algorithms.interface import Algorithm, Rules, TrainState
+from qjax.algorithms.passes import chain, init_blocks, run_blocks
+from qjax.blocks import Network
 
 __all__ = ["backprop", "chain_gradient"]
 
@@ -15,19 +17,19 @@ def chain_gradient(network: Network):
 
     def gradient(key, weights, collections, batch, error_at):
         del key
-        run = interface.run_blocks(network, weights["blocks"], collections, batch.inputs)
+        run = run_blocks(network, weights["blocks"], collections, batch.inputs)
         loss, error = error_at(run.outputs[-1])
-        gradients, _ = interface.chain(run.pullbacks, error)
+        gradients, _ = chain(run.pullbacks, error)
         return {"blocks": gradients}, run.collections, loss
 
     return gradient
 
 
-def backprop(network: Network, rules: interface.Rules = interface.Rules()) -> interface.Algorithm:
+def backprop(network: Network, rules: Rules = Rules()) -> Algorithm:
     """Rumelhart, Hinton and Williams 1986, on `network`."""
 
     def init(key, settings, inputs):
-        params, collections = interface.init_blocks(key, network, rules, settings, inputs)
-        return interface.TrainState({"blocks": params}, collections)
+        held, _, collections = init_blocks(key, network, settings, inputs)
+        return TrainState({"blocks": held}, collections)
 
-    return interface.from_gradient(init, chain_gradient(network), network, rules)
+    return from_gradient(init, chain_gradient(network), network, rules)

@@ -1,54 +1,60 @@
 """Direct feedback alignment: the output error reaches every block through its own matrix."""
 
+import math
+
 import flax.linen as nn
 import jax
 
-from qjax.algorithms import interface
-from qjax.networks import Network, uniform_range
-from qjax.quantize import quantize_tree
+from qjax import memories
+from qjax.algorithms.gradient import from_gradient
+from qjax.algorithms.interface import Algorithm, Rules, TrainState
+from qjax.algorithms.passes import init_blocks, run_blocks
+from qjax.blocks import Network, shapes_of
+from qjax.networks import uniform_range
 
 __all__ = ["dfa"]
 
 
-def dfa(network: Network, rules: interface.Rules = interface.Rules()) -> interface.Algorithm:
+def dfa(network: Network, rules: Rules = Rules()) -> Algorithm:
     """Nokland 2016, "Direct feedback alignment provides learning in deep neural networks".
 
     The signal at the output of hidden block l is ``e @ B_l``, e the gradient of the loss at the
-    logits and B_l [classes, units] fixed and random: Xavier-uniform, or uniform in [-1, 1] times
-    ``gain / sqrt(classes)`` where the device has a gain; on the weights' grid.
+    outputs and B_l [outputs, units] fixed and random: Xavier-uniform, or uniform in [-1, 1] times
+    ``gain / sqrt(outputs)`` where the device has a gain; held as the weights are.
     """
 
     def init(key, settings, inputs):
         blocks_key, feedback_key = jax.random.split(key)
-        params, collections = interface.init_blocks(blocks_key, network, rules, settings, inputs)
-        outputs = interface.run_blocks(network, params, collections, inputs).outputs
-        classes = outputs[-1].shape[-1]
+        held, weights, collections = init_blocks(blocks_key, network, settings, inputs)
+        *hidden, last = shapes_of(network, weights, collections, inputs)
+        classes = last.shape[-1]
+        matrices, scaled = [], []
         keys = jax.random.split(feedback_key, len(network))
-        with_feedback = []
-        for out, collection, block_key in zip(
-            outputs[:-1], collections[:-1], keys[:-1], strict=True
-        ):
+        for out, collection, block_key in zip(hidden, collections[:-1], keys[:-1], strict=True):
             device = "device" in collection
             draw = uniform_range if device else nn.initializers.xavier_uniform()
-            matrix = draw(block_key, (classes, out[0].size), out.dtype)
-            matrix = quantize_tree(matrix, settings.quantizer)
-            scale = settings.gain * classes**-0.5 if device else 1.0
-            kernel = (scale * matrix).astype(out.dtype)
-            with_feedback.append({**collection, "direct": {"kernel": kernel}})
-        return interface.TrainState({"blocks": params}, (*with_feedback, collections[-1]))
+            units = math.prod(out.shape[1:])
+            matrices.append({"kernel": draw(block_key, (classes, units), out.dtype)})
+            gain = settings.gain * classes**-0.5 if device else 1.0
+            scaled.append({**collection, "direct": {"gain": jax.numpy.asarray(gain)}})
+        place_key = jax.random.fold_in(feedback_key, 0)
+        fixed = memories.place(place_key, settings.memory, {"direct": tuple(matrices)})
+        return TrainState({"blocks": held}, (*scaled, collections[-1]), fixed=fixed)
 
     def gradient(key, weights, collections, batch, error_at):
         del key
-        run = interface.run_blocks(network, weights["blocks"], collections, batch.inputs)
+        run = run_blocks(network, weights["blocks"], collections, batch.inputs)
         loss, error = error_at(run.outputs[-1])
-        signals = [
-            (error @ c["direct"]["kernel"]).reshape(out.shape)
-            for c, out in zip(collections[:-1], run.outputs[:-1], strict=True)
-        ]
+        signals = []
+        for matrix, c, out in zip(
+            weights["direct"], collections[:-1], run.outputs[:-1], strict=True
+        ):
+            kernel = (c["direct"]["gain"] * matrix["kernel"]).astype(out.dtype)
+            signals.append((error @ kernel).reshape(out.shape))
         gradients = tuple(
             pullback(signal)[0]
             for pullback, signal in zip(run.pullbacks, (*signals, error), strict=True)
         )
         return {"blocks": gradients}, run.collections, loss
 
-    return interface.from_gradient(init, gradient, network, rules)
+    return from_gradient(init, gradient, network, rules)

@@ -1,9 +1,14 @@
 """Decoupled neural interfaces: a synthesizer's guess arrives at every hidden block."""
 
 import jax
+import jax.numpy as jnp
 
-from qjax.algorithms import interface
-from qjax.networks import Network
+from qjax import memories
+from qjax.algorithms.gradient import from_gradient
+from qjax.algorithms.interface import Algorithm, Rules, TrainState
+from qjax.algorithms.passes import init_blocks, run_blocks
+from qjax.blocks import Network, shapes_of
+from qjax.losses import targets
 from qjax.synthetic import Synthesizer, init_synthesizers, synthesizer_gradient
 
 __all__ = ["dni"]
@@ -11,39 +16,40 @@ __all__ = ["dni"]
 
 def dni(
     network: Network,
-    rules: interface.Rules = interface.Rules(),
+    rules: Rules = Rules(),
     synthesizer: Synthesizer = Synthesizer(),
     label_context: bool = True,
-) -> interface.Algorithm:
+) -> Algorithm:
     """Jaderberg et al. 2017; conditional on the label (cDNI) unless `label_context` is False.
 
     Hidden block l is trained on g_l = synthesizer_l(h_l, y) alone. The synthesizer is trained on
     what block l+1 sends down: formed from g_{l+1} or, at the last boundary, from the loss.
     One optimizer trains both, with another learning rate for synthesizers if
-    `Settings.beside_rate` is not 1; `TrainState.params` holds them as "blocks" and "synthesizers",
-    by which an update rule can tell them apart (`qjax.updates.only`).
+    `Settings.beside_rate` is not 1; `TrainState.held` has them as "blocks" and "synthesizers", by
+    which `qjax.memories.by_leaf` can tell them apart (`qjax.synthetic.is_synthesizer`).
     """
-    classes = network[-1].features
 
-    def context(labels, inputs):
-        return jax.nn.one_hot(labels, classes, dtype=inputs.dtype) if label_context else None
+    def context(labels, classes, inputs):
+        return targets(labels, classes, inputs.dtype) if label_context else None
 
     def init(key, settings, inputs):
         blocks_key, synthesizer_key, place_key = jax.random.split(key, 3)
-        params, collections = interface.init_blocks(blocks_key, network, rules, settings, inputs)
-        hidden = interface.run_blocks(network, params, collections, inputs).outputs[:-1]
-        given = context(jax.numpy.zeros(len(inputs), int), inputs)
+        held, weights, collections = init_blocks(blocks_key, network, settings, inputs)
+        *hidden, last = (jnp.zeros(out.shape, out.dtype)
+                         for out in shapes_of(network, weights, collections, inputs))
+        given = context(jnp.zeros(len(inputs), int), last.shape[-1], inputs)
         beside = {
             "synthesizers": init_synthesizers(synthesizer_key, synthesizer, hidden, given)
         }
-        placed = rules.update.place(place_key, beside, settings.quantizer)
-        return interface.TrainState({"blocks": params, **placed}, collections)
+        return TrainState(
+            {"blocks": held, **memories.hold(place_key, settings.memory, beside)}, collections
+        )
 
     def gradient(key, weights, collections, batch, error_at):
         del key
-        run = interface.run_blocks(network, weights["blocks"], collections, batch.inputs)
+        run = run_blocks(network, weights["blocks"], collections, batch.inputs)
         loss, error = error_at(run.outputs[-1])
-        given = context(batch.labels, batch.inputs)
+        given = context(batch.labels, error.shape[-1], batch.inputs)
 
         last_gradient, target = run.pullbacks[-1](error)
         block_gradients, synthesizer_gradients = [last_gradient], []
@@ -66,4 +72,4 @@ def dni(
         }
         return gradients, run.collections, loss
 
-    return interface.from_gradient(init, gradient, network, rules)
+    return from_gradient(init, gradient, network, rules)

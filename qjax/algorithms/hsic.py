@@ -4,12 +4,15 @@ import flax.linen as nn
 import jax
 import optax
 
-from qjax import updates
-from qjax.algorithms import interface
+from qjax import losses, memories
 from qjax.algorithms.backprop import backprop
+from qjax.algorithms.interface import Algorithm, Batch, Phase, Rules, TrainState
+from qjax.algorithms.passes import init_blocks, run_blocks, true_chain
+from qjax.blocks import Network, forward
 from qjax.diagnostics import Probe
 from qjax.hsic import EPSILON, SIGMA, bottleneck_target, dependence, normalized_kernel
-from qjax.networks import Dense, Network, forward, identity
+from qjax.networks import Dense, identity
+from qjax.optimizers import OPTIMIZERS, propose
 
 __all__ = ["bottleneck_body", "hsic"]
 
@@ -35,18 +38,18 @@ def bottleneck_body(network: Network) -> Network:
 
 def hsic(
     network: Network,
-    rules: interface.Rules = interface.Rules(updates.OPTIMIZERS["sgd"]()),
-    readout_rules: interface.Rules = interface.Rules(),
+    rules: Rules = Rules(OPTIMIZERS["sgd"]()),
+    readout_rules: Rules = Rules(),
     dependence_weight: float = 500.0,
     sigma: float | None = SIGMA,
     epsilon: float = EPSILON,
-) -> interface.Algorithm:
+) -> Algorithm:
     """Ma, Lewis and Kleijn 2020, in two phases.
 
     "bottleneck": block by block, minimize nHSIC(Z, X) - dependence_weight * nHSIC(Z, Y) over the
     block's own parameters, Z computed with the blocks below as just updated on this batch; weights
     go back on the grid once the batch is done. "readout": with that body frozen (batch
-    normalization by running statistics), a linear layer on top is trained on the cross-entropy.
+    normalization by running statistics), a linear layer on top is trained on the loss of its rules.
 
     Args:
       network: turned into a body by `bottleneck_body`; the readout is added.
@@ -64,88 +67,87 @@ def hsic(
 
     def init(key, settings, inputs):
         body_key, readout_key = jax.random.split(key)
-        params, collections = interface.init_blocks(body_key, body, rules, settings, inputs)
-        top = classifier.init(readout_key, settings, forward(body, params, collections, inputs))
-        return join(params, collections, top)
+        held, weights, collections = init_blocks(body_key, body, settings, inputs)
+        top = classifier.init(readout_key, settings, forward(body, weights, collections, inputs))
+        return join(held, collections, top)
 
-    def join(params, collections, top):
-        trees = {"blocks": params + top.params["blocks"]}
-        return interface.TrainState(trees, collections + top.collections, top.opt_state)
+    def join(held, collections, top):
+        trees = {"blocks": held + top.held["blocks"]}
+        return TrainState(trees, collections + top.collections, top.opt_state)
 
     def split(state):
-        """The body's params and collections, and the readout as a train state of its own."""
-        blocks, collections = state.params["blocks"], state.collections
-        top = interface.TrainState(
-            {"blocks": blocks[depth:]}, collections[depth:], state.opt_state
-        )
+        """What is held of the body, its collections, the readout as a train state of its own."""
+        blocks, collections = state.held["blocks"], state.collections
+        top = TrainState({"blocks": blocks[depth:]}, collections[depth:], state.opt_state)
         return blocks[:depth], collections[:depth], top
 
-    def features(settings, params, collections, inputs):
-        return forward(body, rules.update.read(params, settings.quantizer), collections, inputs)
+    def features(settings, held, collections, inputs):
+        return forward(body, memories.read(settings.memory, held), collections, inputs)
 
     def objective(z, target):
         return dependence(normalized_kernel(z.reshape(len(z), -1), sigma, epsilon), target)
 
-    def one_hot_of(batch):
-        interface.check_labels(batch.labels, network[-1].features)
-        return jax.nn.one_hot(batch.labels, network[-1].features, dtype=batch.inputs.dtype)
+    def targets_of(batch):
+        losses.check_labels(readout_rules.loss, batch.labels, network[-1].features)
+        return losses.targets(batch.labels, network[-1].features, batch.inputs.dtype)
 
     def target_of(batch):
         flat = batch.inputs.reshape(len(batch.inputs), -1)
-        return bottleneck_target(flat, one_hot_of(batch), dependence_weight, sigma, epsilon)
+        return bottleneck_target(flat, targets_of(batch), dependence_weight, sigma, epsilon)
 
-    def propose(settings, gradient, opt_state, params):
-        return updates.propose(
+    def proposed(settings, gradient, opt_state, weights):
+        return propose(
             rules.optimizer,
             rules.settle(gradient, settings),
             opt_state,
-            params,
+            weights,
             settings.learning_rate,
             settings.weight_decay,
         )
 
     def show(settings, state):
-        params, _, top = split(state)
-        return (*rules.update.read(params, settings.quantizer), *classify.show(settings, top))
+        held, _, top = split(state)
+        return (*memories.read(settings.memory, held), *classify.show(settings, top))
 
-    def begin_bottleneck(state):
-        params, _, _ = split(state)
-        return state.replace(opt_state=tuple(rules.optimizer.init(p) for p in params))
+    def begin_bottleneck(settings, state):
+        held, _, _ = split(state)
+        weights = memories.read(settings.memory, held)
+        return state.replace(opt_state=tuple(map(rules.optimizer.init, weights)))
 
     def bottleneck_step(key, settings, state, batch):
-        params, collections, top = split(state)
-        weights = list(rules.update.read(params, settings.quantizer))
-        target = target_of(batch)
+        held, collections, top = split(state)
+        shown = memories.read(settings.memory, held)
+        weights, target = list(shown), target_of(batch)
 
         # The original runs the whole network once before the batch's updates and once more before
         # each of them, and every run moves the running statistics. We do the same (the compiler
         # merges runs of blocks that no update has touched in between).
-        collections = interface.run_blocks(body, weights, collections, batch.inputs).collections
+        collections = run_blocks(body, weights, collections, batch.inputs).collections
         opt_states, changes, losses = [], [], []
         for index in range(depth):
-            run = interface.run_blocks(body, weights, collections, batch.inputs)
+            run = run_blocks(body, weights, collections, batch.inputs)
             collections = run.collections
             loss, signal = jax.value_and_grad(objective)(run.outputs[index], target)
             gradient, _ = run.pullbacks[index](signal)
-            change, opt_state = propose(
-                settings, gradient, state.opt_state[index], params[index]
+            change, opt_state = proposed(
+                settings, gradient, state.opt_state[index], shown[index]
             )
             weights[index] = optax.apply_updates(weights[index], change)
             opt_states.append(opt_state)
             changes.append(change)
             losses.append(loss)
 
-        params = rules.update.write(key, params, tuple(changes), settings.quantizer)
-        state = join(params, collections, top.replace(opt_state=tuple(opt_states)))
+        held = memories.write(key, settings.memory, held, tuple(changes))
+        state = join(held, collections, top.replace(opt_state=tuple(opt_states)))
         return state, sum(losses)
 
     def probe_bottleneck(key, settings, state, batch):
         # All blocks from the weights as they are, where a step updates them in turn. The true
         # gradient is that of the last block's objective through all blocks.
-        params, collections, top = split(state)
-        weights, target = rules.update.read(params, settings.quantizer), target_of(batch)
+        held, collections, top = split(state)
+        weights, target = memories.read(settings.memory, held), target_of(batch)
         signal = jax.grad(objective)
-        run, true_gradients = interface.true_chain(
+        run, true_gradients = true_chain(
             body, weights, collections, batch.inputs, lambda z: signal(z, target)
         )
         gradients = tuple(
@@ -153,48 +155,51 @@ def hsic(
             for pullback, z in zip(run.pullbacks, run.outputs, strict=True)
         )
         changes = tuple(
-            propose(settings, *each)[0]
-            for each in zip(gradients, state.opt_state, params, strict=True)
+            proposed(settings, *each)[0]
+            for each in zip(gradients, state.opt_state, weights, strict=True)
         )
-        written = rules.update.write(key, params, changes, settings.quantizer)
+        written = memories.write(key, settings.memory, held, changes)
         own = Probe(
             gradients,
             true_gradients,
             (None,) * depth,
-            optax.apply_updates(params, changes),
-            rules.update.read(written, settings.quantizer),
+            optax.apply_updates(weights, changes),
+            memories.read(settings.memory, written),
             run.outputs,
-            one_hot_of(batch),
+            targets_of(batch),
         )
         rest = (None,) * len(top.collections)
-        return Probe(*(trees + rest for trees in own[:-1]), own.one_hot)
+        return Probe(*(trees + rest for trees in own[:-1]), own.targets)
 
-    def begin_readout(state):
-        params, collections, top = split(state)
-        return join(params, collections, classify.begin(top))
+    def begin_readout(settings, state):
+        held, collections, top = split(state)
+        return join(held, collections, classify.begin(settings, top))
 
     def readout_step(key, settings, state, batch):
-        params, collections, top = split(state)
-        inputs = features(settings, params, collections, batch.inputs)
-        top, loss = classify.step(key, settings, top, interface.Batch(inputs, batch.labels))
-        return join(params, collections, top), loss
+        held, collections, top = split(state)
+        inputs = features(settings, held, collections, batch.inputs)
+        top, loss = classify.step(key, settings, top, Batch(inputs, batch.labels))
+        return join(held, collections, top), loss
 
     def probe_readout(key, settings, state, batch):
-        params, collections, top = split(state)
-        inputs = features(settings, params, collections, batch.inputs)
-        own = classify.probe(key, settings, top, interface.Batch(inputs, batch.labels))
-        return Probe(*((None,) * depth + trees for trees in own[:-1]), own.one_hot)
+        held, collections, top = split(state)
+        inputs = features(settings, held, collections, batch.inputs)
+        own = classify.probe(key, settings, top, Batch(inputs, batch.labels))
+        return Probe(*((None,) * depth + trees for trees in own[:-1]), own.targets)
 
     def predict(settings, state, inputs):
-        params, collections, top = split(state)
-        return classify.predict(settings, top, features(settings, params, collections, inputs))
+        held, collections, top = split(state)
+        return classify.predict(settings, top, features(settings, held, collections, inputs))
 
-    return interface.Algorithm(
+    return Algorithm(
         init,
         (
-            interface.Phase(
+            Phase(
                 "bottleneck", begin_bottleneck, bottleneck_step, None, show, probe_bottleneck
             ),
-            interface.Phase("readout", begin_readout, readout_step, predict, show, probe_readout),
+            Phase(
+                "readout", begin_readout, readout_step, predict, show, probe_readout,
+                readout_rules.loss,
+            ),
         ),
     )

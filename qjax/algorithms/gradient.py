@@ -1,0 +1,111 @@
+"""An algorithm from its gradient rule alone: the way to write a new one.
+
+A rule says what gradient every weight gets on a batch; optimizer, memory, prediction and
+diagnostics are the same for all rules.
+"""
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import optax
+from jax import Array
+
+from qjax import losses, memories
+from qjax.algorithms.interface import Algorithm, Batch, Phase, Rules, Settings, TrainState
+from qjax.algorithms.passes import true_chain
+from qjax.blocks import Network, forward
+from qjax.diagnostics import Probe
+from qjax.optimizers import propose
+
+__all__ = ["from_gradient"]
+
+
+def from_gradient(
+    init: Callable[[Array, Settings, Array], TrainState],
+    gradient: Callable[[Array, dict, tuple, Batch, Callable], tuple[dict, tuple, Array]],
+    network: Network,
+    rules: Rules,
+    feedback: Callable[[Array, dict, tuple], Sequence[Any]] | None = None,
+) -> Algorithm:
+    """An algorithm of one phase.
+
+    Args:
+      init: as in `Algorithm`; `opt_state` may be left empty.
+      gradient: (key, weights, collections, batch, error_at) -> (gradients, collections, loss).
+        Weights are those of `TrainState.held` and `fixed`, as the memory shows them; the gradients
+        are trees like those of `held`; ``error_at(outputs)`` gives the loss and its gradient at the
+        network's outputs.
+      network: whose last block gives the outputs.
+      rules: optimizer and loss.
+      feedback: (key, weights, collections) -> per block the kernels that stand in for its own on
+        the way down, for diagnosis; None where the rule has none.
+    """
+
+    def shown(settings, state):
+        return memories.read(settings.memory, state.held)
+
+    def begin(settings, state):
+        return state.replace(opt_state=rules.optimizer.init(shown(settings, state)))
+
+    def respond(key, settings, state, batch):
+        """(trained weights, all weights, gradients, collections, loss) on a batch."""
+        weights = shown(settings, state)
+        every = {**weights, **memories.read(settings.memory, state.fixed)}
+        error_at = functools.partial(
+            losses.output_error, rules.loss, labels=batch.labels,
+            smoothing=settings.label_smoothing,
+        )
+        return weights, every, *gradient(key, every, state.collections, batch, error_at)
+
+    def proposed(settings, state, weights, gradients):
+        changes, opt_state = propose(
+            rules.optimizer,
+            rules.settle(gradients, settings),
+            state.opt_state,
+            weights,
+            settings.learning_rate,
+            settings.weight_decay,
+        )
+        blocks = changes.pop("blocks")
+        beside = jax.tree.map(lambda change: settings.beside_rate * change, changes)
+        return {"blocks": blocks, **beside}, opt_state
+
+    def step(key, settings, state, batch):
+        gradient_key = jax.random.fold_in(key, 0)  # most rules draw nothing
+        weights, _, gradients, collections, loss = respond(gradient_key, settings, state, batch)
+        changes, opt_state = proposed(settings, state, weights, gradients)
+        held = memories.write(key, settings.memory, state.held, changes)
+        return state.replace(held=held, collections=collections, opt_state=opt_state), loss
+
+    def show(settings, state):
+        return memories.read(settings.memory, state.held["blocks"])
+
+    def predict(settings, state, inputs):
+        return forward(network, show(settings, state), state.collections, inputs)
+
+    def probe(key, settings, state, batch):
+        gradient_key = jax.random.fold_in(key, 0)
+        weights, every, gradients, _, _ = respond(gradient_key, settings, state, batch)
+        changes, _ = proposed(settings, state, weights, gradients)
+        run, true_gradients = true_chain(
+            network, weights["blocks"], state.collections, batch.inputs,
+            lambda outputs: losses.output_error(
+                rules.loss, outputs, batch.labels, settings.label_smoothing)[1],
+        )
+        nothing = (None,) * len(network)
+        seen = feedback(gradient_key, every, state.collections) if feedback else nothing
+        held = memories.write(key, settings.memory, state.held, changes)
+        outputs = run.outputs[-1]
+        return Probe(
+            gradients["blocks"],
+            true_gradients,
+            tuple(seen),
+            optax.apply_updates(weights, changes)["blocks"],
+            show(settings, state.replace(held=held)),
+            run.outputs,
+            losses.targets(batch.labels, outputs.shape[-1], outputs.dtype),
+        )
+
+    return Algorithm(init, (Phase("train", begin, step, predict, show, probe, rules.loss),))

@@ -1,0 +1,175 @@
+"""What a block of a network is, and how blocks are initialized and applied.
+
+A network is a tuple of blocks, a block any Flax Linen module that is called as ``block(x)`` or
+``block(x, train=True)``. Every algorithm decides only which signal arrives at a block's output, so
+blocks are applied one by one and each keeps a parameter tree of its own.
+
+*The contract.* The weights of a block are all its parameters called ``kernel``, however deep: one,
+several (a residual block, two convolutions) or none. Other parameters (bias, scale) are trained
+along. Algorithms that send errors down through other matrices than the weights (feedback alignment
+and its kin) offer one for every kernel, in the Flax collection ``feedback`` under the kernel's
+name. Flax's own `Dense`, `DenseGeneral`, `Conv` and `ConvTranspose` are made to use it, wherever
+they are inside of a block; a layer of your own asks for it:
+
+    feedback = self.get_variable("feedback", "kernel")  # None unless the algorithm has one
+    y = qjax.feedback.linear(x, kernel, bias, feedback)
+
+A block that does neither is refused by these algorithms (`check_feedback`), and works with all
+others. Besides ``params`` and ``feedback`` a block may have the collections ``batch_stats``
+(running statistics, moved in training) and ``device`` (constants of the circuit, such as a gain).
+"""
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from flax.traverse_util import flatten_dict, unflatten_dict
+from jax import Array
+
+from qjax.feedback import with_feedback
+
+__all__ = [
+    "Network", "apply_block", "check_feedback", "forward", "init_network", "kernels_of",
+    "shapes_of",
+]
+
+Network = tuple[nn.Module, ...]
+
+# Layers that are linear in their input and in their kernel, and add a bias last.
+_LINEAR = (nn.Dense, nn.DenseGeneral, nn.Conv, nn.ConvTranspose)
+
+
+def _use_feedback(call: Callable, args: tuple, kwargs: dict, context: Any) -> Array:
+    """Flax's hook around every method of every layer: its linear ones meet their feedback."""
+    layer = context.module
+    linear = isinstance(layer, _LINEAR) and context.method_name == "__call__"
+    if not linear or not layer.has_variable("feedback", "kernel"):
+        return call(*args, **kwargs)
+    (x,) = args
+    bare = layer.clone(parent=None, name=None, use_bias=False)
+
+    def bilinear(x, kernel):
+        return bare.apply({"params": {"kernel": kernel}}, x)
+
+    kernel, feedback = (layer.get_variable(c, "kernel") for c in ("params", "feedback"))
+    out = with_feedback(bilinear, x, kernel, feedback)
+    bias = layer.get_variable("params", "bias")
+    return out if bias is None else out + bias.astype(out.dtype)
+
+
+def _arguments(block: nn.Module, train: bool) -> dict[str, bool]:
+    """``train``, if the block's call takes it."""
+    known = inspect.signature(type(block).__call__).parameters
+    takes = "train" in known or any(p.kind is p.VAR_KEYWORD for p in known.values())
+    return {"train": train} if takes else {}
+
+
+def init_network(key: Array, network: Network, inputs: Array) -> tuple[tuple, tuple]:
+    """Initial variables of every block.
+
+    Args:
+      key: PRNG key, consumed.
+      network: blocks.
+      inputs: [batch, ...], only its shape and dtype matter.
+
+    Returns:
+      (params, collections): tuples with one tree per block; `collections[l]` holds
+      ``{"batch_stats": ...}`` or is empty.
+
+    Raises:
+      TypeError: a block is no Flax Linen module.
+    """
+    params, collections = [], []
+    for number, (block, block_key) in enumerate(
+        zip(network, jax.random.split(key, len(network)), strict=True)
+    ):
+        if not isinstance(block, nn.Module):
+            raise TypeError(
+                f"block {number} is {type(block).__name__}: expected a Flax Linen module, such as "
+                "qjax.networks.Dense or flax.linen.Dense"
+            )
+        # Values flow through, but only shapes are used: XLA drops the arithmetic under jit.
+        inputs, variables = block.init_with_output(block_key, inputs, **_arguments(block, True))
+        params.append(variables.pop("params", {}))
+        collections.append(variables)
+    return tuple(params), tuple(collections)
+
+
+def apply_block(
+    block: nn.Module, params: Any, collections: Any, x: Array, train: bool
+) -> tuple[Array, Any]:
+    """One block on a batch: (output, collections with the running statistics after this batch)."""
+    variables = {"params": params, **collections}
+    given = _arguments(block, train)
+    if not train:
+        return block.apply(variables, x, **given), collections
+    with nn.intercept_methods(_use_feedback):
+        out, updated = block.apply(variables, x, **given, mutable=["batch_stats"])
+    return out, {**collections, **updated}
+
+
+def forward(network: Network, params: Any, collections: Any, x: Array) -> Array:
+    """The whole network in evaluation mode: [batch, ...] -> output of the last block."""
+    for block, block_params, block_collections in zip(network, params, collections, strict=True):
+        x, _ = apply_block(block, block_params, block_collections, x, train=False)
+    return x
+
+
+def shapes_of(network: Network, params: Any, collections: Any, inputs: Array) -> list[Any]:
+    """Shape and dtype of every block's output in training, without computing them."""
+
+    def outputs(params, collections, x):
+        found = []
+        for block, p, c in zip(network, params, collections, strict=True):
+            x, _ = apply_block(block, p, c, x, train=True)
+            found.append(x)
+        return found
+
+    return jax.eval_shape(outputs, params, collections, inputs)
+
+
+def kernels_of(params: Any) -> dict:
+    """The parameters of a block that are called ``kernel``, in a tree of the same nesting."""
+    flat = flatten_dict(params)
+    return unflatten_dict({path: leaf for path, leaf in flat.items() if path[-1] == "kernel"})
+
+
+def check_feedback(
+    network: Network, params: Any, collections: Any, feedback: Any, inputs: Array
+) -> None:
+    """Refuses blocks that would send errors down through their kernels, whatever the feedback.
+
+    Args:
+      params, collections: of every block.
+      feedback: per block a tree like `kernels_of` its params.
+      inputs: [batch, ...], only its shape and dtype matter.
+
+    Raises:
+      ValueError: names block and kernel.
+    """
+    for number, (block, p, c, b) in enumerate(
+        zip(network, params, collections, feedback, strict=True)
+    ):
+        def down(b, block=block, p=p, c=c, x=inputs):
+            out, pull = jax.vjp(
+                lambda x: apply_block(block, p, {**c, "feedback": b}, x, train=True)[0], x
+            )
+            return out, pull(out)
+
+        traced = jax.make_jaxpr(down)(b).jaxpr
+        used = {id(v) for equation in traced.eqns for v in equation.invars}
+        for path, variable in zip(flatten_dict(b, sep="/"), traced.invars, strict=True):
+            if id(variable) not in used:
+                raise ValueError(
+                    f"block {number} ({type(block).__name__}) sends errors down through its own "
+                    f"{path!r}, and takes no feedback matrix for it. Make that layer one of "
+                    "flax.linen's Dense, DenseGeneral, Conv, ConvTranspose or qjax.networks' "
+                    "Dense, Conv, or let it use qjax.feedback.linear(x, kernel, bias, "
+                    'self.get_variable("feedback", "kernel")); or take an algorithm without '
+                    "feedback matrices: backprop, dfa, dni"
+                )
+        inputs = jax.eval_shape(down, b)[0]
+        inputs = jnp.zeros(inputs.shape, inputs.dtype)

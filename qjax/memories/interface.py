@@ -1,0 +1,215 @@
+"""The interface of a memory, and how memories of single tensors hold whole trees."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import struct
+from jax import Array
+from jax.typing import ArrayLike
+
+from qjax.grids import Quantizer, make_grid
+from qjax.memories.numbers import check_numbers, has_grid
+from qjax.rounding import quantize
+from qjax.trees import Where, is_floating, paths_of
+
+__all__ = [
+    "Bits", "ByLeaf", "Held", "Memory", "account", "by_leaf", "grid_of", "hold", "is_held",
+    "place", "read", "write",
+]
+
+
+class Bits(NamedTuple):
+    """Bits of memory per weight: on the device that multiplies, and beside it."""
+
+    device: ArrayLike
+    beside: ArrayLike
+
+
+class Memory(Protocol):
+    """How one tensor is held: a `flax.struct.dataclass` whose fields are numbers.
+
+    Like an optax transformation, but that numbers are fields and not captured: so they may be
+    traced and batched, and one program sweeps them. All methods are pure and work under jit, vmap
+    and grad. `held` is any pytree of arrays: levels, hidden bits, step sizes of every device, a
+    second array, counters. What must hold:
+
+    * ``read(init(key, w))`` is w, as near as the memory can show it (or, where that is its way, at
+      random but right on average);
+    * a change of zero moves nothing, but where physics does, and the docstring says so.
+    """
+
+    def init(self, key: Array, weights: Array) -> Any:
+        """Weights of any shape, float -> held. The key is consumed."""
+
+    def read(self, held: Any) -> Array:
+        """Held -> what forward and backward pass see: shape and type of the weights."""
+
+    def write(self, key: Array, held: Any, change: Array) -> Any:
+        """Held after a proposed change (like the weights). The key is consumed."""
+
+    def account(self) -> Bits:
+        """What it costs, from its numbers alone; 32 bits for a float."""
+
+
+@struct.dataclass
+class ByLeaf:
+    """Which leaf of a tree is held by which memory: the first whose `where` says so.
+
+    Attributes:
+      memories: each a `Memory`.
+      where: (path, leaf) -> bool each, paths like "blocks/0/kernel"; part of the program.
+    """
+
+    memories: tuple
+    where: tuple[Where, ...] = struct.field(pytree_node=False)
+
+
+def _everything(path: str, leaf: Array) -> bool:
+    return True
+
+
+def by_leaf(*entries: tuple[Where, Any] | Any) -> ByLeaf:
+    """A list of (where, memory), first match wins; a memory alone is for everything."""
+    pairs = [entry if type(entry) is tuple else (_everything, entry) for entry in entries]
+    return ByLeaf(tuple(m for _, m in pairs), tuple(w for w, _ in pairs))
+
+
+@struct.dataclass
+class Held:
+    """What a memory holds of one tensor, in the place of that tensor in a tree.
+
+    Attributes:
+      state: what the memory's `init` and `write` return.
+      which: number of the memory in its `ByLeaf`; part of the program.
+    """
+
+    state: Any
+    which: int = struct.field(pytree_node=False, default=0)
+
+
+def is_held(node: Any) -> bool:
+    """Is it a tensor that a memory holds?"""
+    return isinstance(node, Held)
+
+
+def _entries(memory: Any) -> ByLeaf:
+    return memory if isinstance(memory, ByLeaf) else by_leaf(memory)
+
+
+def _which(entries: ByLeaf, path: str, leaf: Any) -> int:
+    for number, where in enumerate(entries.where):
+        if where(path, leaf):
+            return number
+    raise ValueError(
+        f"no memory is for leaf {path!r}: end the list of by_leaf with one for everything else, "
+        "such as Float()"
+    )
+
+
+def _init_all(key: Array, memory: Any, tree: Any, prepare: Callable[[Any, Array], Array]) -> Any:
+    entries = _entries(memory)
+    for each in entries.memories:
+        check_numbers(each)
+    leaves, treedef = jax.tree.flatten(tree)
+    paths, keys = paths_of(tree), jax.random.split(key, max(len(leaves), 1))
+    found = []
+    for leaf, path, leaf_key in zip(leaves, paths, keys, strict=True):
+        if not is_floating(leaf):
+            found.append(leaf)
+            continue
+        which = _which(entries, path, leaf)
+        try:
+            own = entries.memories[which]
+            found.append(Held(own.init(leaf_key, prepare(own, jnp.asarray(leaf))), which))
+        except (TypeError, ValueError) as error:
+            raise type(error)(f"leaf {path!r}: {error}") from error
+    return treedef.unflatten(found)
+
+
+def hold(key: Array, memory: Any, weights: Any) -> Any:
+    """Puts the floating-point leaves of a tree into memory; other leaves stay.
+
+    Args:
+      key: consumed; each leaf gets its own.
+      memory: a `Memory` for all leaves, or a `ByLeaf`.
+      weights: any pytree.
+
+    Returns:
+      The tree with a `Held` for every such leaf.
+
+    Raises:
+      ValueError: a number out of bounds, or no memory for a leaf; what a memory refuses is told
+        with the leaf's path.
+    """
+    return _init_all(key, memory, weights, lambda own, leaf: leaf)
+
+
+def place(key: Array, memory: Any, tensors: Any) -> Any:
+    """`hold` for tensors that are written once and never trained, such as feedback matrices.
+
+    Where the memory has levels these are rounded to the nearest first, also if it writes at random.
+    """
+
+    def nearest(own, tensor):
+        return quantize(tensor, make_grid(tensor, own.grid)) if has_grid(own) else tensor
+
+    return _init_all(key, memory, tensors, nearest)
+
+
+def read(memory: Any, held: Any) -> Any:
+    """The tree with the weights in the places of what holds them, as all computations see them."""
+    entries = _entries(memory)
+
+    def one(node):
+        return entries.memories[node.which].read(node.state) if is_held(node) else node
+
+    return jax.tree.map(one, held, is_leaf=is_held)
+
+
+def write(key: Array, memory: Any, held: Any, changes: Any) -> Any:
+    """What is held after a proposed change.
+
+    Args:
+      key: consumed; each leaf gets its own.
+      memory: as for `hold`.
+      held: from `hold` or `write`.
+      changes: a tree like the weights.
+    """
+    entries = _entries(memory)
+    nodes, treedef = jax.tree.flatten(held, is_leaf=is_held)
+    keys = jax.random.split(key, max(len(nodes), 1))
+    return treedef.unflatten([
+        node.replace(state=entries.memories[node.which].write(k, node.state, change))
+        if is_held(node) else node
+        for node, change, k in zip(nodes, treedef.flatten_up_to(changes), keys, strict=True)
+    ])
+
+
+def account(memory: Any, held: Any) -> Bits:
+    """Bits per weight of a whole tree: the mean over all weights that a memory holds.
+
+    Args:
+      memory: as for `hold`.
+      held: from `hold`, of which only structure and shapes matter.
+    """
+    entries = _entries(memory)
+    nodes = [n for n in jax.tree.leaves(held, is_leaf=is_held) if is_held(n)]
+    sizes = [_size(entries.memories[n.which], n.state) for n in nodes]
+    costs = [entries.memories[n.which].account() for n in nodes]
+    total = max(sum(sizes), 1)
+    return Bits(*(sum(size * cost[i] for size, cost in zip(sizes, costs, strict=True)) / total
+                  for i in range(2)))
+
+
+def _size(memory: Any, state: Any) -> int:
+    return int(np.prod(jax.eval_shape(memory.read, state).shape))
+
+
+def grid_of(memory: Any, path: str = "kernel") -> Quantizer:
+    """The quantizer of the weights that a leaf shows; of 0 bits where it has no levels."""
+    entries = _entries(memory)
+    own = entries.memories[_which(entries, path, None)]
+    return own.grid if has_grid(own) else Quantizer(bits=0)

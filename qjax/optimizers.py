@@ -1,0 +1,104 @@
+"""Optimizers without a step size, and the change that they propose to what holds the weights."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax.typing import ArrayLike
+
+from qjax.metrics import at_least_float32
+
+__all__ = ["OPTIMIZERS", "in_float32", "propose", "scale_by_adadelta"]
+
+
+def scale_by_adadelta(rho: float = 0.9, eps: float = 1e-6) -> optax.GradientTransformation:
+    """Adadelta's direction (Zeiler 2012): gradient * RMS(past steps) / RMS(past gradients).
+
+    optax's transformation of this name with one square root for two: on a CPU the optimizer costs
+    more than the matrix products, and this alone saved an eighth of a training step (0.303 for
+    0.343 ms per replica, 28 replicas of 784-100-100-100-10).
+    """
+
+    def init(params):
+        zeros = jax.tree.map(jnp.zeros_like, params)
+        return optax.ScaleByAdaDeltaState(e_g=zeros, e_x=zeros)
+
+    def mean(old, new):
+        return jax.tree.map(lambda o, n: rho * o + (1 - rho) * n * n, old, new)
+
+    def update(gradients, state, params=None):
+        del params
+        e_g = mean(state.e_g, gradients)
+        steps = jax.tree.map(
+            lambda g, x, s: g * jnp.sqrt((x + eps) / (s + eps)), gradients, state.e_x, e_g
+        )
+        return steps, optax.ScaleByAdaDeltaState(e_g=e_g, e_x=mean(state.e_x, steps))
+
+    return optax.GradientTransformation(init, update)
+
+
+def in_float32(optimizer: optax.GradientTransformation) -> optax.GradientTransformation:
+    """`optimizer` for parameters of any type: it computes in float32 where theirs is narrower.
+
+    In float16 the constants that keep an optimizer from dividing by zero are themselves zero.
+    Directions have the gradients' types.
+    """
+
+    def wide(tree):
+        return jax.tree.map(at_least_float32, tree)
+
+    def init(params):
+        return optimizer.init(wide(params))
+
+    def update(gradients, state, params=None):
+        inner = None if params is None else wide(params)
+        steps, state = optimizer.update(wide(gradients), state, inner)
+        return jax.tree.map(lambda s, g: s.astype(g.dtype), steps, gradients), state
+
+    return optax.GradientTransformation(init, update)
+
+
+# Added under Adam's root: changes a step's last bit now and then, and gives a derivative at zero.
+_ROOT = 1e-32
+
+# Directions only: the learning rate is a number of the replica, not of the program.
+OPTIMIZERS: dict[str, Callable[[], optax.GradientTransformation]] = {
+    "adadelta": lambda: in_float32(scale_by_adadelta()),
+    "adam": lambda: in_float32(optax.scale_by_adam(eps_root=_ROOT)),
+    "momentum": lambda: in_float32(optax.trace(decay=0.9)),
+    "sgd": optax.identity,
+    "sign": optax.scale_by_sign,
+}
+
+
+def propose(
+    optimizer: optax.GradientTransformation,
+    gradients: Any,
+    opt_state: Any,
+    weights: Any,
+    learning_rate: ArrayLike,
+    weight_decay: ArrayLike = 0.0,
+) -> tuple[Any, Any]:
+    """The change an optimizer proposes: ``-learning_rate * direction(gradient + decay * weight)``.
+
+    Decay enters the gradient before the optimizer sees it, as in PyTorch's optimizers.
+
+    Args:
+      optimizer: a direction, e.g. from `OPTIMIZERS`.
+      gradients, weights: trees of one structure; weights as the memory shows them.
+      opt_state: of the optimizer, made for the weights.
+      learning_rate, weight_decay: scalars, may be traced.
+
+    Returns:
+      (updates, new opt_state), of the types of the gradients; nothing is applied yet.
+    """
+
+    def decayed(g, p):
+        return (g + weight_decay * p).astype(g.dtype)  # a wider rate must not widen the state
+
+    gradients = jax.tree.map(decayed, gradients, weights)
+    direction, opt_state = optimizer.update(gradients, opt_state, weights)
+    changes = jax.tree.map(lambda d: jnp.negative(learning_rate * d).astype(d.dtype), direction)
+    return changes, opt_state

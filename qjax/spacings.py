@@ -1,0 +1,240 @@
+"""How the levels of a grid are spaced, and the kinds of quantizers by name.
+
+A grid's levels are numbered: by ``0 .. most`` from the lower end of its range to the upper one, or,
+in a symmetric range, by ``-most .. most`` with zero for 0. A *spacing* says where level k lies: its
+*place*, 0 at the origin and 1 at the upper end. That, and which code is near a place, is all that
+rounding to the nearest level, stochastic rounding and pulses need (`qjax.rounding`), so a new
+quantizer is a spacing and an entry in `KINDS`.
+"""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+__all__ = [
+    "KINDS", "Kind", "PowersOfTwo", "Spacing", "Table", "Uniform", "kind_of", "position",
+]
+
+MAX_BITS = 16
+
+
+class Spacing(Protocol):
+    """Hashable, compared by value (it is part of the program, not a number of the replica).
+
+    Attributes:
+      both_ways: are codes of a symmetric range counted from its middle?
+      ends: of a range that is given and not measured, in units of its bound.
+    """
+
+    both_ways: bool
+    ends: tuple[float, float]
+
+    def most(self, bits: Array, symmetric: Array) -> Array:
+        """The largest code of a grid of so many bits; whole, at least 1 if there is a grid."""
+
+    def place(self, code: Array, most: Array) -> Array:
+        """Where level `code` lies: increasing, 1 at `most`; any number where `most` is 0.
+
+        0 at code 0, and of both signs where codes are counted both ways. nan and inf stay so.
+        """
+
+    def code_near(self, place: Array, most: Array) -> Array:
+        """Any function whose floor is the code of the level below `place`, or one next to it."""
+
+    def digits(self, bits: float) -> float:
+        """Significant binary digits that a float needs to tell neighbouring levels apart."""
+
+
+@dataclass(frozen=True)
+class Uniform:
+    """Levels at equal distances: ``2^b`` of them or, in a symmetric range, ``2^b - 1``."""
+
+    both_ways: bool = True
+    ends: tuple[float, float] = (-1.0, 1.0)
+
+    def most(self, bits, symmetric):
+        """See `Spacing`."""
+        # round() only undoes the last-bit error of a power computed through exp and log.
+        return jnp.round(jnp.exp2(jnp.where(symmetric, bits - 1, bits))) - 1
+
+    def place(self, code, most):
+        """See `Spacing`."""
+        most = jnp.where(most > 0, most, 1)
+
+        def inexact(code, most):  # a GPU's division is a last bit off
+            return jnp.where(jnp.abs(code) == most, jnp.sign(code), code / most)
+
+        return jax.lax.platform_dependent(code, most, cpu=jnp.divide, default=inexact)
+
+    def code_near(self, place, most):
+        """See `Spacing`."""
+        return place * most
+
+    def digits(self, bits):
+        """See `Spacing`."""
+        return bits
+
+
+@dataclass(frozen=True)
+class PowersOfTwo:
+    """Zero and plus and minus the end of the range halved again and again, ``2^b - 1`` levels.
+
+    A product with such a weight is a shift (Miyashita, Lee and Murmann 2016, "Convolutional neural
+    networks using logarithmic data representation"; Zhou et al. 2017, "Incremental network
+    quantization", has the same levels). With 2 bits they are symm's.
+    """
+
+    both_ways: bool = True
+    ends: tuple[float, float] = (-1.0, 1.0)
+
+    def most(self, bits, symmetric):
+        """See `Spacing`."""
+        return Uniform().most(bits, symmetric)
+
+    def place(self, code, most):
+        """See `Spacing`."""
+        power = jnp.ldexp(jnp.ones_like(code), self._exponent(code, most))
+        return jnp.where(jnp.isfinite(code), jnp.sign(code) * power, code)
+
+    def _exponent(self, code, most):
+        return jnp.nan_to_num(jnp.minimum(jnp.abs(code) - most, 0)).astype(jnp.int32)
+
+    def code_near(self, place, most):
+        """See `Spacing`."""
+        tiny = jnp.finfo(place.dtype).tiny
+        size = most + jnp.floor(jnp.log2(jnp.maximum(jnp.abs(place), tiny)))
+        # Below zero the level below has the larger size, but it is a neighbour all the same.
+        return jnp.sign(place) * jnp.maximum(size, 0)
+
+    def digits(self, bits):
+        """See `Spacing`."""
+        return 1.0
+
+
+@dataclass(frozen=True)
+class Table:
+    """Levels from a list, such as somebody's measured ones.
+
+    Attributes:
+      places: increasing, the first 0 and the last 1.
+      ends: the first and the last level, in units of the bound.
+    """
+
+    places: tuple[float, ...]
+    ends: tuple[float, float] = (-1.0, 1.0)
+    both_ways: bool = False
+
+    def most(self, bits, symmetric):
+        """See `Spacing`."""
+        return jnp.full_like(bits, len(self.places) - 1)
+
+    def place(self, code, most):
+        """See `Spacing`."""
+        last = len(self.places) - 1
+        index = jnp.clip(jnp.nan_to_num(code, posinf=last), 0, last).astype(jnp.int32)
+        return jnp.where(jnp.isfinite(code), jnp.asarray(self.places, code.dtype)[index], code)
+
+    def code_near(self, place, most):
+        """See `Spacing`."""
+        below = sum((place >= jnp.asarray(p, place.dtype)).astype(place.dtype)
+                    for p in self.places[1:])
+        return jnp.asarray(below, place.dtype)
+
+    def digits(self, bits):
+        """See `Spacing`."""
+        steps = [b - a for a, b in zip(self.places, self.places[1:], strict=False)]
+        return 1 - math.log2(min(steps))
+
+
+def position(spacing: Spacing, place: Array, most: Array) -> tuple[Array, Array]:
+    """Between which levels a place lies.
+
+    Args:
+      spacing: of the levels.
+      place: any shape, within the grid.
+      most: the grid's largest code; meaningless numbers result where it is 0.
+
+    Returns:
+      (code of the level below plus the share of the way to the next one, codes per unit of place
+      there), both like `place`; not finite where it is not.
+    """
+    lowest = -most if spacing.both_ways else jnp.zeros_like(most)
+
+    def within(code):
+        return jnp.clip(code, lowest, jnp.maximum(most - 1, lowest))
+
+    guess = within(jnp.floor(spacing.code_near(place, most)))
+    above = (spacing.place(guess + 1, most) <= place).astype(place.dtype)
+    below = (spacing.place(guess, most) > place).astype(place.dtype)
+    code = within(guess + above - below)
+    low, high = spacing.place(code, most), spacing.place(code + 1, most)
+    step = jnp.where(high > low, high - low, 1)
+    # A place that is not finite must stay so: guess and comparisons say nothing of it.
+    return code + (place - low) / step, 1 / step
+
+
+class Kind(NamedTuple):
+    """What the word for a quantizer stands for.
+
+    Attributes:
+      spacing: of the levels.
+      symmetric: is the range [-m, m], m the largest magnitude, or from the lowest to the highest?
+      least, most: bits it may have.
+    """
+
+    spacing: Spacing
+    symmetric: bool
+    least: int = 1
+    most: int = MAX_BITS
+
+
+def table(text: str) -> Kind:
+    """The kind of "levels:-1:-0.2:0.2:1": levels, with colons between them.
+
+    Under the scope "global" they are times the bound, which is 1. Under "local" they are stretched:
+    if the outermost ones are each other's negative, to the tensor's largest magnitude, else the
+    lowest to its smallest value and the highest to its largest.
+
+    Raises:
+      ValueError: not two or more different finite numbers.
+    """
+    try:
+        levels = sorted({float(number) for number in text.split(":")})
+    except ValueError:
+        levels = []
+    if not 2 <= len(levels) <= 2**MAX_BITS or not all(map(math.isfinite, levels)):
+        raise ValueError(
+            f"expected levels:NUMBER:NUMBER... with at least two different numbers, like "
+            f"levels:-1:-0.3:0.3:1; got {'levels:' + text!r}"
+        )
+    low, high = levels[0], levels[-1]
+    places = tuple((level - low) / (high - low) for level in levels)
+    bits = math.ceil(math.log2(len(levels)))
+    return Kind(Table(places, (low, high)), low == -high, bits, bits)
+
+
+# Kinds of quantizers by name. One that is a function takes what follows the name and a colon.
+KINDS: Mapping[str, Kind | Callable[[str], Kind]] = {
+    "asymm": Kind(Uniform(), symmetric=False),
+    "symm": Kind(Uniform(), symmetric=True, least=2),
+    "pow2": Kind(PowersOfTwo(), symmetric=True, least=2, most=7),
+    "levels": table,
+}
+
+
+def kind_of(word: str) -> Kind:
+    """The kind that a word stands for, such as "symm" or "levels:-1:-0.2:0.2:1".
+
+    Raises:
+      ValueError: there is no such kind.
+    """
+    name, colon, rest = str(word).partition(":")
+    kind = KINDS.get(name)
+    if kind is None or (colon and not callable(kind)):
+        raise ValueError(f"unknown quantizer kind {word!r}: expected one of {', '.join(KINDS)}")
+    return kind(rest) if callable(kind) else kind
