@@ -89,7 +89,7 @@ def _memory(cell: Cell, kind: Cell) -> ByLeaf:
         quantizer = make_quantizer(None, "symm" if kind.quantizer == NONE else kind.quantizer)
     else:
         quantizer = make_quantizer(cell.n_bits, cell.quantizer, cell.scope)
-    floats = [(where, Float()) for where, applies in _FLOATS if applies(cell)]
+    floats = [(where, Float()) for where, applies in _FLOATS if applies(kind)]
     return by_leaf(*floats, about(grid=quantizer) if has_grid(about) else about())
 
 
