@@ -4,7 +4,7 @@ Imports `qjax`, never the other way round. Importing this package shows jax one 
 and asks for whole float32 products.
 """
 
-from experiments.devices import use_all_cores, use_whole_float32
+from experiments.startup import use_all_cores, use_whole_float32
 
 use_all_cores()  # here, because these must come before jax starts
 use_whole_float32()

@@ -23,8 +23,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 from rich.console import Console
 from rich.table import Table
 
-from experiments import command, options
-from experiments.breakdown import (
+from experiments.benchmark.breakdown import (
     BATCH,
     CLASSES,
     FEATURES,
@@ -36,7 +35,9 @@ from experiments.breakdown import (
     measure,
     shortest,
 )
-from experiments.devices import make_mesh
+from experiments.commandline import options
+from experiments.commandline import terminal as command
+from experiments.sweep.devices import make_mesh
 from qjax.algorithms import ALGORITHMS
 
 __all__ = [

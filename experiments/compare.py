@@ -10,10 +10,19 @@ from pathlib import Path
 
 from rich.console import Console
 
-from experiments import command, options, results
-from experiments.agreement import MARGIN, Comparison, compare, select, summarize, worst
-from experiments.formats import Column, Table, as_csv, markdown, terminal
-from experiments.published import OPTIONAL, REQUIRED, Key, Published, read_published
+from experiments.commandline import options
+from experiments.commandline import terminal as command
+from experiments.report.formats import Column, Table, as_csv, markdown, terminal
+from experiments.store import results
+from experiments.studies.thesis.agreement import (
+    MARGIN,
+    Comparison,
+    compare,
+    select,
+    summarize,
+    worst,
+)
+from experiments.studies.thesis.published import OPTIONAL, REQUIRED, Key, Published, read_published
 
 __all__ = ["cells_table", "main", "notes_on", "short_table", "summary_table", "tables_of"]
 

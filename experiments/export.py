@@ -9,8 +9,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
-from experiments import command, options, selection
-from experiments.store import HISTORIES, Store, StoreError
+from experiments.commandline import options
+from experiments.commandline import terminal as command
+from experiments.store import HISTORIES, Store, StoreError, selection
 
 __all__ = ["export", "main"]
 

@@ -19,11 +19,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from experiments import command, options, results, sweep
 from experiments.cells import NONE, Cell, Replica
+from experiments.cells.networks import NETWORKS
+from experiments.cells.presets import preset_of
+from experiments.commandline import options
+from experiments.commandline import terminal as command
 from experiments.data import DATASETS, HOLDOUT
-from experiments.networks import NETWORKS
-from experiments.presets import preset_of
+from experiments.store import results
+from experiments.sweep import sweep
 from qjax.algorithms import ALGORITHMS
 from qjax.memories import MEMORIES
 from qjax.schedules import SCHEDULES

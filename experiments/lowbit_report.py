@@ -11,21 +11,24 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from experiments import command
+from experiments.commandline import terminal as command
 
 command.require("matplotlib", "experiments.lowbit_report")
 
 from matplotlib.figure import Figure
 
-from experiments import drawing, options, panels, results
 from experiments.cells import Cell
+from experiments.cells.presets import preset_of
+from experiments.commandline import options
 from experiments.data import DATASETS, HOLDOUT
-from experiments.formats import FORMATS, Column, Table, markdown
 from experiments.lowbit import TUNING_SEED
-from experiments.lowbit_figure import best_published, plot_lowbit
-from experiments.panels import Rows, split
-from experiments.presets import preset_of
-from experiments.published import Key, Published, read_published
+from experiments.report import look as drawing
+from experiments.report import panels
+from experiments.report.formats import FORMATS, Column, Table, markdown
+from experiments.report.panels import Rows, split
+from experiments.store import results
+from experiments.studies.lowbit.figure import best_published, plot_lowbit
+from experiments.studies.thesis.published import Key, Published, read_published
 from experiments.tables import INTERVALS
 from qjax.algorithms import ALGORITHMS
 from qjax.memories import MEMORIES

@@ -14,17 +14,20 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from experiments import command
+from experiments.commandline import terminal as command
 
 command.require("matplotlib", "experiments.plot")
 
 from matplotlib.figure import Figure
 
-from experiments import drawing, figures, options, panels, results, selection
-from experiments.histories import histories
-from experiments.panels import Rows, split
-from experiments.protocol import in_study
-from experiments.published import Key, Published, read_published
+from experiments.commandline import options
+from experiments.report import figures, panels
+from experiments.report import look as drawing
+from experiments.report.panels import Rows, split
+from experiments.store import results, selection
+from experiments.store.histories import histories
+from experiments.studies.thesis.protocol import in_study
+from experiments.studies.thesis.published import Key, Published, read_published
 
 __all__ = ["FIGURES", "drawn", "main"]
 

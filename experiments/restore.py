@@ -10,10 +10,11 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from experiments import command, options, results
 from experiments.cells import Replica
-from experiments.histories import histories
-from experiments.store import HISTORIES, Store, StoreError
+from experiments.commandline import options
+from experiments.commandline import terminal as command
+from experiments.store import HISTORIES, Store, StoreError, results
+from experiments.store.histories import histories
 
 __all__ = ["Finished", "finished_in", "main", "restore"]
 

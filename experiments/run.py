@@ -11,9 +11,11 @@ from collections.abc import Sequence
 from dataclasses import fields
 
 from experiments import cells as grid
-from experiments import command, options, sweep
-from experiments.axes import add_flag
-from experiments.presets import LEARNING_RATES, preset_of
+from experiments.cells.axes import add_flag
+from experiments.cells.presets import LEARNING_RATES, preset_of
+from experiments.commandline import options
+from experiments.commandline import terminal as command
+from experiments.sweep import sweep
 
 __all__ = ["cells_of", "main", "parser"]
 

@@ -9,12 +9,14 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from experiments import command, options, results
 from experiments.cells import AXES, DEFAULTS, NONE, UNQUANTIZED, Cell
-from experiments.formats import FORMATS, Column, Table, markdown
-from experiments.panels import shape_of
-from experiments.presets import preset_of
-from experiments.protocol import ALGORITHMS, ARCHITECTURES, DATASETS, thesis_epochs
+from experiments.cells.presets import preset_of
+from experiments.commandline import options
+from experiments.commandline import terminal as command
+from experiments.report.formats import FORMATS, Column, Table, markdown
+from experiments.report.panels import shape_of
+from experiments.store import results
+from experiments.studies.thesis.protocol import ALGORITHMS, ARCHITECTURES, DATASETS, thesis_epochs
 
 __all__ = ["cell_table", "float_of", "float_table", "main", "tables_of"]
 

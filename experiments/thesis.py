@@ -13,8 +13,11 @@ if __name__ == "__main__":
 
 from collections.abc import Iterable, Sequence
 
-from experiments import command, options, protocol, sweep
 from experiments.cells import Cell, Replica
+from experiments.commandline import options
+from experiments.commandline import terminal as command
+from experiments.studies.thesis import protocol
+from experiments.sweep import sweep
 
 __all__ = ["cells", "main", "parser"]
 

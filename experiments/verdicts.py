@@ -10,12 +10,14 @@ from itertools import permutations
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from experiments import command, options, results
-from experiments.agreement import MARGIN, lengths, select
 from experiments.cells import Cell
-from experiments.formats import Column, Table, markdown
-from experiments.protocol import ALGORITHMS, ARCHITECTURES, BITS
-from experiments.published import Key
+from experiments.commandline import options
+from experiments.commandline import terminal as command
+from experiments.report.formats import Column, Table, markdown
+from experiments.store import results
+from experiments.studies.thesis.agreement import MARGIN, lengths, select
+from experiments.studies.thesis.protocol import ALGORITHMS, ARCHITECTURES, BITS
+from experiments.studies.thesis.published import Key
 
 __all__ = [
     "Pair", "Trained", "Verdict", "contrast", "main", "notes_on", "pair", "pairs_of", "render",

@@ -1,0 +1,88 @@
+"""Axes of the grid of cells: what there is to say of one, where `cells.Cell` declares its field.
+
+From it follow the flags of the command lines, ids, groups, the columns of the store and of tables.
+"""
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import MISSING, Field, dataclass, field
+from typing import Any
+
+from experiments.commandline import options
+
+__all__ = ["Axis", "add_flag", "axis", "axis_of"]
+
+
+@dataclass(frozen=True)
+class Axis:
+    """What there is to say of a field of `Cell` besides its name, type and default.
+
+    Attributes:
+      help: one line.
+      parse: text on the command line -> value; ValueError or ArgumentTypeError says what it
+        expects.
+      words: the valid values, where they are words.
+      given: values without a flag; None: what `preset` gives.
+      preset: (preset, is it quantized?) -> value without a flag.
+      shown: what the help says of the value without a flag; None: `given`.
+      blank: value -> the one that stands for all others of its program: given, the axis is only a
+        number, and its values share a program; None: each has a program of its own.
+      only: cell -> does the axis say anything there? Where not, its value is `off`.
+      off: see `only`.
+    """
+
+    help: str
+    parse: Callable[[str], Any]
+    words: Collection[str] = ()
+    given: Sequence[Any] | None = None
+    preset: Callable[[Any, bool], Any] | None = None
+    shown: str | None = None
+    blank: Callable[[Any], Any] | None = None
+    only: Callable[[Any], bool] | None = None
+    off: Any = None
+
+
+def axis(help: str, parse: Any = None, *, default: Any = MISSING, number: Any = MISSING,
+         words: Collection[str] = (), **more: Any) -> Any:
+    """A dataclass field with its `Axis`.
+
+    Args:
+      help: one line.
+      parse: see `Axis`; for words it is made.
+      default: of an axis that has come since the first results were stored: the value that all
+        older ones have. It takes no part in ids, so that they outlive the axis.
+      number: for an axis that is only a number, the value that stands for all others (but None,
+        which stands for itself).
+      words, more: see `Axis`.
+    """
+    blank = None
+    if number is not MISSING:
+        def blank(value):
+            return None if value is None else number
+
+    about = Axis(help, options.one_of(words) if words else parse, words, blank=blank, **more)
+    return field(metadata={"axis": about}, **({} if default is MISSING else {"default": default}))
+
+
+def axis_of(column: Field) -> Axis:
+    """What was said of a field of `Cell`."""
+    return column.metadata["axis"]
+
+
+def add_flag(p: Any, column: Field, given: Sequence[Any] | None = None, help: str = "") -> None:
+    """Adds the flag of an axis, for one or several values.
+
+    Args:
+      p: parser, or group of one.
+      column: field of `Cell`.
+      given: another default than the axis' own.
+      help: another line.
+    """
+    about = axis_of(column)
+    given = about.given if given is None else given
+    shown = about.shown if about.shown and given is about.given else (
+        "" if given is None else " ".join(options.spell(v, column.name) for v in given))
+    p.add_argument(
+        "--" + column.name.replace("_", "-"), nargs="+", type=about.parse, default=given,
+        metavar="{" + ",".join(about.words) + "}" if about.words else column.name.upper(),
+        help=(help or about.help) + (f" [{shown}]" if shown else ""),
+    )

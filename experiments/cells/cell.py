@@ -1,0 +1,244 @@
+"""Cells, replicas and groups: what a sweep consists of.
+
+A cell is one point of the grid, a replica a cell with a seed. Replicas whose program is the same
+form a group and run together; what differs inside a group is only numbers.
+"""
+
+import hashlib
+import itertools
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import MISSING, asdict, dataclass, fields, replace
+from typing import NamedTuple
+
+from experiments.cells.axes import axis, axis_of
+from experiments.cells.networks import NETWORKS
+from experiments.cells.presets import LEARNING_RATES, preset_of
+from experiments.commandline.options import (
+    bits,
+    not_negative,
+    positive,
+    positive_or_none,
+    share,
+    whole,
+)
+from experiments.data import NAMES
+from qjax.algorithms import ALGORITHMS
+from qjax.memories import MEMORIES
+from qjax.networks import GAINS
+from qjax.optimizers import OPTIMIZERS
+from qjax.quantize import KINDS, SCOPES
+from qjax.schedules import SCHEDULES
+
+__all__ = [
+    "AXES", "DEFAULTS", "NONE", "UNQUANTIZED", "Cell", "Chunk", "Replica", "chunks_of", "group",
+    "halves", "product",
+]
+
+NONE = "none"  # quantizer, scope and update of a network that is not quantized
+
+
+def _is_quantized(cell: "Cell") -> bool:
+    return cell.n_bits is not None
+
+
+def _is_mlp(cell: "Cell") -> bool:
+    return cell.network == "mlp"
+
+
+def _has_readout(cell: "Cell") -> bool:
+    return len(preset_of(cell.algorithm).phases) > 1
+
+
+def _has_synthesizers(cell: "Cell") -> bool:
+    return preset_of(cell.algorithm).synthesizers
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Full configuration of a training run except its seed: an axis of the grid each.
+
+    The order is that of the results, for ever: a new axis goes last, with the value that all older
+    results have as its default (see `axes.axis`).
+    """
+
+    algorithm: str = axis("learning algorithm", words=ALGORITHMS, given=["backprop"])
+    dataset: str = axis("data set; digits needs no network", words=NAMES, given=["digits"])
+    n_layers: int = axis("mlp: hidden layers beyond the first", whole(0), given=[1],
+                         only=_is_mlp, off=0)
+    hidden_width: int = axis("mlp: units of every hidden layer", whole(1), given=[50],
+                             only=_is_mlp, off=0)
+    n_bits: int | None = axis("bits of the weights, 1-16 (symm: from 2), or float", bits,
+                              given=[None], number=None)
+    quantizer: str = axis("kind of grid", words=KINDS, given=["symm"], number=NONE,
+                          only=_is_quantized, off=NONE)
+    scope: str = axis("range: [-1, 1] for all, or of each tensor", words=SCOPES, given=["local"],
+                      number=NONE, only=_is_quantized, off=NONE)
+    update: str = axis("how an update reaches the grid", words=MEMORIES, given=["nearest"],
+                       only=_is_quantized, off=NONE)
+    optimizer: str = axis("optimizer", words=OPTIMIZERS, shown="adadelta; hsic: sgd",
+                          preset=lambda preset, quantized: preset.phases[0].optimizer)
+    lr: float = axis("learning rate", positive, number=1.0,
+                     shown=f"{', '.join(f'{k} {v:g}' for k, v in LEARNING_RATES.items())}; hsic 1",
+                     preset=lambda preset, quantized: preset.phases[0].lr)
+    gamma: float = axis("factor on the learning rate per epoch, if exponential", positive,
+                        number=0.0, shown="0.7; hsic 1",
+                        preset=lambda preset, quantized: preset.phases[0].gamma,
+                        only=lambda cell: cell.schedule == "exponential", off=1.0)
+    weight_decay: float = axis("times the weights, added to their gradients", not_negative,
+                               number=0.0, shown="0; hsic 0.001",
+                               preset=lambda preset, quantized: preset.phases[0].weight_decay)
+    gradient_bits: int | None = axis("bits of parameter gradients (asymm local)", bits,
+                                     given=[None], number=1)
+    batch_size: int = axis("examples an update", whole(1), shown="64; hsic float 128",
+                           preset=lambda preset, quantized: (
+                               preset.batch_size if quantized else preset.float_batch_size))
+    epochs: int = axis("passes over the data", whole(1), given=[10])
+    readout_epochs: int = axis("epochs of the output layer where it is trained by itself (hsic)",
+                               whole(1), given=[5], only=_has_readout, off=0)
+    schedule: str = axis("how the learning rate falls", words=SCHEDULES, default="exponential",
+                         given=["exponential"], number="exponential")
+    gain: float | None = axis(
+        "products are multiplied by gain / sqrt(fan-in), weights start in [-1, 1]; none: by 1, "
+        "weights start in +-1 / sqrt(fan-in)", positive_or_none, default=None, given=[None],
+        number=1.0)
+    bias: str = axis("may biases be floats", words=["quantized", "float"], default="quantized",
+                     given=["quantized"], only=_is_quantized, off="quantized")
+    network: str = axis("mlp, or lenet for 28x28 images", words=NETWORKS, default="mlp",
+                        given=["mlp"])
+    gain_rule: str = axis("with a gain: is it a constant or learned, one a layer",
+                          words=GAINS[1:], default="fixed", given=["fixed"],
+                          only=lambda cell: cell.gain is not None, off="fixed")
+    synthesizer_lr: float | None = axis(
+        "dni: synthesizers are floats with that learning rate; none: quantized, and trained like "
+        "the weights", positive_or_none, default=None, given=[None], number=1.0,
+        only=_has_synthesizers, off=None)
+    label_smoothing: float = axis("share of a label that goes to all classes alike, in training",
+                                  share, default=0.0, given=[0.0], number=0.0)
+
+    @property
+    def program(self) -> "Cell":
+        """The cell with all that is only a number blanked: equal programs share a group."""
+        blanked = {name: about.blank(getattr(self, name)) for name, about in AXES.items()
+                   if about.blank}
+        return replace(self, **blanked)
+
+    @property
+    def label(self) -> str:
+        """Algorithm, data set and network in few words, for tables and progress bars."""
+        shape = f"({self.n_layers},{self.hidden_width})" if self.network == "mlp" else self.network
+        return f"{self.algorithm} {self.dataset} {shape}"
+
+
+# What was said of every axis, by name.
+AXES = {f.name: axis_of(f) for f in fields(Cell)}
+# Axes that say nothing of an unquantized network, with what they are set to there.
+UNQUANTIZED = {name: about.off for name, about in AXES.items() if about.only is _is_quantized}
+# Of the axes that came later.
+DEFAULTS = {f.name: f.default for f in fields(Cell) if f.default is not MISSING}
+
+
+class Replica(NamedTuple):
+    """One training run."""
+
+    cell: Cell
+    seed: int
+
+    @property
+    def id(self) -> str:
+        """Hash of the configuration: the same replica has the same id in every sweep.
+
+        An axis at its default does not enter, so ids outlive the coming of new axes.
+        """
+        cell = {name: value for name, value in asdict(self.cell).items()
+                if name not in DEFAULTS or value != DEFAULTS[name]}
+        text = json.dumps([cell, self.seed], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:20]
+
+
+class Chunk(NamedTuple):
+    """Replicas that run as one program: every one of `cells` with every one of `seeds`."""
+
+    cells: tuple[Cell, ...]
+    seeds: tuple[int, ...]
+
+    @property
+    def replicas(self) -> list[Replica]:
+        """In the order of the program's axes: seeds first."""
+        return [Replica(cell, seed) for seed in self.seeds for cell in self.cells]
+
+    @property
+    def id(self) -> str:
+        """Hash of the members: names a checkpoint."""
+        return hashlib.sha256("".join(r.id for r in self.replicas).encode()).hexdigest()[:20]
+
+    @property
+    def epochs(self) -> int:
+        """Epochs of all phases."""
+        return self.cells[0].epochs + self.cells[0].readout_epochs
+
+
+def product(axes: dict[str, Sequence]) -> list[Cell]:
+    """All combinations of the axes' values, one cell each, in order, without repeats.
+
+    Args:
+      axes: a sequence of values for every field of `Cell`.
+
+    Where an axis says nothing (`Axis.only`) it has one value: combinations that differ in it alone
+    are one cell.
+    """
+    cells = {}
+    for values in itertools.product(*(axes[name] for name in AXES)):
+        cell = Cell(**dict(zip(AXES, values, strict=True)))
+        off = {name: about.off for name, about in AXES.items()
+               if about.only and not about.only(cell)}
+        cells[replace(cell, **off)] = None
+    return list(cells)
+
+
+def group(cells: Iterable[Cell]) -> list[list[Cell]]:
+    """Cells by program. Unquantized cells join any group that differs only in how it updates."""
+    groups: dict[Cell, list[Cell]] = {}
+    floats = []
+    for cell in cells:
+        if cell.n_bits is None:
+            floats.append(cell)
+        else:
+            groups.setdefault(cell.program, []).append(cell)
+    for cell in floats:
+        fits = (p for p in groups if replace(p, **UNQUANTIZED) == cell.program)
+        groups.setdefault(next(fits, cell.program), []).append(cell)
+    return list(groups.values())
+
+
+def chunks_of(replicas: Sequence[Replica], limit: int) -> Iterator[Chunk]:
+    """Cuts the replicas of one group into full rectangles of at most `limit`.
+
+    Cells of a seed stay together as far as the limit lets them: they share their batches.
+    """
+    seeds_of: dict[Cell, list[int]] = {}
+    for cell, seed in replicas:
+        seeds_of.setdefault(cell, []).append(seed)
+    rectangles: dict[tuple[int, ...], list[Cell]] = {}
+    for cell, seeds in seeds_of.items():
+        rectangles.setdefault(tuple(seeds), []).append(cell)
+    for seeds, cells in rectangles.items():
+        for some_cells in _batched(cells, max(limit, 1)):
+            at_once = max(1, limit // len(some_cells))
+            for some_seeds in _batched(seeds, at_once):
+                yield Chunk(tuple(some_cells), tuple(some_seeds))
+
+
+def halves(chunk: Chunk) -> list[Chunk]:
+    """A chunk of several replicas in two parts, cells before seeds."""
+    cells, seeds = chunk
+    if len(cells) > 1:
+        middle = -(-len(cells) // 2)
+        return [Chunk(cells[:middle], seeds), Chunk(cells[middle:], seeds)]
+    middle = -(-len(seeds) // 2)
+    return [Chunk(cells, seeds[:middle]), Chunk(cells, seeds[middle:])]
+
+
+def _batched(items: Sequence, size: int) -> Iterator[Sequence]:
+    """`itertools.batched`, which Python 3.11 lacks."""
+    return (items[i : i + size] for i in range(0, len(items), size))

@@ -1,0 +1,1 @@
+"""What results look like: summaries, tables in several formats, figures."""

@@ -1,0 +1,308 @@
+"""The figures: accuracy against bits, curves along the training, ranges, insides, one overview.
+
+Each takes finished replicas as `results.load` gives them, and returns a matplotlib figure. Bands
+of accuracies are one standard deviation over seeds; a diverged replica counts with its last finite
+accuracy.
+"""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from experiments.commandline import options
+from experiments.report import look as drawing
+from experiments.report import panels
+from experiments.report.panels import Rows, split
+from experiments.report.summary import mean_and_deviation
+from experiments.studies.thesis.published import Key, Published
+
+__all__ = ["plot_bits", "plot_diagnostics", "plot_epochs", "plot_overview", "plot_ranges"]
+
+# Figures of `qjax.diagnostics.Diagnosis` as the axes name them.
+_DIAGNOSTICS = {
+    "gradient_angle": "gradient: angle to\nthe true one (°)",
+    "feedback_angle": "feedback: angle to\nthe weights (°)",
+    "feedback_ratio": "feedback: norm\n(norms of weights)",
+    "sqnr": "new weights: signal\nto rounding noise (dB)",
+    "at_ends": "weights at an end\nof the range (share)",
+    "changed": "weights that changed\nlevel (share an epoch)",
+    "nhsic_x": "nHSIC(X, Z)",
+    "nhsic_y": "nHSIC(Y, Z)",
+}
+
+# Published values, of one run each, by scope.
+_CROSSES = {"global": "+", "local": "x"}
+_NOTHING: Mapping[Key, Published] = {}
+
+
+def _line(axis: Axes, rows: Rows, published: Mapping[Key, Published], **style) -> None:
+    """Mean accuracy and band at every width, and the published values."""
+    widths = dict(sorted(split(rows, "n_bits").items()))
+    spreads = [drawing.deviation([r["test_accuracy"] for r in members])
+               for members in widths.values()]
+    drawing.band(axis, [bits for (bits,) in widths], spreads, markersize=4, **style)
+    keys = {bits: Key(*(members[0][name] for name in Key._fields))
+            for (bits,), members in widths.items()}
+    points = {bits: published[key].accuracy for bits, key in keys.items() if key in published}
+    if points:
+        scope = rows[0]["scope"]
+        cross = {"linestyle": "", "marker": _CROSSES.get(scope, "1"), "markersize": 7,
+                 "markeredgewidth": 1.5}
+        axis.plot(points.keys(), points.values(), color=style["color"], label="_published", **cross)
+        axis.plot([], [], color="#777777", label=f"published, {scope}", **cross)
+
+
+def _bits_axis(axis: Axes, rows: Rows, title: str) -> None:
+    widths = sorted({r["n_bits"] for r in rows if r["n_bits"] is not None})
+    if widths:
+        axis.set_xticks(widths)
+        if len(widths) == 1:  # else ticks of halves of a bit on either side
+            axis.set_xlim(widths[0] - 1, widths[0] + 1)
+    axis.set(ylim=(0, 100))
+    drawing.heading(axis, title, 2.9)
+
+
+def _known(rows: Rows) -> list[Mapping[str, Any]]:
+    return [r for r in rows if r["test_accuracy"] is not None]
+
+
+def plot_overview(
+    rows: Rows, title: str, published: Mapping[Key, Published] = _NOTHING
+) -> Figure:
+    """Test accuracy against bits of one data set: a panel per algorithm and network.
+
+    A line per quantizer and scope, the unquantized network as a horizontal line, published values
+    as crosses.
+    """
+    variants = panels.variants(_known(rows))
+    shapes = panels.architectures(rows)
+    names = list(variants)
+    if len(shapes) > 1:
+        places = [[(name, shape) for shape in shapes] for name in names]
+    else:
+        places = [[(name, shapes[0]) for name in names[i : i + 4]] for i in range(0, len(names), 4)]
+    figure, axes = drawing.grid(len(places), len(places[0]), (2.9, 2.5))
+    for row, line in zip(places, axes, strict=True):
+        for axis, place in zip(line, (*row, *[None] * (len(line) - len(row))), strict=True):
+            members = [] if place is None else [
+                r for r in variants[place[0]] if panels.architecture(r) == place[1]
+            ]
+            axis.set_visible(bool(members))
+            if members:
+                name, shape = place
+                heading = f"{name} {panels.shape_of(*shape)}" if len(shapes) > 1 else name
+                if "shortened" in (epochs := panels.trained(members)):
+                    heading += f"\n{epochs}"
+                _overview_panel(axis, members, published)
+                _bits_axis(axis, members, heading)
+        line[0].set_ylabel("test accuracy (%)")
+    for axis in axes[-1]:
+        axis.set_xlabel("bits per weight")
+    drawing.title(figure, title)
+    drawing.legend(figure)
+    return figure
+
+
+def _overview_panel(axis: Axes, rows: Rows, published: Mapping[Key, Published]) -> None:
+    floats = [r["test_accuracy"] for r in rows if r["n_bits"] is None]
+    if floats:
+        drawing.level(axis, floats, drawing.FLOAT, "float")
+    quantized = [r for r in rows if r["n_bits"] is not None]
+    lines = dict(sorted(split(quantized, "quantizer", "scope").items()))
+    for grid, look in drawing.looks(lines).items():
+        _line(axis, lines[grid], published, label=" ".join(grid), **look)
+
+
+def plot_bits(rows: Rows, title: str, published: Mapping[Key, Published] = _NOTHING) -> Figure:
+    """Test accuracy against bits of one variant on one network: a panel per quantizer.
+
+    A line per scope and data set, the unquantized networks as horizontal lines, published values as
+    crosses.
+    """
+    rows = _known(rows)
+    quantized = [r for r in rows if r["n_bits"] is not None]
+    kinds = sorted({r["quantizer"] for r in quantized})
+    colors = drawing.series_colors(dict.fromkeys(r["dataset"] for r in rows))
+    figure, axes = drawing.grid(1, len(kinds), (4.0, 3.2))
+    for axis, kind in zip(axes[0], kinds, strict=True):
+        for dataset, color in colors.items():
+            here = [r for r in rows if r["dataset"] == dataset]
+            floats = [r["test_accuracy"] for r in here if r["n_bits"] is None]
+            if floats:
+                drawing.level(axis, floats, color, f"{dataset} float")
+            lines = split((r for r in here if r["quantizer"] == kind), "scope")
+            for (scope,), line in sorted(lines.items()):
+                _line(axis, line, published, color=color, marker=drawing.marker_of(kind),
+                      linestyle=drawing.line_of(scope), label=f"{dataset} {scope}")
+        _bits_axis(axis, rows, kind)
+        axis.set_xlabel("bits per weight")
+    axes[0][0].set_ylabel("test accuracy (%)")
+    drawing.title(figure, title)
+    drawing.legend(figure)
+    return figure
+
+
+def _best(rows: Rows) -> tuple[str, list[Mapping[str, Any]]]:
+    """The quantizer and scope with the best mean accuracy, named, and its replicas with float."""
+    quantized = split((r for r in rows if r["n_bits"] is not None), "quantizer", "scope")
+    floats = [r for r in rows if r["n_bits"] is None]
+    if not quantized:
+        return "", floats
+    best, chosen = max(
+        quantized.items(),
+        key=lambda item: mean_and_deviation(r["test_accuracy"] or 0 for r in item[1])[0],
+    )
+    of = f", best of {len(quantized)} grids" if len(quantized) > 1 else ""
+    return " ".join(best) + of, chosen + floats
+
+
+def _bits_label(bits: int | None) -> str:
+    return options.spell(bits) + ("" if bits is None else " bits")
+
+
+def plot_epochs(rows: Rows, epochs: Sequence[Mapping[str, Any]], title: str) -> Figure:
+    """Accuracy and loss after every epoch: a column per algorithm, a line per bit width.
+
+    Shows the quantizer and scope with the best mean accuracy in each panel (named in its title),
+    solid for the test set, dotted for the training set. Bands: one standard deviation of the
+    accuracy, the extent of the loss over seeds (whose line is the median).
+
+    Args:
+      rows: of one data set and network.
+      epochs: rows of the store's table `epochs`; replicas without any are left out.
+      title: of the figure.
+    """
+    curves = split((e for e in epochs if e["test_accuracy"] is not None), "replica")
+    variants = panels.variants([r for r in rows if (r["id"],) in curves])
+    columns = max(1, min(len(variants), 4))
+    figure, axes = drawing.grid(2 * -(-len(variants) // columns) or 2, columns)
+    # Rows of axes come in pairs: accuracies above their losses.
+    pairs = [pair for top in range(0, len(axes), 2) for pair in zip(*axes[top : top + 2],
+                                                                    strict=True)]
+    for unused in pairs[len(variants) :]:
+        for axis in unused:
+            axis.set_visible(False)
+    for pair, (name, members) in zip(pairs, variants.items(), strict=False):
+        best, chosen = _best(members)
+        colors = drawing.by_bits(r["n_bits"] for r in chosen)
+        for bits, color in colors.items():
+            runs = [curves[(r["id"],)] for r in chosen if r["n_bits"] == bits]
+            for axis, metric, spread in zip(
+                pair, ("accuracy", "loss"), (drawing.deviation, drawing.extent), strict=True
+            ):
+                for part, line in (("test", "-"), ("train", ":")):
+                    label = _bits_label(bits)
+                    _curve(axis, runs, f"{part}_{metric}", spread, color=color, linestyle=line,
+                           linewidth=1.3, label=label if part == "test" else f"_{label}")
+        drawing.heading(pair[0], f"{name}\n{best}")
+        pair[0].set(ylim=(0, 100))
+        pair[1].set(xlabel="epoch")
+        drawing.log_scale(pair[1])
+        for axis in pair:
+            drawing.whole_numbers(axis)
+    for top in range(0, len(axes), 2):
+        axes[top][0].set_ylabel("accuracy (%)")
+        axes[top + 1][0].set_ylabel("cross-entropy (nats)")
+    drawing.title(
+        figure, f"{title}\n(solid: test, dotted: training; bands: ±1 standard deviation of "
+        "accuracy, extent of loss)"
+    )
+    drawing.legend(figure)
+    return figure
+
+
+def _curve(axis: Axes, runs: Sequence[Rows], metric: str, spread, **style) -> None:
+    """Replicas' finite values of a metric at every epoch that one of them has."""
+    values: dict[int, list[float]] = {}
+    for row in (row for run in runs for row in run):
+        if row[metric] is not None and math.isfinite(row[metric]):
+            values.setdefault(row["epoch"] + 1, []).append(row[metric])
+    if values:
+        x = sorted(values)
+        drawing.band(axis, x, [spread(values[epoch]) for epoch in x], **style)
+
+
+def _with(history: Iterable[Mapping[str, Any]], rows: Rows) -> list[Mapping[str, Any]]:
+    """The replicas of which there is a history."""
+    known = {r["replica"] for r in history}
+    return [r for r in rows if r["id"] in known]
+
+
+def plot_ranges(rows: Rows, ranges: Sequence[Mapping[str, Any]], title: str) -> Figure:
+    """Smallest and largest value of every block's tensors along the training of one variant.
+
+    A column per block, kernels above biases, a colour per bit width, for the quantizer and scope
+    with the best mean accuracy. Bands are the extent over seeds.
+
+    Args:
+      rows: of one variant, data set and network.
+      ranges: rows of the store's table `ranges`; replicas without any are left out.
+      title: of the figure.
+    """
+    best, chosen = _best(_with(ranges, rows))
+    known = split((r for r in ranges if r["tensor"].startswith("blocks/")), "tensor")
+    blocks = sorted({tensor.split("/")[1] for (tensor,) in known}, key=int)
+    names = sorted({tensor.split("/", 2)[2] for (tensor,) in known}, reverse=True)
+    bits_of = {r["id"]: r["n_bits"] for r in chosen}
+    colors = drawing.by_bits(bits_of.values())
+    figure, axes = drawing.grid(len(names), len(blocks), (2.8, 2.4))
+    for name, line in zip(names, axes, strict=True):
+        for block, axis in zip(blocks, line, strict=True):
+            here = known.get((f"blocks/{block}/{name}",), [])
+            for bits, color in colors.items():
+                runs = [[r for r in here if bits_of.get(r["replica"], -1) == bits]]
+                for end in ("low", "high"):
+                    label = _bits_label(bits)
+                    _curve(axis, runs, end, drawing.extent, color=color, linewidth=1.2,
+                           label=label if end == "low" else f"_{label}")
+            drawing.whole_numbers(axis)
+            drawing.symmetric_log_scale(axis)  # linear in the range of the scope "global"
+            axis.set_title(f"block {int(block) + 1}, {name}", fontsize="medium")
+        line[0].set_ylabel("smallest and largest value")
+    for axis in axes[-1]:
+        axis.set_xlabel("epoch")
+    drawing.title(figure, f"{title}{', ' if best else ''}{best}")
+    drawing.legend(figure)
+    return figure
+
+
+def plot_diagnostics(rows: Rows, diagnostics: Sequence[Mapping[str, Any]], title: str) -> Figure:
+    """What went on inside along the training of one variant: a row per figure, a column per block.
+
+    A colour per bit width, for the quantizer and scope with the best mean accuracy; lines are
+    medians over seeds, bands their extent. Figures that no block has are left out.
+
+    Args:
+      rows: of one variant, data set and network.
+      diagnostics: rows of the store's table `diagnostics`; replicas without any are left out.
+      title: of the figure.
+    """
+    best, chosen = _best(_with(diagnostics, rows))
+    bits_of = {r["id"]: r["n_bits"] for r in chosen}
+    here = [r for r in diagnostics if r["replica"] in bits_of]
+    by_block = split(here, "block")
+    names = [name for name in _DIAGNOSTICS
+             if any(r[name] is not None and math.isfinite(r[name]) for r in here)]
+    colors = drawing.by_bits(bits_of.values())
+    figure, axes = drawing.grid(len(names), len(by_block), (2.6, 1.7))
+    for name, line in zip(names, axes, strict=True):
+        for (block,), axis in zip(sorted(by_block), line, strict=True):
+            if axis is not line[0]:
+                axis.sharey(line[0])
+            for bits, color in colors.items():
+                runs = [[r for r in by_block[block,] if bits_of[r["replica"]] == bits]]
+                _curve(axis, runs, name, drawing.extent, color=color, linewidth=1.2,
+                       label=_bits_label(bits))
+            drawing.whole_numbers(axis)
+            if not axis.has_data():
+                axis.set_visible(False)
+        line[0].set_ylabel(_DIAGNOSTICS[name], fontsize="small")
+    for (block,), top, bottom in zip(sorted(by_block), axes[0], axes[-1], strict=True):
+        top.set_title(f"block {block + 1}", fontsize="medium")
+        bottom.set_xlabel("epoch")
+    drawing.title(figure, f"{title}{', ' if best else ''}{best}")
+    drawing.legend(figure)
+    return figure

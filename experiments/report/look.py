@@ -1,0 +1,183 @@
+"""How figures look: colours, bands, legends, files."""
+
+import statistics
+import textwrap
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("Agg")  # files only: needs no screen
+
+import matplotlib.pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullLocator
+
+from experiments.report.summary import mean_and_deviation
+
+__all__ = [
+    "FLOAT", "KINDS", "band", "by_bits", "deviation", "extent", "grid", "heading", "legend",
+    "level", "line_of", "log_scale", "looks", "marker_of", "save", "series_colors",
+    "symmetric_log_scale", "title", "whole_numbers",
+]
+
+# Okabe and Ito's palette: told apart with any colour vision.
+KINDS: Mapping[tuple[str, str], str] = {
+    ("asymm", "global"): "#E69F00",
+    ("asymm", "local"): "#D55E00",
+    ("symm", "global"): "#56B4E9",
+    ("symm", "local"): "#0072B2",
+}
+_SERIES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7")
+# Of grids that the thesis did not have, in order of appearance.
+_OTHERS = ("#009E73", "#CC79A7", "#000000", "#8C564B")
+_MARKERS = {"asymm": "s", "symm": "o"}
+_LINES = {"global": "--", "local": "-"}
+FLOAT = "#333333"
+
+plt.rcParams.update(
+    {"axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "grid.alpha": 0.3,
+     "figure.dpi": 110, "legend.frameon": False}
+)
+
+
+def series_colors(names: Iterable[str]) -> dict[str, str]:
+    """A colour for each of a few names."""
+    return {name: _SERIES[i % len(_SERIES)] for i, name in enumerate(names)}
+
+
+def marker_of(quantizer: str) -> str:
+    """The marker of a kind of grid, also of one that this version does not know."""
+    return _MARKERS.get(quantizer, "D")
+
+
+def line_of(scope: str) -> str:
+    """The style of a scope's lines, likewise."""
+    return _LINES.get(scope, "-.")
+
+
+def looks(grids: Iterable[tuple[str, str]]) -> dict[tuple[str, str], dict[str, str]]:
+    """Colour, marker and line of every (quantizer, scope); unknown ones get what is left."""
+    grids = list(dict.fromkeys(grids))
+    unknown = [g for g in grids if g not in KINDS]
+    colors = {**KINDS, **{g: _OTHERS[i % len(_OTHERS)] for i, g in enumerate(unknown)}}
+    return {g: {"color": colors[g], "marker": marker_of(g[0]), "linestyle": line_of(g[1])}
+            for g in grids}
+
+
+def _wrapped(text: str, inches: float, points: float) -> str:
+    """`text` in lines that fit a width: a character is about half as wide as its size."""
+    columns = max(12, int(inches * 72 / (0.56 * points)))
+    return "\n".join(textwrap.fill(line, columns) for line in text.splitlines())
+
+
+def title(figure: Figure, text: str) -> None:
+    """The figure's title, in as many lines as it takes."""
+    figure.suptitle(_wrapped(text, figure.get_figwidth() - 0.4, 12.0))
+
+
+def heading(axis: Axes, text: str, inches: float = 3.3) -> None:
+    """The title of one panel of that width, likewise."""
+    axis.set_title(_wrapped(text, inches, 10.0), fontsize="medium")
+
+
+def log_scale(axis: Axes) -> None:
+    """A logarithmic axis of what is drawn, if that spans enough of one; labels are plain numbers.
+
+    Within half a decade a logarithm has next to nothing to label: the axis stays linear.
+    """
+    low, high = axis.dataLim.intervaly
+    if not 0 < low < high or high / low < 3:
+        return
+    axis.set_yscale("log")
+    if high / low < 1e3:
+        axis.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axis.yaxis.set_major_formatter("{x:g}")
+    axis.yaxis.set_minor_locator(NullLocator())
+
+
+def symmetric_log_scale(axis: Axes, linear: float = 1.0) -> None:
+    """Linear within +-`linear`, logarithmic beyond, where something is drawn there."""
+    if max(map(abs, axis.dataLim.intervaly)) > linear:
+        axis.set_yscale("symlog", linthresh=linear)
+        axis.yaxis.get_major_locator().set_params(numticks=7)
+        axis.yaxis.set_major_formatter("{x:g}")
+
+
+def whole_numbers(axis: Axes) -> None:
+    """Whole numbers along x, also where there is a single one."""
+    low, high = axis.dataLim.intervalx
+    if low == high:
+        axis.set_xticks([low])
+    else:
+        axis.xaxis.get_major_locator().set_params(integer=True)
+
+
+def by_bits(widths: Iterable[int | None]) -> dict[int | None, tuple]:
+    """A colour for each width, dark to light; `FLOAT` for None, which comes last."""
+    ordered = sorted(set(widths), key=lambda b: (b is None, b))
+    colors, last = plt.get_cmap("viridis"), max(len(ordered) - 1, 1)
+    return {b: FLOAT if b is None else colors(i / last) for i, b in enumerate(ordered)}
+
+
+def grid(rows: int, columns: int, size: tuple[float, float] = (3.3, 3.0)) -> tuple[Figure, list]:
+    """A figure and its axes, a list per row; `size` of each in inches."""
+    figure, axes = plt.subplots(
+        rows, columns, figsize=(1.2 + size[0] * columns, 1.2 + size[1] * rows),
+        squeeze=False, layout="constrained",
+    )
+    return figure, axes.tolist()
+
+
+def deviation(values: Sequence[float]) -> tuple[float, float, float]:
+    """Mean and one standard deviation to either side: for accuracies."""
+    mean, width = mean_and_deviation(values)
+    return mean - width, mean, mean + width
+
+
+def extent(values: Sequence[float]) -> tuple[float, float, float]:
+    """Median and full extent: for losses, which differ by orders of magnitude between seeds."""
+    return min(values), statistics.median(values), max(values)
+
+
+def band(axis: Axes, x: Sequence, spreads: Iterable[tuple[float, float, float]], **style) -> None:
+    """A line with a band around it; `spreads` are (low, middle, high) at each x.
+
+    A single x has no line: a marker with an error bar.
+    """
+    low, middle, high = zip(*spreads, strict=True)
+    if len(middle) == 1:
+        axis.plot(x, middle, **{"marker": "o"} | style)
+        axis.vlines(x, low, high, color=style["color"], linewidth=1.5)
+        return
+    axis.plot(x, middle, **style)
+    axis.fill_between(x, low, high, color=style["color"], alpha=0.18, linewidth=0)
+
+
+def level(axis: Axes, values: Sequence[float], color: str, label: str) -> None:
+    """A horizontal line at the mean of some values, with a band of one deviation."""
+    low, middle, high = deviation(values)
+    axis.axhline(middle, color=color, linewidth=1.2, linestyle=":", label=label)
+    axis.axhspan(low, high, color=color, alpha=0.12, lw=0)
+
+
+def legend(figure: Figure) -> None:
+    """One legend for all axes, below them."""
+    entries = {}
+    for axis in figure.axes:
+        handles, labels = axis.get_legend_handles_labels()
+        entries.update(zip(labels, handles, strict=True))
+    widest = max(map(len, entries), default=0)  # in characters, beside a stretch of line
+    columns = max(1, min(len(entries), int((figure.get_figwidth() - 0.3) / (0.75 + widest / 12))))
+    figure.legend(entries.values(), entries.keys(), loc="outside lower center", ncols=columns)
+
+
+def save(figure: Figure, folder: Path, stem: str, formats: Iterable[str]) -> list[Path]:
+    """Writes a figure in several formats and closes it; returns the files."""
+    files = [folder / f"{stem}.{ending}" for ending in formats]
+    for path in files:
+        # No date in it: the same results give the same file.
+        figure.savefig(path, metadata={"CreationDate": None} if path.suffix == ".pdf" else None)
+    plt.close(figure)
+    return files

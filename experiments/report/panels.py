@@ -1,0 +1,139 @@
+"""What belongs together in a figure: replicas by variant, network and line."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import fields
+from typing import Any
+
+from experiments.cells import AXES, UNQUANTIZED, Cell
+from experiments.commandline.options import spell
+from experiments.store import results
+from experiments.studies.thesis.protocol import ALGORITHMS, ARCHITECTURES
+
+__all__ = [
+    "NETWORK", "architecture", "architectures", "layers_of", "left_out", "longest", "seeds_of",
+    "shape_of", "split", "trained", "variants",
+]
+
+Rows = Sequence[Mapping[str, Any]]
+
+# Columns that say which network it is.
+NETWORK = ("network", "n_layers", "hidden_width")
+# What must agree, besides quantizer and scope, for replicas to be points of one line.
+_AXES = ("dataset", *NETWORK, "n_bits", "quantizer", "scope", "epochs",
+         "readout_epochs")
+_SETTINGS = tuple(name for name in AXES if name not in _AXES)
+# An unquantized network has no update rule and, by the thesis's protocol, its own batch size.
+_OF_FLOAT = tuple(name for name in _SETTINGS
+                  if name != "batch_size" and name not in UNQUANTIZED)
+
+
+def split(rows: Iterable[Mapping[str, Any]], *columns: str) -> dict[tuple, list]:
+    """Rows by the values of some columns, in order of first appearance."""
+    parts: dict[tuple, list] = {}
+    for row in rows:
+        parts.setdefault(tuple(row[c] for c in columns), []).append(row)
+    return parts
+
+
+def variants(rows: Rows) -> dict[str, list[Mapping[str, Any]]]:
+    """Replicas by algorithm and settings, under a name that tells them apart.
+
+    The unquantized networks join all variants that they are the baseline of. Those of no variant
+    are one of their own, unless their algorithm has others. Of a cell that was trained for several
+    numbers of epochs the longest training counts.
+    """
+    rows = longest(rows)
+    found = split((r for r in rows if r["n_bits"] is not None), *_SETTINGS)
+    quantized = {key[0] for key in found}
+    for row in (r for r in rows if r["n_bits"] is None):
+        fits = [members for members in found.values()
+                if all(members[0][c] == row[c] for c in _OF_FLOAT)]
+        if not fits and row["algorithm"] not in quantized:
+            fits = [found.setdefault(tuple(row[c] for c in _SETTINGS), [])]
+        for members in fits:
+            members.append(row)
+    ordered = dict(sorted(found.items(), key=lambda item: (
+        _position(ALGORITHMS, item[0][0]), str(item[0]))))
+    return dict(zip(_names(list(ordered)), ordered.values(), strict=True))
+
+
+def longest(rows: Rows) -> list[Mapping[str, Any]]:
+    """Of a cell that was trained for several numbers of epochs only the longest training."""
+    counts = ("epochs", "readout_epochs")
+    cells = split(rows, *(f.name for f in fields(Cell) if f.name not in counts))
+    kept = []
+    for members in cells.values():
+        lengths = split(members, *counts)
+        kept += lengths[max(lengths)]
+    return kept
+
+
+def _names(keys: Sequence[tuple]) -> list[str]:
+    """The algorithm, and the other settings in which variants of one algorithm differ."""
+    names = []
+    for key in keys:
+        peers = [k for k in keys if k[0] == key[0]]
+        differing = [
+            f"{name} {spell(value, name)}"
+            for i, (name, value) in enumerate(zip(_SETTINGS, key, strict=True))
+            if i and len({k[i] for k in peers}) > 1
+        ]
+        names.append("\n".join([key[0], ", ".join(differing)]) if differing else key[0])
+    return names
+
+
+def left_out(rows: Rows) -> list[str]:
+    """What of these replicas `variants` has no place for, in words; nothing if it shows all."""
+    kept = longest(rows)
+    shown = {id(r) for members in variants(rows).values() for r in members}
+    said = []
+    if len(kept) < len(rows):
+        said.append(f"{len(rows) - len(kept)} replicas of cells that were trained longer as well")
+    homeless = sum(id(r) not in shown for r in kept)
+    if homeless:
+        said.append(f"{homeless} unquantized replicas whose settings no quantized network has")
+    return said
+
+
+def architecture(row: Mapping[str, Any]) -> tuple[str, int, int]:
+    """(network, n_layers, hidden_width)."""
+    return row["network"], row["n_layers"], row["hidden_width"]
+
+
+def architectures(rows: Rows) -> list[tuple[str, int, int]]:
+    """Those of some replicas, in the thesis's order, others after them."""
+    return sorted({architecture(r) for r in rows},
+                  key=lambda a: (a[0] != "mlp", _position(ARCHITECTURES, a[1:]), a))
+
+
+def shape_of(network: str, n_layers: int, width: int) -> str:
+    """An MLP as the thesis writes it, (n_layers,width); any other network by its name."""
+    return f"({n_layers},{width})" if network == "mlp" else network
+
+
+def _position(known: Sequence, value: Any) -> int:
+    return known.index(value) if value in known else len(known)
+
+
+def layers_of(network: str, n_layers: int, width: int) -> str:
+    """The hidden layers of an MLP in words; any other network by its name."""
+    if network != "mlp":
+        return network
+    return f"{1 + n_layers} hidden layer{'s' if n_layers else ''} of {width}"
+
+
+def seeds_of(rows: Rows) -> str:
+    """'3 seeds', or '1-3 seeds' where cells differ."""
+    counts = {len(members) for members in results.by_cell(rows).values()}
+    text = "-".join(str(n) for n in sorted({min(counts), max(counts)}))
+    return f"{text} seed{'' if text == '1' else 's'}"
+
+
+def trained(rows: Rows) -> str:
+    """Epochs of these replicas in words; of unquantized networks only where there are no others."""
+    cells = list(results.by_cell(rows))
+    cells = [cell for cell in cells if cell.n_bits is not None] or cells
+    labels = dict.fromkeys(results.epochs_label(cell) for cell in cells)
+    short = " (shortened)" if any(map(results.shortened, cells)) else ""
+    plural = "" if list(labels) == ["1"] else "s"
+    return f"{' or '.join(labels)} epoch{plural}{short}"

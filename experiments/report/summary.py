@@ -1,0 +1,168 @@
+"""Results as tables: one row a cell, mean and standard deviation over its seeds."""
+
+import functools
+import statistics
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from rich.table import Table
+
+from experiments.cells import NONE
+from experiments.commandline import options
+from experiments.commandline.options import spell
+from experiments.data import DATASETS, HOLDOUT
+
+__all__ = ["by_cell", "mean_and_deviation", "spread", "summary", "warnings"]
+
+# A network that knows nothing has a loss of ln(classes), one that is sure and wrong of tens.
+EXPLODED = 1e3
+CHANCE = 2.0  # times the accuracy of a guess: no better than that counts as not trained
+_NAMED = 3  # cells that a warning names; it counts the others
+_ALWAYS = ("algorithm", "dataset", "n_bits", "quantizer", "scope", "update")  # in their names
+FEW_BITS = 5  # up to here the update rule nearest trains nothing, see README
+
+
+def mean_and_deviation(values: Iterable[float]) -> tuple[float, float]:
+    """Mean and sample standard deviation (0 for a single value, nan for none)."""
+    values = list(values)
+    if not values:
+        return float("nan"), float("nan")
+    return statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else 0.0
+
+
+def spread(values: Iterable[float], digits: int = 2) -> str:
+    """'mean ± deviation' over seeds, the value alone of one, '-' where there is none."""
+    values = [v for v in values if v is not None]
+    if not values:
+        return "-"
+    mean, deviation = mean_and_deviation(values)
+    more = f" {options.plus_minus()} {deviation:.{digits}f}" if len(values) > 1 else ""
+    return f"{mean:.{digits}f}{more}"
+
+
+def by_cell(rows: Iterable[Mapping[str, Any]], not_of_cell: Iterable[str]) -> dict[tuple, list]:
+    """Rows grouped by all columns but those named, in order of first appearance."""
+    left_out = set(not_of_cell)
+    cells: dict[tuple, list] = {}
+    for row in rows:
+        key = tuple((k, v) for k, v in row.items() if k not in left_out)
+        cells.setdefault(key, []).append(row)
+    return cells
+
+
+def summary(
+    rows: Iterable[Mapping[str, Any]], cell_columns: Iterable[str]
+) -> tuple[str, Table, str]:
+    """What a run ends with: a column per bit width, a row for each setting of the rest.
+
+    Args:
+      rows: of the store's table `replicas`.
+      cell_columns: names of the configuration's columns; those that differ are shown, those that
+        are the same for all stand in the line below.
+
+    Returns:
+      (line above, table, line below)
+    """
+    rows = list(rows)
+    columns = [c for c in cell_columns if c != "n_bits"]
+    differing = [c for c in columns if _differs(c, rows)]
+    bits = sorted({row["n_bits"] for row in rows}, key=lambda b: (b is None, b))
+    results = {c for row in rows for c in row} - set(cell_columns)
+    lines = by_cell(rows, results | {"n_bits"})
+    seeds = {len(cell) for cell in by_cell(rows, results).values()} or {0}
+    count = "-".join(str(n) for n in sorted({min(seeds), max(seeds)}))
+    over = ", one seed" if count == "1" else f", mean ± standard deviation over {count} seeds"
+    title = f"Test accuracy in percent{over}"
+    table = Table()
+    for column in differing:
+        table.add_column(column, no_wrap=True)
+    for value in bits:
+        table.add_column("float" if value is None else f"{value} bits", justify="right",
+                         no_wrap=True)
+    for members in lines.values():
+        cells = [[m for m in members if m["n_bits"] == value] for value in bits]
+        settings = (spell(members[0][c], c) for c in differing)
+        table.add_row(*settings, *(_entry(cell) for cell in cells))
+    same = [c for c in columns if c not in differing and len({r[c] for r in rows}) == 1]
+    return title, table, "All: " + ", ".join(f"{c} {spell(rows[0][c], c)}" for c in same)
+
+
+def _differs(column: str, rows: list[Mapping[str, Any]]) -> bool:
+    """Does a column tell rows apart that the algorithm (whose presets set it) does not?"""
+    if column == "algorithm":
+        return len({row["algorithm"] for row in rows}) > 1
+    values: dict[str, set] = {}
+    for row in rows:
+        if row[column] != NONE or column in ("quantizer", "scope"):
+            values.setdefault(row["algorithm"], set()).add(row[column])
+    return any(len(of_algorithm) > 1 for of_algorithm in values.values()) or (
+        column in ("dataset", "n_layers", "hidden_width")
+        and len({row[column] for row in rows}) > 1
+    )
+
+
+def _entry(members: list[Mapping[str, Any]]) -> str:
+    text = spread((m["test_accuracy"] for m in members), 1) if members else ""
+    diverged = sum(m["status"] == "diverged" for m in members)
+    return f"{text} ({diverged} diverged)" if diverged else text
+
+
+def warnings(rows: Iterable[Mapping[str, Any]], cell_columns: Iterable[str]) -> list[str]:
+    """What the table does not show: cells that exploded or learned nothing, and what to type.
+
+    Args:
+      rows, cell_columns: as for `summary`.
+    """
+    rows, cell_columns = list(rows), list(cell_columns)
+    exploded, guessing = [], []
+    named = functools.partial(_named, also=[c for c in cell_columns if c not in _ALWAYS
+                                            and _differs(c, rows)])
+    for members in by_cell(rows, {c for row in rows for c in row} - set(cell_columns)).values():
+        if any(_exploded(row) for row in members):
+            exploded.append(members)
+        elif all(row["test_accuracy"] is not None for row in members):
+            classes = DATASETS[members[0]["dataset"].removesuffix(HOLDOUT)].n_classes
+            accuracy, _ = mean_and_deviation(row["test_accuracy"] for row in members)
+            if accuracy <= CHANCE * 100 / classes:
+                guessing.append(members)
+    lines = []
+    if exploded:
+        losses = [r["test_loss"] or 0.0 for members in exploded for r in members]
+        losses = [loss for loss in losses if loss > EXPLODED]
+        worst = f" (test loss up to {max(losses):.0e})" if losses else ""
+        lines.append(f"Exploded{worst}: {named(exploded)}.")
+    if guessing:
+        lines.append(f"No better than guessing: {named(guessing)}.")
+    troubled = [members[0] for members in exploded + guessing]
+    few = [r for r in troubled if r["update"] == "nearest" and r["n_bits"] <= FEW_BITS]
+    if few:
+        lines.append(
+            f"{len(few)} of these have few levels and --update nearest, which loses every step "
+            "below half a level. What trains there is in README.md, \"Learning with 2 and 3 "
+            "bits\": start from --quantizer symm --scope global --gain 1.5 --bias float --update "
+            "stochastic --optimizer adam --schedule linear, with --lr 0.06 --batch-size 1024 on "
+            "MNIST, --lr 0.03 --batch-size 64 on digits."
+        )
+    if any(members[0] not in few for members in guessing):
+        lines.append("Others may want another --lr, or more --epochs: choose them on "
+                     "--dataset NAME_holdout.")
+    if any(members[0] not in few for members in exploded):
+        lines.append("Against explosions: a smaller --lr, or one that falls to zero (--schedule "
+                     "linear).")
+    return lines
+
+
+def _exploded(row: Mapping[str, Any]) -> bool:
+    return row["status"] == "diverged" or (row["test_loss"] or 0.0) > EXPLODED
+
+
+def _named(cells: list[list[Mapping[str, Any]]], also: Iterable[str]) -> str:
+    """'4 cells: backprop mnist 2 bits symm local nearest, ... (3 named)', with some columns."""
+    names = []
+    for row in (members[0] for members in cells[:_NAMED]):
+        grid = "float" if row["n_bits"] is None else (
+            f"{row['n_bits']} bits {row['quantizer']} {row['scope']} {row['update']}")
+        more = "".join(f" {c} {spell(row[c], c)}" for c in also)
+        names.append(f"{row['algorithm']} {row['dataset']} {grid}{more}")
+    rest = f" and {len(cells) - _NAMED} more" if len(cells) > _NAMED else ""
+    return f"{len(cells)} cell{'s' if len(cells) > 1 else ''}: {', '.join(names)}{rest}"

@@ -1,0 +1,307 @@
+"""Finished replicas from result folders, stores and exported CSV files, and statistics over seeds.
+
+What tables and comparisons start from: rows as `Store.replicas` gives them, wherever they are kept.
+"""
+
+import argparse
+import contextlib
+import csv
+import gzip
+import math
+import sqlite3
+import statistics
+import tempfile
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from scipy.special import stdtrit
+
+from experiments.cells import DEFAULTS, Cell, Replica
+from experiments.commandline import options
+from experiments.store.database import FILE_NAME, Store, StoreError
+from experiments.studies.thesis.protocol import in_study, thesis_epochs
+
+__all__ = [
+    "Estimate", "ResultsError", "by_cell", "cell_of", "csv_rows", "epochs_label", "estimate",
+    "is_store", "load", "merge", "opened", "paired_differences", "read", "shortened",
+]
+
+EXPORT = "python -m experiments.export --out FOLDER --csv FILE"
+EXPECTED = (
+    "expected the --out folder of 'python -m experiments.run', its .sqlite file, or a CSV file "
+    f"by '{EXPORT}'"
+)
+FINISHED = ("done", "diverged")
+
+_STATUSES = (*FINISHED, "running", "failed")
+_CELL = {f.name: f.type for f in fields(Cell)}
+_REQUIRED = (*(name for name in _CELL if name not in DEFAULTS), "seed", "status",
+             "test_accuracy", "test_loss")
+_TEXTS = {name for name, kind in _CELL.items() if kind is str}
+_MAY_BE_TEXT = {"id", "claimant", "device", "jax", "jaxlib", "qjax", "git_commit"}
+_WHOLE = {name for name, kind in _CELL.items() if kind is int} | {"seed"}
+_NUMBERS = {name for name, kind in _CELL.items() if kind is float}
+_NUMBERS_OR_NONE = {name for name, kind in _CELL.items() if kind == float | None}
+_METRICS = {"test_accuracy", "test_loss", "train_accuracy", "train_loss", "seconds"}
+
+
+class ResultsError(Exception):
+    """A file of results cannot be used; the message says why and what to do."""
+
+
+# Reading
+
+
+def load(path: Path) -> list[dict[str, Any]]:
+    """Finished replicas (done or diverged) of a result folder, a .sqlite file or a CSV file.
+
+    Args:
+      path: the --out of `experiments.run`, a store's file under any name that ends in .sqlite, or
+        what `experiments.export` wrote (.csv, or compressed .csv.gz).
+
+    Returns:
+      Rows as `Store.replicas` gives them: None for no bits (float) and for no number.
+
+    Raises:
+      ResultsError: missing, something else, or without a finished replica.
+    """
+    path = Path(path)
+    if path.is_dir() or is_store(path):
+        with opened(path / FILE_NAME if path.is_dir() else path) as store:
+            rows = store.replicas()
+    else:
+        rows = [_row(path, line, texts) for line, texts in csv_rows(path, _REQUIRED, EXPECTED)]
+    finished = [row for row in rows if row["status"] in FINISHED]
+    if not finished:
+        raise ResultsError(
+            f"no finished replica in {path} ({len(rows)} in all): train some with "
+            "'python -m experiments.run', or finish an interrupted run with its --resume"
+        )
+    return finished
+
+
+def merge(paths: Iterable[Path]) -> list[dict[str, Any]]:
+    """Finished replicas of several sources; of a replica in more than one, the later source's."""
+    return list({row["id"]: row for path in paths for row in load(path)}.values())
+
+
+def is_store(path: Path) -> bool:
+    """Is this the name of a store's file?"""
+    return path.suffix in (".sqlite", ".sqlite3", ".db")
+
+
+@contextlib.contextmanager
+def opened(path: Path) -> Iterator[Store]:
+    """A store's file, under whatever name, to read from.
+
+    Raises:
+      ResultsError: missing, something else, or unreadable.
+    """
+    if not path.is_file():
+        raise ResultsError(f"no results at {path}: {EXPECTED}")
+    with tempfile.TemporaryDirectory() as folder:
+        # A store opens under its own name only: a file with another one gets a link.
+        named = path if path.name == FILE_NAME else Path(folder) / FILE_NAME
+        if named is not path:
+            named.symlink_to(path.resolve())
+        try:
+            with Store(named.parent, create=False) as store:
+                yield store
+        except (StoreError, sqlite3.Error) as error:
+            reason = str(error.__cause__ or error).replace(str(named), str(path))
+            raise ResultsError(
+                f"{path} cannot be read as results ({reason}): {EXPECTED}"
+            ) from error
+
+
+def csv_rows(
+    path: Path, required: Sequence[str], expected: str
+) -> Iterator[tuple[int, dict[str, str]]]:
+    """The lines of a CSV file, plain or gzip, as (line number, text by column).
+
+    Args:
+      path: the file.
+      required: columns it must have.
+      expected: ends every message: what the file should have been, and what to type.
+
+    Raises:
+      ResultsError: missing, not such a file, a column missing, or a line of another length.
+    """
+    path = Path(path)
+    opener = gzip.open if path.suffix == ".gz" else open
+    try:
+        with opener(path, "rt", newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file, strict=True)
+            _check_header(path, reader.fieldnames or [], required, expected)
+            for row in reader:
+                if None in row or None in row.values():
+                    raise ResultsError(
+                        f"{path}, line {reader.line_num}: expected {len(reader.fieldnames)} "
+                        f"values as in the first line, found {_count(row)}; {expected}"
+                    )
+                yield reader.line_num, row
+    except FileNotFoundError:
+        raise ResultsError(f"no file {path}: {expected}") from None
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError, csv.Error) as error:
+        raise ResultsError(f"{path} cannot be read as CSV ({error}): {expected}") from error
+
+
+def _count(row: Mapping) -> int:
+    return sum(v is not None for k, v in row.items() if k is not None) + len(row.get(None, []))
+
+
+def _check_header(path: Path, found: Sequence[str], required: Sequence[str], expected: str) -> None:
+    missing = [column for column in required if column not in found]
+    if missing:
+        columns = ", ".join(found)
+        columns = columns if len(columns) < 200 else columns[:200] + "..."
+        raise ResultsError(
+            f"{path} has no column {', '.join(missing)} (found: {columns or 'an empty file'}): "
+            f"{expected}"
+        )
+
+
+def _row(path: Path, line: int, texts: Mapping[str, str]) -> dict[str, Any]:
+    row = DEFAULTS | {name: read(path, line, name, text, _value) for name, text in texts.items()}
+    if not row.get("id"):
+        row["id"] = Replica(cell_of(row), row["seed"]).id
+    return row
+
+
+def read(path: Path, line: int, column: str, text: str, parse: Callable[[str, str], Any]) -> Any:
+    """`parse(column, text)`; where that fails a refusal that names the place.
+
+    Raises:
+      ResultsError: `parse` raised ValueError or ArgumentTypeError.
+    """
+    try:
+        return parse(column, text)
+    except (ValueError, argparse.ArgumentTypeError) as error:
+        raise ResultsError(f"{path}, line {line}, column {column}: {error}") from None
+
+
+def _value(column: str, text: str) -> Any:
+    """The value of a text in an exported CSV file, as the store has it."""
+    if column == "n_bits":
+        return options.bits(text)
+    if column == "gradient_bits":
+        return options.bits(text or "float")
+    if column == "status":
+        return options.one_of(_STATUSES)(text)
+    if column in _TEXTS:
+        if not text:
+            raise ValueError("expected a word, found nothing")
+        return text
+    if column in _WHOLE:
+        return options.whole(0)(text)
+    if column in _NUMBERS_OR_NONE and not text:
+        return None
+    if column in _NUMBERS | _NUMBERS_OR_NONE or (column in _METRICS and text):
+        value = _number(text)
+        # SQLite has no nan: the store keeps it as nothing.
+        return None if column in _METRICS and math.isnan(value) else value
+    if column in _MAY_BE_TEXT:
+        return text or None
+    return _guess(text)
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise ValueError(f"expected a number, found {text!r}") from None
+
+
+def _guess(text: str) -> Any:
+    """Of a column that this version does not know: nothing, a number, or the text itself."""
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            pass
+    return text or None
+
+
+# Replicas and cells
+
+
+def cell_of(row: Mapping[str, Any]) -> Cell:
+    """The configuration of a row."""
+    return Cell(**{name: row[name] for name in _CELL})
+
+
+def by_cell(rows: Iterable[Mapping[str, Any]]) -> dict[Cell, list[Mapping[str, Any]]]:
+    """Rows by their configuration, in order of first appearance: a list holds a cell's seeds.
+
+    Unlike `report.by_cell` it takes rows of several sources, whose other columns may differ.
+    """
+    cells: dict[Cell, list] = {}
+    for row in rows:
+        cells.setdefault(cell_of(row), []).append(row)
+    return cells
+
+
+def _epochs(cell: Cell) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Epochs of each phase: (as trained, as in the thesis)."""
+    thesis = thesis_epochs(cell.algorithm, cell.n_bits is not None)
+    return (cell.epochs, cell.readout_epochs)[: len(thesis)], thesis
+
+
+def shortened(cell: Cell) -> bool:
+    """Is it a cell of the thesis's study, with some phase trained for fewer epochs than there?"""
+    trained, thesis = _epochs(cell)
+    fewer = any(ours < theirs for ours, theirs in zip(trained, thesis, strict=True))
+    return fewer and in_study(cell)
+
+
+def epochs_label(cell: Cell) -> str:
+    """'30' or '30 + 20'; of shortened runs '10 of 30' or '10 + 5 of 30 + 20'."""
+    trained, thesis = (" + ".join(map(str, counts)) for counts in _epochs(cell))
+    return f"{trained} of {thesis}" if shortened(cell) else trained
+
+
+# Statistics
+
+
+class Estimate(NamedTuple):
+    """A mean over seeds and the half width of its confidence interval.
+
+    `mean` is None without values, `half_width` without at least two finite ones.
+    """
+
+    mean: float | None
+    half_width: float | None
+    count: int
+
+
+def estimate(values: Iterable[float | None], confidence: float = 0.95) -> Estimate:
+    """Mean and Student's t interval: half width = t_{n-1} s / sqrt(n).
+
+    Args:
+      values: None and nan are left out.
+      confidence: probability that the interval covers the mean of normal values.
+    """
+    known = [v for v in values if v is not None and not math.isnan(v)]
+    count = len(known)
+    if not count:
+        return Estimate(None, None, 0)
+    mean = sum(known) / count if math.inf in map(abs, known) else statistics.fmean(known)
+    if count == 1 or not math.isfinite(mean):
+        return Estimate(mean, None, count)
+    quantile = float(stdtrit(count - 1, (1 + confidence) / 2))
+    return Estimate(mean, quantile * statistics.stdev(known) / math.sqrt(count), count)
+
+
+def paired_differences(
+    ours: Iterable[Mapping[str, Any]], theirs: Iterable[Mapping[str, Any]], metric: str
+) -> list[float]:
+    """`ours` minus `theirs` for every seed that has a number in both."""
+    other = {row["seed"]: row[metric] for row in theirs if row[metric] is not None}
+    return [
+        row[metric] - other[row["seed"]]
+        for row in ours
+        if row[metric] is not None and row["seed"] in other
+    ]

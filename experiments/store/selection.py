@@ -1,0 +1,46 @@
+"""Which replicas of a store or file: conditions from the command line."""
+
+import argparse
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import fields
+from typing import Any, NamedTuple
+
+from experiments.cells import Cell
+from experiments.commandline import options
+
+__all__ = ["Condition", "add_only", "matching"]
+
+_COLUMNS = (*(f.name for f in fields(Cell)), "seed", "status")
+
+
+class Condition(NamedTuple):
+    """A column must have one of some values, written as on the command line."""
+
+    column: str
+    values: frozenset[str]
+
+
+def _condition(text: str) -> Condition:
+    column, equals, values = text.partition("=")
+    if not equals or not values:
+        raise argparse.ArgumentTypeError(
+            f"expected COLUMN=VALUE or COLUMN=VALUE,VALUE like n_bits=2,float; got {text!r}"
+        )
+    options.one_of(_COLUMNS)(column)
+    return Condition(column, frozenset(values.split(",")))
+
+
+def add_only(p: options.Parser) -> None:
+    """Adds the flag --only, a list of conditions."""
+    p.add_argument(
+        "--only", nargs="+", type=_condition, default=[], metavar="COLUMN=VALUE[,VALUE]",
+        help="only replicas with these values, like dataset=mnist n_bits=2,float seed=0 [all]",
+    )
+
+
+def matching(
+    rows: Iterable[Mapping[str, Any]], conditions: Sequence[Condition]
+) -> list[Mapping[str, Any]]:
+    """Rows that meet all conditions."""
+    return [row for row in rows
+            if all(options.spell(row[c.column], c.column) in c.values for c in conditions)]

@@ -1,0 +1,1 @@
+"""Studies: which cells, and what they are to show."""

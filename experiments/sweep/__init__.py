@@ -1,0 +1,1 @@
+"""Trains many replicas: plans, claims, runs, and survives what goes wrong."""

@@ -1,0 +1,399 @@
+"""Trains replicas: plans chunks, claims them, runs them, survives what goes wrong.
+
+What `experiments.run` and `experiments.thesis` share: the flags that say where and how (not what),
+the plan, the progress and the end of a run.
+"""
+
+import argparse
+import functools
+import os
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, NoReturn
+
+import jax
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn
+from rich.table import Table
+
+from experiments import cells as grid
+from experiments.cells.networks import SMALLEST
+from experiments.commandline import options
+from experiments.data import DATASETS, HOLDOUT, DataError, Dataset, load
+from experiments.report import summary as report
+from experiments.store import FILE_NAME, Store, StoreError
+from experiments.sweep import devices, processes
+from experiments.sweep import footprint as memory
+from experiments.sweep import program as runner
+from experiments.sweep.checkpoint import CheckpointError, unfinished
+from experiments.sweep.forecast import Forecast, spell
+from experiments.sweep.interrupts import Interrupts
+
+__all__ = ["Stage", "Sweep", "add_arguments", "leave", "main"]
+
+
+def add_arguments(p: options.Parser) -> None:
+    """Adds the flags that say where results go and how the work is done."""
+    p.add_argument("--out", type=Path, default=Path("results"), help="result folder [results]")
+    p.add_argument(
+        "--data-dir", type=Path, default=None,
+        help="folder with <dataset>/*-ubyte[.gz] IDX files (or QJAX_DATA_DIR); else TFDS",
+    )
+    p.add_argument("--resume", action="store_true", help="continue an interrupted run")
+    p.add_argument("--checkpoint-every", type=options.whole(1), default=1, metavar="EPOCHS",
+                   help="epochs between checkpoints, which is what an interruption can cost [1]")
+    p.add_argument("--save-params", action="store_true", help="keep final weights in OUT/params")
+    p.add_argument("--diagnostics", action="store_true",
+                   help="look inside after every epoch: angles between the algorithm's and the "
+                   "true gradient, between feedback and weights, quantization error, nHSIC, ...")
+    p.add_argument("--dry-run", action="store_true", help="print the plan and stop")
+    p.add_argument(
+        "--memory-limit", type=_memory, default=None, metavar="SIZE",
+        help="what a device may use, like 500M or 4G [most of it; CPU: half the machine's memory]",
+    )
+    several = p.add_argument_group(
+        "several processes, on one machine or many (under SLURM srun says it all by itself)"
+    )
+    several.add_argument("--distributed", action="store_true",
+                         help="join the other processes that the cluster has started")
+    several.add_argument("--coordinator", metavar="HOST:PORT", default=None,
+                         help="where process 0 listens, for use without a cluster")
+    several.add_argument("--num-processes", type=options.whole(1), default=None)
+    several.add_argument("--process-id", type=options.whole(0), default=None)
+
+
+def _memory(text: str) -> int:
+    try:
+        return memory.size(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"expected a size like 500M or 4G, got {text!r}"
+        ) from None
+
+
+# What to train, given the finished replicas that the result folder has.
+Stage = Callable[[list[dict[str, Any]]], Sequence[grid.Replica]]
+
+
+def main(p: options.Parser, args: argparse.Namespace, *stages: Stage) -> int:
+    """Trains what the result folder does not have yet; returns the exit code.
+
+    Args:
+      p: for errors.
+      args: with the flags of `add_arguments`.
+      stages: one after the other; each says which replicas, in the order of the summary. A later
+        one may depend on what the earlier ones gave.
+    """
+    _join(p, args)
+    devices.keep_programs()
+    console = Console(
+        width=None if sys.stdout.isatty() else 160, quiet=not processes.is_first()
+    )
+    code = 0
+    try:
+        for stage in stages:
+            wanted = stage(processes.shared(_finished(args.out)))
+            names = dict.fromkeys(replica.cell.dataset for replica in wanted)
+            _check_sizes(wanted)
+            datasets = {name: load(name, args.data_dir) for name in names}
+            sweep = Sweep(datasets, args.out, console, args.memory_limit, args.resume,
+                          args.checkpoint_every, args.save_params, args.diagnostics)
+            if args.dry_run:
+                sweep.show(wanted)
+                return 0
+            if not processes.is_first():
+                code = sweep.run(wanted, None)
+            else:
+                with Store(args.out) as store:
+                    code = sweep.run(wanted, store)
+            if processes.shared(code):
+                break
+    except (DataError, StoreError) as error:
+        p.error(str(error))
+    return code
+
+
+def _check_sizes(wanted: Iterable[grid.Replica]) -> None:
+    """Raises DataError where a network needs larger images than a data set has."""
+    for network, name in dict.fromkeys((r.cell.network, r.cell.dataset) for r in wanted):
+        side = SMALLEST.get(network, 1)
+        if min(DATASETS[name.removesuffix(HOLDOUT)].image_shape[:2]) < side:
+            raise DataError(f"{network} needs images of {side}x{side}, {name} has smaller ones: "
+                            "leave one of them out of --network or --dataset")
+
+
+def _finished(out: Path) -> list[dict[str, Any]]:
+    """Finished replicas of a result folder; none if it does not exist yet."""
+    if not (out / FILE_NAME).is_file():
+        return []
+    with Store(out, create=False) as store:
+        return [row for row in store.replicas() if row["status"] in ("done", "diverged")]
+
+
+def leave(code: int) -> NoReturn:
+    """Ends the program. After an interruption without Python's own exit.
+
+    That would tear down a compilation still in flight, and crash; all files are closed by now.
+    """
+    if code == 130:
+        sys.stdout.flush()
+        os._exit(code)
+    sys.exit(code)
+
+
+def _join(p, args) -> None:
+    alone = (args.coordinator, args.num_processes, args.process_id)
+    if any(part is not None for part in alone):
+        if None in alone:
+            p.error("--coordinator, --num-processes and --process-id go together")
+        if args.process_id >= args.num_processes:
+            p.error(f"--process-id counts from 0: expected at most {args.num_processes - 1}, "
+                    f"got {args.process_id}")
+    elif not (args.distributed or processes.under_slurm()):
+        return
+    try:
+        processes.join(*alone)
+    except (ValueError, RuntimeError) as error:
+        reason = str(error).partition("\n")[0]
+        p.error(f"the processes did not find each other ({reason}): start them with srun, "
+                "or with --coordinator HOST:PORT --num-processes N --process-id I")
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """Where and how replicas are trained.
+
+    Attributes:
+      datasets: loaded, by name.
+      out: result folder.
+      console: for the plan, messages and progress.
+      memory_limit: bytes a device may use; None for what it has.
+      resume, checkpoint_every, save_params, diagnose: see `runner.run_chunk`.
+    """
+
+    datasets: dict[str, Dataset]
+    out: Path
+    console: Console
+    memory_limit: int | None = None
+    resume: bool = False
+    checkpoint_every: int = 1
+    save_params: bool = False
+    diagnose: bool = False
+
+    def plan(self, replicas: Iterable[grid.Replica]) -> tuple[list[grid.Chunk], Table]:
+        """Chunks of what is to be trained, and a table that tells about them."""
+        table = Table(title="Plan")
+        for column in ("group", "update", "cells", "replicas", "chunks", "memory a device"):
+            table.add_column(column, justify="left" if column in ("group", "update") else "right")
+        limit = memory.available() if self.memory_limit is None else self.memory_limit
+        chunks, seeds_of = [], {}
+        for cell, seed in replicas:
+            seeds_of.setdefault(cell, []).append(seed)
+        for group in grid.group(seeds_of):
+            members = [grid.Replica(cell, seed) for cell in group for seed in seeds_of[cell]]
+            needs = memory.footprint(group, self.datasets[group[0].dataset], self.diagnose)
+            most = needs.fitting(limit)
+            pieces = list(grid.chunks_of(members, most * len(jax.devices())))
+            largest = max(devices.load(len(p.seeds), len(p.cells)) for p in pieces)
+            update = next((c.update for c in group if c.update != grid.NONE), grid.NONE)
+            table.add_row(
+                group[0].label, update, str(len(group)), str(len(members)), str(len(pieces)),
+                f"{needs.of(largest) / 2**20:.0f} MiB",
+            )
+            chunks += pieces
+        return chunks, table
+
+    def show(self, wanted: Sequence[grid.Replica]) -> None:
+        """Prints the plan for all of `wanted`, as if nothing had been trained."""
+        chunks, table = self.plan(wanted)
+        cells = {replica.cell for replica in wanted}
+        self.console.print(table)
+        self.console.print(
+            f"{len(cells)} cells x {len(wanted) // len(cells)} seeds = {len(wanted)} replicas "
+            f"in {len(grid.group(cells))} groups, {len(chunks)} chunks; nothing was run."
+        )
+        if (self.out / FILE_NAME).is_file():
+            with Store(self.out, create=False) as store:
+                have = store.finished(replica.id for replica in wanted)
+                self._say(f"{len(have)} of {len(wanted)} replicas are in {store.path} already.")
+
+    def run(self, wanted: Sequence[grid.Replica], store: Store | None) -> int:
+        """Trains what is missing and prints a summary; returns the exit code.
+
+        Args:
+          store: open for writing; None in all processes but the first.
+        """
+        ids = [replica.id for replica in wanted]
+        try:
+            with Interrupts() as interrupts:
+                failed = self._train(wanted, store, interrupts)
+        except KeyboardInterrupt:
+            if store:
+                self._say(f"Interrupted: {len(store.finished(ids))} of {len(wanted)} replicas are "
+                          f"finished and kept in {store.path}. The same command with --resume "
+                          "goes on.")
+            return 130
+        except (StoreError, CheckpointError) as error:
+            self._say(f"error: {error}")
+            return 1
+        if store:
+            self._summarize(store, set(ids))
+        if failed:
+            self.console.print(
+                f"[red]{failed} replicas failed[/red]; the same command tries them again."
+            )
+        return 1 if failed else 0
+
+    def _say(self, text: str) -> None:
+        self.console.print(text, markup=False, soft_wrap=True, highlight=False)
+
+    def _summarize(self, store: Store, ids: set[str]) -> None:
+        rows = [r for r in store.replicas() if r["id"] in ids]
+        rows = [r for r in rows if r["status"] in ("done", "diverged")]
+        if rows:
+            columns = [f.name for f in fields(grid.Cell)]
+            for part in report.summary(rows, columns):
+                self.console.print(part, soft_wrap=isinstance(part, str))
+            for line in report.warnings(rows, columns):
+                self._say(line)
+        taken = store.taken(ids)
+        if taken:
+            self._say(f"{len(taken)} replicas are being trained by another run on this folder.")
+        self._say(f"Results: {store.path}")
+
+    def _train(self, wanted, store, interrupts) -> int:
+        """Works until nothing is left that this program may do; returns how many failed."""
+        failed: set[str] = set()
+        fresh = True
+        while True:
+            left = processes.shared(self._left(wanted, failed, store, fresh) if store else None)
+            if not left:
+                return len(failed)
+            begun = processes.shared(self._begun(left)) if self.resume and fresh else []
+            members = {replica for chunk in begun for replica in chunk.replicas}
+            chunks, table = self.plan(r for r in left if r not in members)
+            if fresh and chunks:
+                self.console.print(table)
+            if begun:
+                self._say(f"{len(members)} replicas go on from their checkpoints.")
+            failed |= self._work([*begun, *chunks], store, interrupts)
+            fresh = False  # what is left now belonged to others when its turn came
+
+    def _left(self, wanted, failed, store, tell) -> list[grid.Replica]:
+        """Those of `wanted` that are neither finished, nor failed here, nor another's."""
+        ids = [replica.id for replica in wanted]
+        have = store.finished(ids)
+        if have and tell:
+            self._say(f"{len(have)} of {len(wanted)} replicas are in {store.path} already.")
+            if self.save_params:
+                bare = [i for i in have if not (self.out / "params" / f"{i}.npz").exists()]
+                if bare:
+                    self._say(f"{len(bare)} of them have no saved weights: to train them once "
+                              "more, choose another folder with --out.")
+            if self.diagnose:
+                blind = have - store.having("diagnostics")
+                if blind:
+                    self._say(f"{len(blind)} of them have no diagnostics: to train "
+                              "them once more, choose another folder with --out.")
+        gone = have | store.taken(ids) | failed
+        return [replica for replica in wanted if replica.id not in gone]
+
+    def _begun(self, left: Sequence[grid.Replica]) -> list[grid.Chunk]:
+        """The chunks of an earlier run that have a checkpoint, of replicas that are left."""
+        by_id = {replica.id: replica for replica in left}
+        chunks = []
+        for members in unfinished(self.out / "checkpoints"):
+            replicas = [by_id.pop(i) for i in members if i in by_id]
+            if len(replicas) == len(members):
+                cells = dict.fromkeys(replica.cell for replica in replicas)
+                seeds = dict.fromkeys(replica.seed for replica in replicas)
+                chunks.append(grid.Chunk(tuple(cells), tuple(seeds)))
+        return chunks
+
+    def _work(self, chunks, store, interrupts) -> set[str]:
+        """Runs what can be claimed of some chunks; returns the ids of those that failed."""
+        failed: set[str] = set()
+        columns = (
+            TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:.0f} %"),
+            TextColumn("{task.fields[left]}"), TextColumn("{task.fields[accuracy]}"),
+        )
+        shown = self.console.is_terminal and processes.is_first()
+        forecast = Forecast(sum(sum(self._costs(chunk)) for chunk in chunks))
+        with Progress(*columns, console=self.console, disable=not shown) as progress:
+            task = progress.add_task("", total=1.0, left="", accuracy="")
+            update = functools.partial(progress.update, task)
+            queue = list(chunks)
+            while queue:
+                chunk = queue.pop(0)
+                claimed = store.claim(chunk.replicas, runner.origin()) if store else None
+                if not processes.shared(claimed):
+                    forecast.skip(sum(self._costs(chunk)))
+                    continue
+                error = self._run(chunk, store, interrupts, forecast, update)
+                if error is None:
+                    continue
+                if memory.is_exhausted(error) and len(chunk.replicas) > 1:
+                    self._say(f"{chunk.cells[0].label}: out of memory with "
+                              f"{len(chunk.replicas)} replicas at once, going on with half of them")
+                    queue = _halved(chunk, [chunk, *queue])
+                    forecast.skip(-sum(self._costs(chunk)))
+                    continue
+                ids = [replica.id for replica in chunk.replicas]
+                failed.update(ids)
+                if store:
+                    store.fail(ids)
+                reason = str(error).partition("\n")[0]
+                self._say(f"failed: {chunk.cells[0].label}, {len(ids)} replicas: {reason}")
+        return failed
+
+    def _costs(self, chunk: grid.Chunk) -> list[float]:
+        """What each epoch of a chunk costs, in bytes moved."""
+        cell, size = chunk.cells[0], len(chunk.replicas)
+        moved = memory.footprint(
+            chunk.cells, self.datasets[cell.dataset], self.diagnose
+        ).moved
+        counts = (cell.epochs, cell.readout_epochs)
+        return [size * each for each, count in zip(moved, counts, strict=False)
+                for _ in range(count)]
+
+    def _run(self, chunk, store, interrupts, forecast, update) -> Exception | None:
+        """Runs a chunk to its end; returns what the device reported if it could not."""
+        size, label, text = len(chunk.replicas), chunk.cells[0].label, ""
+        costs, seen = self._costs(chunk), 0
+        update(description=label)
+        try:
+            for epoch in runner.run_chunk(
+                chunk, self.datasets[chunk.cells[0].dataset], store, self.out,
+                resume=self.resume, checkpoint_every=self.checkpoint_every,
+                save_params=self.save_params, diagnose=self.diagnose, warn=self._say,
+            ):
+                if epoch.accuracies:
+                    low, high = min(epoch.accuracies), max(epoch.accuracies)
+                    text = f"test accuracy {low:.1f}-{high:.1f} %"
+                forecast.skip(sum(costs[seen:epoch.epoch]))  # which an earlier run had trained
+                forecast.finish(costs[epoch.epoch])
+                seen, left = epoch.epoch + 1, spell(forecast.seconds_left)
+                update(
+                    completed=forecast.share, left=f"{left} left", accuracy=text,
+                    description=f"{label} {epoch.phase} {seen}/{chunk.epochs}",
+                )
+                interrupts.check()
+        except jax.errors.JaxRuntimeError as error:
+            forecast.skip(sum(costs[seen:]))
+            return error.with_traceback(None)  # whose frames hold the arrays
+        if not self.console.is_terminal:
+            self._say(f"{label}: {size} replicas, {chunk.epochs} epochs, {text}; "
+                      f"{forecast.share:.0%} done, {left} left")
+        return None
+
+
+def _halved(chunk: grid.Chunk, queue: Iterable[grid.Chunk]) -> list[grid.Chunk]:
+    """A queue in which all chunks of the same program and at least that size are cut in two."""
+    pieces: list[grid.Chunk] = []
+    for other in queue:
+        alike = other.cells[0].program == chunk.cells[0].program
+        large = len(other.replicas) >= len(chunk.replicas)
+        pieces += grid.halves(other) if alike and large else [other]
+    return pieces

@@ -1,0 +1,161 @@
+"""The benchmark: its arithmetic, its reports, and that the variants of a step are what they say."""
+
+import json
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from experiments import bench
+from experiments.benchmark import breakdown
+from qjax import training
+
+MACHINE = {"device": "cpu", "devices": 2, "cores": 2, "processor": "x", "jax": "1",
+           "matmul_gflops": 100.0, "copy_gbytes": 10.0}
+
+
+def row(replicas=28, ms=0.5, algorithm="backprop"):
+    return {"algorithm": algorithm, "n_layers": 0, "hidden_width": 4, "replicas": replicas,
+            "ms_per_replica_step": ms, "evaluation_s": 0.1, "compile_s": 2.0,
+            "bytes_per_replica_step": 10**6}
+
+
+def report(rows, floor_ms=0.1, **machine):
+    return {"machine": MACHINE | machine, "floor_ms": floor_ms, "rows": rows}
+
+
+def test_products_of_a_step():
+    # 784-4-10, batch 64: two forward, two weight gradients, one input gradient.
+    first, second = 2 * 64 * 784 * 4, 2 * 64 * 4 * 10
+    assert bench.product_flops(0, 4) == 2 * first + 3 * second
+
+
+def test_bytes_of_a_step():
+    params, state = {"w": jnp.zeros((3, 5))}, (jnp.zeros((3, 5)), jnp.zeros((3, 5)))
+    assert breakdown.step_bytes(params, state) == 4 * 15 * (6 + 2 * 2)
+
+
+def test_figures_relative_to_the_machine():
+    found = bench.relate(row(ms=0.5), MACHINE, torch_ms=2.0)
+    assert found["gflops"] == pytest.approx(bench.product_flops(0, 4) / 0.5e-3 / 1e9)
+    assert found["gflops_share"] == pytest.approx(found["gflops"] / 100)
+    assert found["gbytes"] == pytest.approx(2.0)  # 1 MB in half a millisecond
+    assert found["gbytes_share"] == pytest.approx(0.2)
+    assert found["torch_ratio"] == pytest.approx(4.0)
+    assert bench.relate(row(), MACHINE, None)["torch_ratio"] is None
+    # The loop is backprop's: no ratio for the others.
+    assert bench.relate(row(algorithm="fa"), MACHINE, 2.0)["torch_ratio"] is None
+
+
+def test_parts_and_rest_add_up():
+    times = {"all": 10.0, "optimizer": 8.0, "quantization": 9.0, "weight ranges": 9.5, "bare": 6.0,
+             "data order": 0.5, "evaluation": 3.0}
+    parts = breakdown.parts_of(times)
+    assert parts["optimizer"] == 2.0
+    assert parts["forward/backward"] == 5.5
+    assert parts[breakdown.TOTAL] == 13.0
+    assert sum(parts[name] for name in (*breakdown.PARTS, breakdown.REST)) == pytest.approx(13.0)
+
+
+def test_comparison_pairs_rows_and_says_what_differs():
+    old = report([row(1), row(28, ms=0.5)], floor_ms=0.1)
+    new = report([row(28, ms=0.4), row(112)], floor_ms=0.2, cores=4)
+    (pair,), remarks = bench.compare(old, new)
+    assert pair["replicas"] == 28
+    assert pair["ms_per_replica_step"] == pytest.approx((0.5, 0.4, 0.8))
+    assert pair["floors"] == pytest.approx((5.0, 2.0, 0.4))
+    assert any("cores: 2 then, 4 now" in r for r in remarks)
+    assert any("old report: backprop (0,4) x 1" in r for r in remarks)
+    assert any("new report: backprop (0,4) x 112" in r for r in remarks)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("", "damaged or no JSON"),
+        ("[1, 2]", "not a report"),
+        (json.dumps(report([])), "not a report"),
+        (json.dumps(report([row(), row()])), "not a report"),
+        (json.dumps(report([row(ms=-1)])), "not a report"),
+        (json.dumps(report([row(ms=math.inf)])), "not a report"),
+        (json.dumps({"rows": [row()]}), "not a report"),
+    ],
+    ids=["empty", "list", "no-rows", "twice", "negative", "infinite", "no-machine"],
+)
+def test_reports_that_cannot_be_compared(tmp_path, content, message):
+    path = tmp_path / "old.json"
+    path.write_text(content)
+    with pytest.raises(ValueError, match=message):
+        bench.read_report(path)
+    with pytest.raises(ValueError, match="cannot read"):
+        bench.read_report(tmp_path / "none.json")
+
+
+def test_command_line(tmp_path, capsys):
+    path = tmp_path / "bench.json"
+    tiny = ["--algorithm", "fa", "--n-layers", "0", "--hidden-width", "4", "--steps", "2",
+            "--replicas", "2"]
+    assert bench.main([*tiny, "--json", str(path)]) == 0
+    written = bench.read_report(path)
+    (found,) = written["rows"]
+    assert found["algorithm"] == "fa"
+    assert found["replicas"] == 2
+    assert found["memory_bytes"] > 60_000 * 784  # MNIST's images alone
+    assert 0 < found["gflops_share"] < 1
+    assert {p["part"] for p in written["breakdown"]} == {
+        *breakdown.PARTS, breakdown.REST, breakdown.TOTAL
+    }
+    assert "fa" in capsys.readouterr().out
+
+    assert bench.main([*tiny, "--no-breakdown", "--compare", str(path)]) == 0
+    assert "ratio: new by old" in capsys.readouterr().out
+
+
+def test_bad_command_lines(tmp_path, capsys):
+    for words, message in [
+        (["--algorithm", "backpropp"], "backprop"),
+        (["--compare", str(tmp_path / "none.json")], "cannot read"),
+        (["--json", str(tmp_path / "no" / "such.json")], "cannot write"),
+        (["--replicas", "0"], "at least 1"),
+    ]:
+        with pytest.raises(SystemExit):
+            bench.main(words)
+        assert message in capsys.readouterr().err
+
+
+@pytest.fixture(scope="module")
+def trained():
+    """Parameters after an epoch with each variant of a backprop step, 2 replicas."""
+    program = breakdown.make_program("backprop", 0, 4, 2, 4)
+    settings, found = program.settings(0), {}
+    keys = program.keys([0], 1)
+    for name, phase in breakdown.variants(program).items():
+        epoch = training.make_epoch(
+            phase, evaluate_after=False, batch_size=64, shuffle=True,
+            preprocess=program.preprocess, mesh=program.mesh,
+        )
+        states = program.init()(program.keys([0], 0), settings)
+        states = training.make_begin(phase, program.mesh)(states)
+        states, _ = epoch(keys, 0, settings, states, program.data)
+        found[name] = jax.tree.map(np.asarray, jax.tree.leaves(states))
+    return found
+
+
+def matrix(leaves):
+    """The first layer's weights of the first replica, of states' leaves."""
+    return next(x for x in leaves if x.shape[-2:] == (784, 4))[0, 0]
+
+
+def levels(leaves):
+    return len(np.unique(matrix(leaves)))
+
+
+def test_variants_leave_out_what_they_say(trained):
+    # Without ranges the training is the same; without quantization more levels than 8 bits have.
+    np.testing.assert_array_equal(matrix(trained["weight ranges"]), matrix(trained["all"]))
+    assert levels(trained["all"]) < 256 < levels(trained["quantization"])
+    assert levels(trained["optimizer"]) < 256
+    assert not np.array_equal(matrix(trained["optimizer"]), matrix(trained["all"]))
+    assert all(leaf.shape[-2:] != (784, 4) for leaf in trained["data order"])

@@ -1,0 +1,61 @@
+"""Programs and their terminals: ASCII only, a reader who goes away, a package that is missing."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+from programs import ROOT, finish, start
+
+from experiments.commandline import terminal as command
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A folder with one small training."""
+    out = tmp_path_factory.mktemp("trained")
+    finish(start(out, "--epochs 1 --seeds 2 --n-bits 8 float"))
+    return out
+
+
+@pytest.mark.parametrize("program", ["experiments.run", "experiments.tables"])
+def test_a_terminal_of_ascii_gets_look_alikes(trained, program):
+    words = ["--out", str(trained), "--epochs", "1", "--seeds", "2", "--n-bits", "8", "float"]
+    if program == "experiments.tables":
+        words = ["--results", str(trained)]
+    done = subprocess.run(
+        [sys.executable, "-m", program, *words], cwd=ROOT, capture_output=True, check=False,
+        env=os.environ | {"PYTHONIOENCODING": "ascii", "LC_ALL": "C"},
+    )
+    assert done.returncode == 0, done.stderr
+    text = done.stdout.decode("ascii")
+    assert " +- " in text
+    assert not any(box in text for box in "?┃│")
+
+
+def test_a_reader_who_leaves_ends_a_program_quietly(trained):
+    with subprocess.Popen(
+        [sys.executable, "-m", "experiments.export", "--out", str(trained), "--table", "ranges"],
+        cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    ) as process:
+        process.stdout.close()  # before it has written anything
+        assert process.stderr.read() == b""
+        assert process.wait(60) == 0
+
+
+@pytest.mark.parametrize("program", ["experiments.plot", "experiments.lowbit_report"])
+def test_without_matplotlib_there_is_a_sentence(program, tmp_path):
+    hidden = f"import sys; sys.modules['matplotlib'] = None; import {program}"
+    done = subprocess.run([sys.executable, "-c", hidden], cwd=ROOT, capture_output=True, text=True,
+                          check=False)
+    assert done.returncode == 2
+    assert done.stderr == (f"error: {program} needs matplotlib, not installed here: "
+                           "pip install 'qjax-research[experiments]'\n")
+
+
+def test_other_errors_are_not_hidden(monkeypatch):
+    def main():
+        raise OSError("disk full")
+
+    with pytest.raises(OSError, match="disk full"):
+        command.run(main)

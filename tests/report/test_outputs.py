@@ -1,0 +1,771 @@
+"""Tables, CSV files and figures made of a store whose numbers are known."""
+
+import csv
+import gzip
+import io
+import math
+import struct
+from dataclasses import fields, replace
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+from rich.console import Console
+from test_cells import CELL, FLOAT
+from test_store import ORIGIN, epoch
+
+from experiments import export, plot
+from experiments.cells import Cell, Replica
+from experiments.report import figures
+from experiments.report import look as drawing
+from experiments.report import summary as report
+from experiments.store import Store
+from experiments.store.histories import histories
+from experiments.store.results import ResultsError
+from experiments.studies.thesis.published import Key, Published
+
+COLUMNS = [f.name for f in fields(Cell)]
+NAN = math.nan
+REQUIRED = [
+    "algorithm", "dataset", "n_layers", "hidden_width", "n_bits", "quantizer", "scope", "update",
+    "seed", "epochs", "status", "test_accuracy", "test_loss", "train_accuracy", "train_loss",
+    "seconds",
+]
+ALGORITHMS = ("backprop", "fa", "dni", "hsic")
+GRID = [(bits, kind, scope) for bits in (2, 4, 8) for kind in ("asymm", "symm")
+        for scope in ("global", "local")]
+
+
+def accuracy(cell, seed, number=1):
+    """A number of its own for every replica and epoch."""
+    text = f"{cell} {number}"
+    return 10.0 + sum(text.encode()) % 70 + 3.5 * seed * (1 + (cell.n_bits or 0)) / 10 + number
+
+
+def store_of(folder, cells, seeds=3, epochs=2, sound=True):
+    """A store in which every cell was trained; where not `sound`, all diverged at once."""
+    with Store(folder) as store:
+        for cell in cells:
+            for seed in range(seeds):
+                replica = Replica(cell, seed)
+                store.claim([replica], ORIGIN)
+                for n in range(epochs):
+                    loss = 1.0 / (1 + n) + seed if sound else NAN
+                    row = epoch(replica, n, loss, accuracy(cell, seed, n), finite=sound)
+                    store.record([row], [(replica.id, n, "blocks/0/kernel", -1.0, 1.0)])
+                store.finish([replica.id], 2.5)
+    return folder
+
+
+def sweep(algorithm="backprop", **more):
+    cells = [
+        replace(CELL, algorithm=algorithm, n_bits=bits, quantizer=kind, scope=scope, **more)
+        for bits, kind, scope in GRID
+    ]
+    return [*cells, replace(FLOAT, algorithm=algorithm, **more)]
+
+
+def rows_of(folder):
+    with Store(folder, create=False) as store:
+        return store.replicas()
+
+
+@pytest.fixture(scope="session")
+def swept(tmp_path_factory):
+    """One algorithm, three widths, all quantizers and float; three seeds, two epochs."""
+    return store_of(tmp_path_factory.mktemp("swept"), sweep())
+
+
+# Numbers
+
+
+@pytest.mark.parametrize("values", [[1.0, 2.0, 4.0], [97.25, 96.5], [0.1] * 7])
+def test_mean_and_deviation_agree_with_numpy(values):
+    found = report.mean_and_deviation(iter(values))
+    np.testing.assert_allclose(found, (np.mean(values), np.std(values, ddof=1)), atol=1e-12)
+
+
+def test_deviation_by_hand():
+    assert report.mean_and_deviation([2.0, 4.0, 9.0]) == (5.0, pytest.approx(math.sqrt(13)))
+
+
+def test_a_single_value_has_no_deviation():
+    assert report.mean_and_deviation([5.0]) == (5.0, 0.0)
+
+
+def test_no_values_have_no_mean():
+    assert all(math.isnan(v) for v in report.mean_and_deviation([]))
+
+
+@pytest.mark.parametrize(
+    ("values", "text"),
+    [([1.0, 3.0], "2.00 ± 1.41"), ([None, 5.0], "5.00"), ([], "-"), ([None], "-")],
+)
+def test_spread(values, text):
+    assert report.spread(values) == text
+
+
+def test_by_cell_keeps_together_what_differs_only_in_the_columns_named():
+    rows = [{"a": 1, "seed": 0}, {"a": 2, "seed": 0}, {"a": 1, "seed": 1}]
+    members = list(report.by_cell(rows, ["seed"]).values())
+    assert members == [[rows[0], rows[2]], [rows[1]]]
+
+
+# The summary
+
+
+def row(cell=CELL, seed=0, test_accuracy=50.0, status="done"):
+    return vars(cell) | {
+        "id": Replica(cell, seed).id, "seed": seed, "status": status,
+        "test_accuracy": test_accuracy, "test_loss": 1.0, "seconds": 1.0 + seed,
+    }
+
+
+def rendered(rows):
+    console = Console(width=200, file=io.StringIO(), color_system=None)
+    title, table, line = report.summary(rows, COLUMNS)
+    console.print(title)
+    console.print(table)
+    return console.file.getvalue(), line
+
+
+def body(text):
+    """Cells of the table's rows."""
+    return [[c.strip() for c in line.split("│")[1:-1]] for line in text.splitlines() if "│" in line]
+
+
+def test_summary_shows_mean_and_deviation_over_seeds():
+    text, _ = rendered([row(seed=s, test_accuracy=a) for s, a in enumerate([90.0, 92.0, 97.0])])
+    assert body(text) == [["93.0 ± 3.6"]]
+    assert "3 seeds" in text
+
+
+def test_summary_has_a_column_per_width_and_float_last():
+    cells = [FLOAT, replace(CELL, n_bits=16), replace(CELL, n_bits=2)]
+    text, _ = rendered([row(c) for c in cells])
+    positions = [text.index(word) for word in ("2 bits", "16 bits", "float")]
+    assert positions == sorted(positions)
+
+
+def test_summary_has_a_row_per_setting():
+    cells = [replace(CELL, update=u, n_bits=b) for u in ("nearest", "latent") for b in (2, 4)]
+    values = [10.0, 20.0, 30.0, 40.0]
+    text, _ = rendered([row(c, test_accuracy=v) for c, v in zip(cells, values, strict=True)])
+    assert body(text) == [
+        ["nearest", "10.0", "20.0"], ["latent", "30.0", "40.0"],
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [("lr", [0.5, 1.0]), ("optimizer", ["sgd", "adam"]), ("batch_size", [32, 64]),
+     ("gradient_bits", [4, None]), ("dataset", ["digits", "mnist"]), ("epochs", [1, 2])],
+)
+def test_summary_shows_the_columns_that_differ(name, values):
+    text, line = rendered([row(replace(CELL, **{name: v})) for v in values])
+    assert name in text
+    assert f" {name} " not in line
+    assert len(body(text)) == 2
+
+
+def test_what_is_the_same_stands_below_the_summary():
+    _, line = rendered([row(), row(seed=1)])
+    for name in set(COLUMNS) - {"n_bits"}:
+        assert f" {name} " in line
+    assert "lr 1.0" in line
+
+
+def test_summary_counts_diverged_replicas():
+    rows = [row(test_accuracy=40.0), row(seed=1, test_accuracy=60.0, status="diverged")]
+    assert body(rendered(rows)[0]) == [["50.0 ± 14.1 (1 diverged)"]]
+
+
+def test_summary_of_replicas_that_never_had_a_number():
+    rows = [row(seed=s, test_accuracy=None, status="diverged") for s in (0, 1)]
+    assert body(rendered(rows)[0]) == [["- (2 diverged)"]]
+
+
+def warned(*rows):
+    return " ".join(report.warnings(list(rows), COLUMNS))
+
+
+def test_warnings_name_what_exploded_and_what_to_type():
+    burst = row(replace(CELL, dataset="mnist", n_bits=3), test_accuracy=31.0) | {"test_loss": 2e32}
+    text = warned(burst, row(test_accuracy=90.0))
+    assert "Exploded (test loss up to 2e+32): 1 cell: backprop mnist 3 bits symm local nearest" in (
+        text)
+    assert "--update stochastic" in text
+    assert "README.md" in text
+    assert "smaller --lr" not in text
+    text = warned(row(FLOAT, status="diverged", test_accuracy=None))
+    assert "Exploded: 1 cell: backprop digits float." in text
+    assert "smaller --lr" in text
+
+
+def test_warnings_name_what_is_no_better_than_guessing():
+    cells = [replace(CELL, n_bits=bits) for bits in (2, 3, 4, 5)]
+    text = warned(*(row(c, test_accuracy=11.0) for c in cells), row(FLOAT, test_accuracy=60.0))
+    assert text.startswith("No better than guessing: 4 cells: backprop digits 2 bits symm local "
+                           "nearest, backprop digits 3 bits")
+    assert " and 1 more. 4 of these have few levels" in text
+
+
+def test_there_is_nothing_to_warn_of_where_all_went_well():
+    assert warned(row(test_accuracy=85.0), row(FLOAT, test_accuracy=97.0)) == ""
+    # One bad seed of several is in the deviation.
+    assert warned(row(test_accuracy=12.0), row(seed=1, test_accuracy=85.0)) == ""
+
+
+def test_summary_of_nothing():
+    assert body(rendered([])[0]) == []
+
+
+# CSV
+
+
+def exported(folder, table="replicas"):
+    path = folder / f"{table}.csv"
+    assert export.main(["--out", str(folder), "--table", table, "--csv", str(path)]) == 0
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_csv_has_a_row_per_replica(swept):
+    lines = exported(swept)
+    assert len(lines) == 3 * 13
+    assert len({(r["n_bits"], r["quantizer"], r["scope"], r["seed"]) for r in lines}) == 3 * 13
+
+
+def test_csv_begins_with_the_promised_columns(swept):
+    assert list(exported(swept)[0])[: len(REQUIRED)] == REQUIRED
+
+
+def test_csv_says_float_where_there_are_no_bits(swept):
+    lines = exported(swept)
+    assert {r["n_bits"] for r in lines} == {"2", "4", "8", "float"}
+    assert {r["quantizer"] for r in lines if r["n_bits"] == "float"} == {"none"}
+
+
+def test_csv_has_the_stores_numbers(swept):
+    stored = {r["id"]: r for r in rows_of(swept)}
+    for line in exported(swept):
+        for name in ("test_accuracy", "test_loss", "train_accuracy", "train_loss", "seconds"):
+            assert float(line[name]) == stored[line["id"]][name]
+
+
+@pytest.mark.parametrize("table", ["epochs", "ranges"])
+def test_csv_of_other_tables_names_the_replica(swept, table):
+    lines = exported(swept, table)
+    assert len(lines) == 3 * 13 * 2
+    assert {r["replica"] for r in lines} == {r["id"] for r in rows_of(swept)}
+    assert {r["epoch"] for r in lines} == {"0", "1"}
+
+
+def test_csv_keeps_diverged_replicas(tmp_path):
+    store_of(tmp_path, [CELL], seeds=2, sound=False)
+    lines = exported(tmp_path)
+    assert [(r["status"], r["test_accuracy"]) for r in lines] == [("diverged", "")] * 2
+
+
+def test_csv_goes_to_stdout(swept, capsys):
+    assert export.main(["--out", str(swept)]) == 0
+    assert len(list(csv.DictReader(io.StringIO(capsys.readouterr().out, newline="")))) == 3 * 13
+
+
+def test_csv_of_an_empty_store_still_has_its_header(tmp_path, capsys):
+    store_of(tmp_path, [])
+    assert export.main(["--out", str(tmp_path)]) == 0
+    assert capsys.readouterr().out.strip().split(",")[: len(REQUIRED)] == REQUIRED
+
+
+def refused(program, arguments, capsys):
+    """The message of a command that must exit with 2."""
+    with pytest.raises(SystemExit) as stop:
+        program.main(list(map(str, arguments)))
+    assert stop.value.code == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    return captured.err
+
+
+@pytest.mark.parametrize(("program", "flag"), [(export, "--out"), (plot, "--results")])
+def test_a_missing_store_is_refused(program, flag, tmp_path, capsys):
+    message = refused(program, [flag, tmp_path / "nowhere"], capsys)
+    assert str(tmp_path / "nowhere") in message
+    assert "no " in message
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("program", "typed", "meant"),
+                         [(export, "--ot", "--out"), (plot, "--result", "--results")])
+def test_a_mistyped_flag_is_refused_with_the_right_one(program, typed, meant, capsys):
+    assert f"did you mean {meant}" in refused(program, [typed, "x"], capsys)
+
+
+def test_an_unknown_table_is_refused_with_the_right_one(capsys):
+    assert "did you mean epochs" in refused(export, ["--table", "epoch"], capsys)
+
+
+def test_a_csv_file_that_cannot_be_written_is_named(swept, capsys):
+    path = swept / "no" / "such" / "x.csv"
+    message = refused(export, ["--out", swept, "--csv", path], capsys)
+    assert f"cannot write {path}" in message
+
+
+# Part of a store
+
+
+def printed(folder, capsys, *words):
+    """Rows that the command prints."""
+    assert export.main(["--out", str(folder), *words]) == 0
+    return list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+
+
+def test_export_of_some_replicas(swept, capsys):
+    rows = printed(swept, capsys, "--only", "n_bits=4,float", "seed=1")
+    assert {r["n_bits"] for r in rows} == {"4", "float"}
+    assert {r["seed"] for r in rows} == {"1"}
+    assert len(rows) == 4 + 1
+    ids = {r["id"] for r in rows}
+    epochs = printed(swept, capsys, "--only", "n_bits=4,float", "seed=1", "--table", "epochs")
+    assert {r["replica"] for r in epochs} == ids
+    assert len(epochs) == 2 * len(ids)
+
+
+def test_export_with_fewer_digits(swept, capsys):
+    full = printed(swept, capsys)
+    short = printed(swept, capsys, "--digits", "2")
+    for a, b in zip(full, short, strict=True):
+        assert float(b["test_accuracy"]) == pytest.approx(float(a["test_accuracy"]), rel=0.05)
+        assert len(b["test_accuracy"].rstrip("0").replace(".", "")) <= 2
+        assert a["id"] == b["id"]
+
+
+def test_compressed_exports_are_the_same_every_time(swept, tmp_path, capsys):
+    files = [tmp_path / name for name in ("a.csv.gz", "b.csv.gz")]
+    for path in files:
+        assert export.main(["--out", str(swept), "--csv", str(path)]) == 0
+    assert files[0].read_bytes() == files[1].read_bytes()
+    with gzip.open(files[0], "rt", newline="") as file:
+        assert len(list(csv.DictReader(file))) == 3 * 13
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [(["n_bits"], "expected COLUMN=VALUE"), (["n_bit=2"], "did you mean n_bits"),
+     (["seed="], "expected COLUMN=VALUE")],
+)
+@pytest.mark.parametrize("program", [export, plot])
+def test_conditions_that_say_nothing_are_refused(program, words, message, capsys):
+    assert message in refused(program, ["--only", *words], capsys)
+
+
+# What happened along the training, from any source
+
+
+def test_histories_of_a_store_and_of_exports_agree(swept, tmp_path):
+    rows = rows_of(swept)
+    ids = {r["id"] for r in rows if r["n_bits"] == 8}
+    for table in ("epochs", "ranges"):
+        for suffix in (".csv", ".csv.gz"):
+            base = tmp_path / suffix[1:]
+            base.mkdir(exist_ok=True)
+            path = base / f"x-{table}{suffix}"
+            assert export.main(["--out", str(swept), "--table", table, "--csv", str(path)]) == 0
+            found = histories([base / "x.csv"], table, ids)
+            assert found == histories([swept], table, ids)
+            assert {row["replica"] for row in found} == ids
+
+
+def test_histories_of_the_later_source_count(swept, tmp_path):
+    other = store_of(tmp_path, sweep(), epochs=5)
+    (replica,) = [r["id"] for r in rows_of(swept) if r["n_bits"] is None and r["seed"] == 0]
+    assert len(histories([swept, other], "epochs", [replica])) == 5
+    assert len(histories([other, swept], "epochs", [replica])) == 2
+
+
+def test_a_damaged_history_names_its_place(swept, tmp_path):
+    path = tmp_path / "x-epochs.csv"
+    assert export.main(["--out", str(swept), "--table", "epochs", "--csv", str(path)]) == 0
+    lines = path.read_text().splitlines()
+    first = lines[1].split(",")[0]
+    path.write_text("\n".join([lines[0], lines[1].replace(",0,", ",zero,", 1), *lines[2:]]))
+    with pytest.raises(ResultsError, match=r"x-epochs\.csv, line 2, column epoch"):
+        histories([tmp_path / "x.csv"], "epochs", [first])
+
+
+# Figures
+
+
+def png_size(path):
+    head = path.read_bytes()[:24]
+    assert head[:8] == b"\x89PNG\r\n\x1a\n"
+    return struct.unpack(">II", head[16:24])
+
+
+def drawn(folder, capsys, *words):
+    """Stems of the figures that the command names and leaves, all of them sensible."""
+    out = folder / "figures"
+    assert plot.main(["--results", str(folder), "--figures", str(out), *words]) == 0
+    named = capsys.readouterr().out.split()
+    assert sorted(named) == sorted(str(p) for p in out.iterdir())
+    pictures = sorted(out.glob("*.png"))
+    assert [p.stem for p in pictures] == [p.stem for p in sorted(out.glob("*.pdf"))]
+    for path in pictures:
+        width, height = png_size(path)
+        assert 400 <= width <= 4000
+        assert 200 <= height <= 4000
+        image = plt.imread(path)
+        assert 0.001 < (image[..., :3] < 0.9).any(axis=-1).mean() < 0.8  # neither blank nor black
+    assert all(p.read_bytes().startswith(b"%PDF") for p in out.glob("*.pdf"))
+    return [p.stem for p in pictures]
+
+
+def test_figures_of_all_algorithms(tmp_path, capsys):
+    cells = [c for algorithm in ALGORITHMS for c in sweep(algorithm)]
+    store_of(tmp_path, cells, seeds=2)
+    assert drawn(tmp_path, capsys) == sorted(
+        ["overview-digits", "epochs-digits-1-50", *(f"bits-{a}-1-50" for a in ALGORITHMS),
+         *(f"ranges-{a}-digits-1-50" for a in ALGORITHMS)]
+    )
+
+
+def test_figures_of_one_replica(tmp_path, capsys):
+    store_of(tmp_path, [CELL], seeds=1, epochs=1)
+    assert len(drawn(tmp_path, capsys)) == 4
+
+
+def test_figures_of_one_kind_and_some_replicas(tmp_path, capsys):
+    store_of(tmp_path, [replace(CELL, n_layers=n) for n in (0, 2)], seeds=1)
+    assert drawn(tmp_path, capsys, "--kind", "bits", "--only", "n_layers=2") == [
+        "bits-backprop-2-50"
+    ]
+
+
+def test_figures_of_unquantized_networks_only(tmp_path, capsys):
+    store_of(tmp_path, [FLOAT])
+    assert drawn(tmp_path, capsys) == ["epochs-digits-1-50", "ranges-backprop-digits-1-50"]
+
+
+def test_figures_of_replicas_that_diverged_at_once(tmp_path, capsys):
+    store_of(tmp_path, [CELL], sound=False)
+    assert "epochs-digits-1-50" in drawn(tmp_path, capsys)
+
+
+def test_figures_for_every_shape_and_data_set(tmp_path, capsys):
+    cells = [replace(CELL, dataset=d, n_layers=n) for d in ("digits", "mnist") for n in (0, 2)]
+    store_of(tmp_path, cells, seeds=1)
+    datasets = ("digits", "mnist")
+    assert drawn(tmp_path, capsys) == sorted([
+        *(f"overview-{d}" for d in datasets), *(f"bits-backprop-{n}-50" for n in (0, 2)),
+        *(f"epochs-{d}-{n}-50" for d in datasets for n in (0, 2)),
+        *(f"ranges-backprop-{d}-{n}-50" for d in datasets for n in (0, 2)),
+    ])
+
+
+def test_the_same_results_give_the_same_files(swept, tmp_path):
+    for name in ("a", "b"):
+        arguments = ["--results", str(swept), "--figures", str(tmp_path / name), "--kind", "bits"]
+        assert plot.main(arguments) == 0
+    for path in (tmp_path / "a").iterdir():
+        assert path.read_bytes() == (tmp_path / "b" / path.name).read_bytes()
+
+
+def test_figures_of_an_export_without_histories(swept, tmp_path, capsys):
+    path = tmp_path / "x.csv"
+    assert export.main(["--out", str(swept), "--csv", str(path)]) == 0
+    assert plot.main(["--results", str(path), "--format", "png"]) == 0
+    found = {p.name for p in tmp_path.glob("*.png")}
+    assert found == {"overview-digits.png", "bits-backprop-1-50.png"}
+
+
+def test_figures_of_an_unfinished_run_are_refused(tmp_path, capsys):
+    with Store(tmp_path) as store:
+        store.claim([Replica(CELL, 0)], ORIGIN)
+    assert "no finished replica" in refused(plot, ["--results", tmp_path], capsys)
+
+
+def test_figures_of_an_empty_store_are_refused(tmp_path, capsys):
+    store_of(tmp_path, [])
+    assert "no finished replica" in refused(plot, ["--results", tmp_path], capsys)
+    assert not list(tmp_path.glob("*.png"))
+
+
+def test_figures_of_no_replica_are_refused(swept, capsys):
+    message = refused(plot, ["--results", swept, "--only", "seed=99"], capsys)
+    assert "no finished replica has all the values of --only" in message
+
+
+def test_figures_land_in_the_result_folder_by_default(tmp_path):
+    store_of(tmp_path, [CELL], seeds=1)
+    assert plot.main(["--results", str(tmp_path)]) == 0
+    assert len(list(tmp_path.glob("*.png"))) == 4
+
+
+def test_a_figure_folder_that_cannot_be_made_is_refused(swept, tmp_path, capsys):
+    (tmp_path / "file").write_text("x")
+    message = refused(plot, ["--results", swept, "--figures", tmp_path / "file"], capsys)
+    assert str(tmp_path / "file") in message
+
+
+@pytest.fixture
+def bits_figure(swept):
+    figure = figures.plot_overview(rows_of(swept), "title")
+    yield figure
+    plt.close(figure)
+
+
+def lines_of(axis):
+    return {line.get_label(): line for line in axis.get_lines()}
+
+
+@pytest.mark.parametrize(("kind", "scope"), [c[1:] for c in GRID[:4]])
+def test_a_line_is_the_mean_over_seeds(bits_figure, kind, scope):
+    line = lines_of(bits_figure.axes[0])[f"{kind} {scope}"]
+    cells = [c for c in sweep() if (c.quantizer, c.scope) == (kind, scope)]
+    assert list(line.get_xdata()) == [2, 4, 8]
+    means = [np.mean([accuracy(c, seed) for seed in range(3)]) for c in cells]
+    np.testing.assert_allclose(line.get_ydata(), means, rtol=1e-12)
+
+
+def test_the_unquantized_network_is_a_horizontal_line(bits_figure):
+    line = lines_of(bits_figure.axes[0])["float"]
+    mean = np.mean([accuracy(FLOAT, seed) for seed in range(3)])
+    np.testing.assert_allclose(line.get_ydata(), mean, rtol=1e-12)
+
+
+def test_a_band_is_one_deviation_to_either_side(tmp_path):
+    store_of(tmp_path, [c for c in sweep() if (c.quantizer, c.scope) == ("symm", "local")])
+    rows = rows_of(tmp_path)
+    figure = figures.plot_overview(rows, "title")
+    (band,) = figure.axes[0].collections
+    heights = band.get_paths()[0].vertices
+    for bits in (2, 4, 8):
+        values = [r["test_accuracy"] for r in rows if r["n_bits"] == bits]
+        at = {round(y, 9) for x, y in heights if x == bits}
+        mean, deviation = np.mean(values), np.std(values, ddof=1)
+        assert {round(mean - deviation, 9), round(mean + deviation, 9)} <= at
+    plt.close(figure)
+
+
+def test_a_panel_per_algorithm(tmp_path):
+    store_of(tmp_path, [c for a in ALGORITHMS for c in sweep(a)], seeds=1)
+    figure = figures.plot_overview(rows_of(tmp_path), "title")
+    assert [a.get_title().partition("\n")[0] for a in figure.axes] == list(ALGORITHMS)
+    plt.close(figure)
+
+
+def test_update_rules_are_not_averaged_together(tmp_path):
+    cells = [replace(CELL, update=u) for u in ("nearest", "latent")]
+    store_of(tmp_path, cells)
+    figure = figures.plot_overview(rows_of(tmp_path), "title")
+    found = {a.get_title(): float(lines_of(a)["symm local"].get_ydata()[0]) for a in figure.axes}
+    for cell in cells:
+        (title,) = (t for t in found if cell.update in t)
+        assert found[title] == pytest.approx(np.mean([accuracy(cell, s) for s in range(3)]))
+    plt.close(figure)
+
+
+def test_the_floats_of_an_algorithm_are_in_all_its_panels(tmp_path):
+    cells = [replace(CELL, update=u) for u in ("nearest", "latent")]
+    cells.append(replace(FLOAT, batch_size=9))
+    store_of(tmp_path, cells, seeds=1)
+    figure = figures.plot_overview(rows_of(tmp_path), "title")
+    assert len(figure.axes) == 2
+    for axis in figure.axes:
+        assert set(lines_of(axis)) == {"float", "symm local"}
+    plt.close(figure)
+
+
+def epochs_figure(folder):
+    with Store(folder, create=False) as store:
+        return figures.plot_epochs(store.replicas(), store.history("epochs"), "title")
+
+
+def test_curves_are_means_of_accuracy_and_medians_of_loss(tmp_path):
+    store_of(tmp_path, [CELL], seeds=3, epochs=3)
+    figure = epochs_figure(tmp_path)
+    above, below = figure.axes
+    line = lines_of(above)["4 bits"]
+    means = [np.mean([accuracy(CELL, s, n) for s in range(3)]) for n in range(3)]
+    assert list(line.get_xdata()) == [1, 2, 3]
+    np.testing.assert_allclose(line.get_ydata(), means, rtol=1e-12)
+    medians = [1.0 / (1 + n) + 1 for n in range(3)]
+    np.testing.assert_allclose(lines_of(below)["4 bits"].get_ydata(), medians, rtol=1e-12)
+    plt.close(figure)
+
+
+def test_curves_show_the_best_quantizer_and_name_it(tmp_path):
+    cells = [c for c in sweep() if c.n_bits == 4]
+    store_of(tmp_path, cells)
+    best = max(cells, key=lambda c: np.mean([accuracy(c, s) for s in range(3)]))
+    figure = epochs_figure(tmp_path)
+    expected = f"backprop\n{best.quantizer} {best.scope}, best of 4 grids"
+    assert figure.axes[0].get_title() == expected
+    plt.close(figure)
+
+
+def test_curves_of_every_panel_are_drawn(tmp_path):
+    cells = [replace(CELL, update=u, lr=r) for u in ("nearest", "latent") for r in (1.0, 2.0, 3.0)]
+    store_of(tmp_path, cells, seeds=1)
+    figure = epochs_figure(tmp_path)
+    assert sum(bool(a.get_lines()) for a in figure.axes) == 2 * len(cells)
+    plt.close(figure)
+
+
+def test_the_longest_training_of_a_cell_counts(tmp_path):
+    cells = [replace(CELL, epochs=e) for e in (2, 9)]
+    store_of(tmp_path, cells)
+    figure = figures.plot_overview(rows_of(tmp_path), "title")
+    line = lines_of(figure.axes[0])["symm local"]
+    assert line.get_ydata()[0] == pytest.approx(np.mean([accuracy(cells[1], s) for s in range(3)]))
+    plt.close(figure)
+
+
+def test_a_shorter_training_does_not_stand_in_for_a_longer_one_without_an_accuracy(tmp_path):
+    cells = [replace(CELL, n_bits=bits, epochs=e) for bits in (2, 3) for e in (2, 9)]
+    store_of(tmp_path, [cells[0], *cells[2:]])
+    store_of(tmp_path, cells[1:2], sound=False)
+    ((_, figure),) = plot.drawn(rows_of(tmp_path), [], {}, ["overview"])
+    assert list(lines_of(figure.axes[0])["symm local"].get_xdata()) == [3]
+    plt.close(figure)
+
+
+def test_a_panel_per_quantizer_and_a_line_per_data_set(tmp_path):
+    cells = [c for d in ("digits", "mnist") for c in sweep(dataset=d)]
+    store_of(tmp_path, cells)
+    figure = figures.plot_bits(rows_of(tmp_path), "title")
+    assert [axis.get_title() for axis in figure.axes] == ["asymm", "symm"]
+    for axis in figure.axes:
+        lines = lines_of(axis)
+        for dataset in ("digits", "mnist"):
+            for scope in ("global", "local"):
+                found = lines[f"{dataset} {scope}"].get_ydata()[1]
+                cell = replace(CELL, dataset=dataset, quantizer=axis.get_title(), scope=scope)
+                mean = np.mean([accuracy(cell, seed) for seed in range(3)])
+                assert found == pytest.approx(mean)
+            assert f"{dataset} float" in lines
+    plt.close(figure)
+
+
+@pytest.mark.parametrize("draw", [figures.plot_bits, figures.plot_overview])
+def test_published_values_are_crosses(swept, draw):
+    keys = [Key("backprop", "digits", 1, 50, bits, "symm", "local") for bits in (2, 8)]
+    published = {key: Published(10.0 * i + 5) for i, key in enumerate(keys)}
+    published[Key("backprop", "mnist", 1, 50, 4, "symm", "local")] = Published(50.0)  # not ours
+    figure = draw(rows_of(swept), "title", published)
+    crosses = [line for axis in figure.axes for line in axis.get_lines()
+               if line.get_label() == "_published"]
+    (cross,) = crosses
+    assert list(cross.get_xdata()) == [2, 8]
+    assert list(cross.get_ydata()) == [5.0, 15.0]
+    assert cross.get_marker() == "x"
+    assert cross.get_linestyle() == "None"
+    plt.close(figure)
+
+
+def test_ranges_are_drawn_per_block_and_tensor(tmp_path):
+    with Store(store_of(tmp_path, [CELL, FLOAT], seeds=2, epochs=3)) as store:
+        rows = store.replicas()
+        ranges = [r | {"low": -1.0 - r["epoch"], "high": 2.0 + r["epoch"]}
+                  for r in store.history("ranges")]
+        # A tensor that belongs to no block is not drawn.
+        ranges += [r | {"tensor": "synthesizers/0/bias"} for r in ranges]
+    figure = figures.plot_ranges(rows, ranges, "title")
+    (axis,) = figure.axes
+    assert axis.get_title() == "block 1, kernel"
+    lines = lines_of(axis)
+    for name in ("4 bits", "float"):
+        assert list(lines[name].get_xdata()) == [1, 2, 3]
+        assert list(lines[name].get_ydata()) == [-1.0, -2.0, -3.0]
+        assert list(lines[f"_{name}"].get_ydata()) == [2.0, 3.0, 4.0]
+    plt.close(figure)
+
+
+# What people bring of their own: grids, networks, numbers that the thesis did not have
+
+
+def test_unknown_grids_have_looks_of_their_own(tmp_path, capsys):
+    cells = [replace(CELL, quantizer=q, scope=s) for q in ("pow2", "levels", "symm")
+             for s in ("local", "channel")]
+    store_of(tmp_path, cells)
+    figure = figures.plot_overview(rows_of(tmp_path), "title")
+    lines = lines_of(figure.axes[0])
+    assert set(lines) == {f"{c.quantizer} {c.scope}" for c in cells}
+    assert len({line.get_color() for line in lines.values()}) >= 4
+    plt.close(figure)
+    assert drawn(tmp_path, capsys)
+
+
+def test_other_networks_have_their_own_name(tmp_path, capsys):
+    cells = [replace(CELL, network="resnet", n_layers=0, hidden_width=0), CELL]
+    store_of(tmp_path, cells)
+    stems = set(drawn(tmp_path, capsys))
+    assert {"bits-backprop-resnet", "bits-backprop-1-50", "epochs-digits-resnet"} <= stems
+    figure = figures.plot_overview(rows_of(tmp_path), "title")
+    titles = [a.get_title() for a in figure.axes if a.get_visible()]
+    assert titles == ["backprop (1,50)", "backprop resnet"]
+    plt.close(figure)
+
+
+def test_own_runs_are_not_called_shortened(tmp_path, capsys):
+    store_of(tmp_path, [CELL])
+    (overview,) = (f for stem, f in plot.drawn(rows_of(tmp_path), [tmp_path], {}, ["overview"]))
+    title = " ".join(overview.get_suptitle().split())
+    assert title == "Test accuracy on digits, 3 seeds; 10 epochs; bands: ±1 standard deviation"
+    plt.close(overview)
+
+
+def test_a_single_width_has_an_error_bar(tmp_path):
+    store_of(tmp_path, [CELL])
+    figure = figures.plot_bits(rows_of(tmp_path), "title")
+    (axis,) = figure.axes
+    values = [accuracy(CELL, seed) for seed in range(3)]
+    (bar,) = axis.collections
+    ((_, low), (_, high)), = bar.get_segments()
+    np.testing.assert_allclose((low, high), (np.mean(values) - np.std(values, ddof=1),
+                                             np.mean(values) + np.std(values, ddof=1)))
+    plt.close(figure)
+
+
+def test_what_is_not_drawn_is_said(tmp_path, capsys):
+    store_of(tmp_path, [replace(CELL, epochs=e) for e in (2, 9)])
+    assert plot.main(["--results", str(tmp_path), "--format", "png"]) == 0
+    assert "left out: 3 replicas of cells that were trained longer as well" in (
+        capsys.readouterr().err)
+
+
+@pytest.mark.parametrize("width", [3.0, 6.0, 12.0])
+def test_titles_stay_inside_their_figure(width):
+    figure = plt.figure(figsize=(width, 3), layout="constrained")
+    drawing.title(figure, "Test accuracy on fashion_mnist, 1-3 seeds; " + "and more words " * 8)
+    figure.canvas.draw()
+    box = figure._suptitle.get_window_extent()
+    assert box.x0 >= 0
+    assert box.x1 <= figure.bbox.width
+    plt.close(figure)
+
+
+@pytest.mark.parametrize(("low", "high"), [(1.93, 2.1), (0.3, 2.3), (1e-4, 1e3), (0.02, 5.0)])
+def test_loss_axes_are_labelled_with_plain_numbers(low, high):
+    figure, axis = plt.subplots()
+    axis.plot([1, 2], [low, high])
+    drawing.log_scale(axis)
+    figure.canvas.draw()
+    texts = [t.get_text() for t in (*axis.get_yticklabels(), *axis.get_yticklabels(minor=True))]
+    texts = [text for text in texts if text]
+    assert len(texts) >= 2
+    assert not any("times" in text or "$" in text for text in texts)
+    plt.close(figure)
+
+
+@pytest.mark.parametrize("largest", [0.7, 3.0, 1e6])
+def test_range_axes_are_labelled_with_plain_numbers(largest):
+    figure, axis = plt.subplots()
+    axis.plot([1, 2], [-largest, largest])
+    drawing.symmetric_log_scale(axis)
+    figure.canvas.draw()
+    texts = [t.get_text() for t in axis.get_yticklabels() if t.get_text()]
+    assert len(texts) >= 3
+    assert not any("times" in text or "$" in text for text in texts)
+    plt.close(figure)

@@ -1,0 +1,337 @@
+"""Results from folders, stores and CSV files, epoch counts, and statistics over seeds."""
+
+import csv
+import gzip
+import math
+import re
+import sqlite3
+from dataclasses import asdict, replace
+
+import numpy as np
+import pytest
+import scipy.stats
+from test_cells import CELL, FLOAT
+from test_store import ORIGIN, epoch
+
+from experiments import export
+from experiments.cells import Replica
+from experiments.cells.presets import preset_of
+from experiments.store import FILE_NAME, Store, results
+from experiments.studies.thesis.protocol import (
+    ALGORITHMS,
+    ARCHITECTURES,
+    BITS,
+    DATASETS,
+    thesis_epochs,
+)
+
+HSIC = replace(CELL, algorithm="hsic", epochs=30, readout_epochs=20)
+STUDY = replace(CELL, dataset="mnist")
+STUDY_FLOAT = replace(FLOAT, dataset="mnist")
+STUDY_HSIC = replace(STUDY, algorithm="hsic", optimizer="sgd", gamma=1.0, weight_decay=1e-3,
+                     epochs=30, readout_epochs=20)
+
+
+def row(cell, seed=0, accuracy=50.0, loss=1.0, status="done"):
+    """A row as the store gives it."""
+    return asdict(cell) | {
+        "id": Replica(cell, seed).id, "seed": seed, "status": status, "test_accuracy": accuracy,
+        "test_loss": loss, "train_accuracy": None, "train_loss": None, "seconds": 2.5,
+        "diverged_epoch": None, "git_commit": None, "jax": "0.10",
+    }
+
+
+def csv_of(path, rows, **changes):
+    """Writes rows as `experiments.export` does; `changes` replaces columns, None leaves one out."""
+    lines = []
+    for r in rows:
+        bits = "float" if r["n_bits"] is None else r["n_bits"]
+        line = r | {"n_bits": bits} | changes
+        lines.append({k: v for k, v in line.items() if changes.get(k, "") is not None})
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, lines[0])
+        writer.writeheader()
+        writer.writerows(lines)
+    return path
+
+
+def stored(folder, finished, running=()):
+    """A store with finished replicas (replica, accuracy) and running ones."""
+    with Store(folder) as store:
+        for replica, accuracy in finished:
+            store.claim([replica], ORIGIN)
+            loss, finite = (math.nan, False) if accuracy is None else (1.5, True)
+            store.record([epoch(replica, 0, loss, accuracy, finite=finite)], [])
+            store.finish([replica.id], 2.5)
+        if running:
+            store.claim(list(running), ORIGIN)
+    return folder
+
+
+FINISHED = [(Replica(CELL, 0), 90.0), (Replica(CELL, 1), None), (Replica(FLOAT, 0), 95.5)]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return stored(tmp_path_factory.mktemp("results") / "out", FINISHED, [Replica(HSIC, 0)])
+
+
+def rows_of(folder):
+    with Store(folder, create=False) as store:
+        return [r for r in store.replicas() if r["status"] != "running"]
+
+
+# Loading
+
+
+def test_a_folder_gives_the_finished_replicas_as_stored(folder):
+    rows = results.load(folder)
+    assert rows == rows_of(folder)
+    found = {r["id"]: (r["status"], r["test_accuracy"], r["n_bits"]) for r in rows}
+    assert found == {
+        FINISHED[0][0].id: ("done", 90.0, 4), FINISHED[1][0].id: ("diverged", None, 4),
+        FINISHED[2][0].id: ("done", 95.5, None),
+    }
+
+
+def test_a_store_file_gives_what_its_folder_does(folder):
+    assert results.load(folder / FILE_NAME) == rows_of(folder)
+
+
+def test_a_store_file_may_have_any_name(folder, tmp_path):
+    with sqlite3.connect(folder / FILE_NAME) as source, sqlite3.connect(
+        tmp_path / "mine.sqlite"
+    ) as copy:
+        source.backup(copy)
+    assert results.load(tmp_path / "mine.sqlite") == rows_of(folder)
+    assert not (tmp_path / FILE_NAME).exists()
+
+
+@pytest.mark.parametrize("name", ["x.csv", "x.csv.gz"])
+def test_an_exported_file_gives_what_the_store_does(folder, tmp_path, name):
+    export.main(["--out", str(folder), "--csv", str(tmp_path / "x.csv")])
+    if name.endswith("gz"):
+        (tmp_path / name).write_bytes(gzip.compress((tmp_path / "x.csv").read_bytes()))
+    loaded = results.load(tmp_path / name)
+    assert loaded == rows_of(folder)
+    assert [[type(v) for v in r.values()] for r in sorted(loaded, key=lambda r: r["id"])] == [
+        [type(r[k]) for k in loaded[0]] for r in sorted(rows_of(folder), key=lambda r: r["id"])
+    ]
+
+
+def test_a_file_without_ids_gets_them(tmp_path):
+    rows = [row(CELL, 3), row(replace(FLOAT, gradient_bits=8), 1)]
+    path = csv_of(tmp_path / "x.csv", rows, id=None)
+    assert [r["id"] for r in results.load(path)] == [r["id"] for r in rows]
+
+
+def test_whole_learning_rates_are_the_same_cell(tmp_path):
+    path = csv_of(tmp_path / "x.csv", [row(CELL)], id=None, lr="1")
+    (loaded,) = results.load(path)
+    assert loaded["id"] == Replica(CELL, 0).id
+
+
+def test_no_number_is_none_and_infinity_stays(tmp_path):
+    rows = [row(CELL, 0, None, None, "diverged"), row(CELL, 1, 10.0, math.inf),
+            row(CELL, 2, 10.0, math.nan)]
+    loaded = results.load(csv_of(tmp_path / "x.csv", rows))
+    assert [(r["test_accuracy"], r["test_loss"]) for r in loaded] == [
+        (None, None), (10.0, math.inf), (10.0, None),
+    ]
+
+
+def test_merging_lets_the_later_source_win(tmp_path):
+    a = csv_of(tmp_path / "a.csv", [row(CELL, 0, 1.0), row(CELL, 1, 2.0)])
+    b = csv_of(tmp_path / "b.csv", [row(CELL, 1, 3.0), row(FLOAT, 0, 4.0)])
+    merged = results.merge([a, b])
+    assert sorted(r["test_accuracy"] for r in merged) == [1.0, 3.0, 4.0]
+    assert sorted(r["test_accuracy"] for r in results.merge([b, a])) == [1.0, 2.0, 4.0]
+
+
+def test_merging_keeps_a_finished_replica_that_runs_again_elsewhere(tmp_path):
+    a = csv_of(tmp_path / "a.csv", [row(CELL, 0, 1.0)])
+    b = csv_of(tmp_path / "b.csv", [row(CELL, 0, 3.0, status="running"), row(CELL, 1, 4.0)])
+    assert sorted(r["test_accuracy"] for r in results.merge([a, b])) == [1.0, 4.0]
+
+
+# Refusals
+
+
+def refusal(path):
+    with pytest.raises(results.ResultsError) as error:
+        results.load(path)
+    message = str(error.value)
+    assert str(path) in message
+    return message
+
+
+@pytest.mark.parametrize("name", ["nowhere", "x.csv", "x.csv.gz", "x.sqlite"])
+def test_a_missing_source_is_refused(tmp_path, name):
+    message = refusal(tmp_path / name)
+    assert "python -m experiments.run" in message
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_empty_folder_is_refused(tmp_path):
+    assert "no results at" in refusal(tmp_path)
+
+
+def test_another_programs_sqlite_file_is_refused(tmp_path):
+    for name in (FILE_NAME, "mine.sqlite"):
+        with sqlite3.connect(tmp_path / name) as db:
+            db.execute("CREATE TABLE replicas (a)")
+        assert "another program's" in refusal(tmp_path / name)
+
+
+def test_a_store_of_another_version_is_refused_by_its_own_name(folder, tmp_path):
+    with sqlite3.connect(folder / FILE_NAME) as source, sqlite3.connect(
+        tmp_path / "old.sqlite"
+    ) as copy:
+        source.backup(copy)
+        copy.execute("PRAGMA user_version=999")
+    assert "version 999" in refusal(tmp_path / "old.sqlite")
+
+
+@pytest.mark.parametrize("name", ["x.csv", "x.csv.gz", "x.sqlite"])
+def test_other_files_are_refused(tmp_path, name):
+    (tmp_path / name).write_bytes(b"\x89PNG\r\n\x1a\n\xff\xfe\x00nothing of ours" * 100)
+    assert "cannot be read as" in refusal(tmp_path / name)
+
+
+def test_a_cut_compressed_file_is_refused(tmp_path):
+    whole = csv_of(tmp_path / "x.csv", [row(CELL, s) for s in range(50)]).read_bytes()
+    (tmp_path / "cut.csv.gz").write_bytes(gzip.compress(whole)[:-200])
+    assert "cannot be read as CSV" in refusal(tmp_path / "cut.csv.gz")
+
+
+def test_an_empty_file_is_refused(tmp_path):
+    (tmp_path / "x.csv").touch()
+    assert "an empty file" in refusal(tmp_path / "x.csv")
+
+
+def test_another_table_is_refused_with_the_command_to_type(folder, tmp_path):
+    path = tmp_path / "x.csv"
+    export.main(["--out", str(folder), "--table", "epochs", "--csv", str(path)])
+    message = refusal(path)
+    assert "no column algorithm" in message
+    assert re.search(r"found: [^)]*\bphase\b", message)
+    assert "python -m experiments.export" in message
+
+
+def test_no_finished_replica_is_refused(tmp_path):
+    path = csv_of(tmp_path / "x.csv", [row(CELL, status="running"), row(CELL, 1, status="failed")])
+    assert "no finished replica" in refusal(path)
+    assert "(2 in all)" in refusal(path)
+    stored(tmp_path / "out", [], [Replica(CELL, 0)])
+    assert "no finished replica" in refusal(tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("column", "text", "expected"),
+    [("n_bits", "many", "whole number of bits"), ("n_bits", "", "whole number of bits"),
+     ("n_layers", "1.5", "whole number"), ("seed", "", "whole number"), ("lr", "x", "a number"),
+     ("status", "don", "did you mean done"), ("algorithm", "", "a word"),
+     ("test_accuracy", "good", "a number"), ("gradient_bits", "x", "whole number of bits")],
+)
+def test_a_wrong_value_is_refused_with_its_place(tmp_path, column, text, expected):
+    path = csv_of(tmp_path / "x.csv", [row(CELL)], **{column: text})
+    message = refusal(path)
+    assert f"line 2, column {column}" in message
+    assert expected in message
+
+
+@pytest.mark.parametrize(("more", "found"), [(",1", 1), ("", -1)])
+def test_a_line_of_another_length_is_refused(tmp_path, more, found):
+    path = csv_of(tmp_path / "x.csv", [row(CELL), row(CELL, 1)])
+    first, second, third = path.read_text().split()
+    path.write_text("\n".join([first, second, third + more if more else third.rsplit(",", 1)[0]]))
+    columns = first.count(",") + 1
+    assert f"line 3: expected {columns} values" in refusal(path)
+    assert f"found {columns + found}" in refusal(path)
+
+
+# Cells and epochs
+
+
+def test_cells_gather_their_seeds_across_sources():
+    rows = [row(CELL, 0), row(FLOAT, 0), row(CELL, 1) | {"new_column": 1}]
+    assert results.by_cell(rows) == {CELL: [rows[0], rows[2]], FLOAT: [rows[1]]}
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "quantized", "counts"),
+    [("backprop", True, (30,)), ("fa", False, (10,)), ("dni", True, (30,)), ("dni", False, (10,)),
+     ("hsic", True, (30, 20)), ("hsic", False, (30, 20))],
+)
+def test_epochs_of_the_thesis(algorithm, quantized, counts):
+    assert thesis_epochs(algorithm, quantized) == counts
+
+
+def test_the_thesis_has_1344_cells():
+    cells = len(ALGORITHMS) * len(DATASETS) * len(ARCHITECTURES) * len(BITS) * 2 * 2
+    assert cells == 1344
+    assert all(preset_of(a).phases for a in ALGORITHMS)
+
+
+@pytest.mark.parametrize(
+    ("cell", "label", "short"),
+    [
+        (replace(STUDY, epochs=30), "30", False), (replace(STUDY, epochs=10), "10 of 30", True),
+        (replace(STUDY_FLOAT, epochs=10), "10", False),
+        (replace(STUDY_FLOAT, epochs=9), "9 of 10", True),
+        (replace(STUDY, epochs=31), "31", False), (STUDY_HSIC, "30 + 20", False),
+        (replace(STUDY_HSIC, readout_epochs=5), "30 + 5 of 30 + 20", True),
+        (replace(STUDY_HSIC, **{k: getattr(FLOAT, k) for k in ("n_bits", "quantizer", "scope",
+                                                               "update")},
+                 batch_size=128, epochs=10), "10 + 20 of 30 + 20", True),
+        # Networks of somebody's own have no study to be shorter than.
+        (replace(STUDY, dataset="digits", epochs=10), "10", False),
+        (replace(STUDY, lr=0.5, epochs=10), "10", False),
+        (replace(STUDY, update="stochastic", epochs=10), "10", False),
+        (replace(STUDY, hidden_width=51, epochs=10), "10", False),
+        (replace(STUDY_HSIC, gain=1.5, epochs=3), "3 + 20", False),
+    ],
+)
+def test_shortened_runs_are_labelled(cell, label, short):
+    assert results.epochs_label(cell) == label
+    assert results.shortened(cell) is short
+
+
+# Statistics
+
+
+def test_an_interval_by_hand():
+    # s = sqrt(2), n = 5, and the table's t for 4 degrees of freedom is 2.776.
+    mean, half, count = results.estimate([1.0, 3.0, 3.0, 3.0, 5.0])
+    assert (mean, count) == (3.0, 5)
+    assert half == pytest.approx(2.776 * math.sqrt(2 / 5), abs=1e-3)
+
+
+@pytest.mark.parametrize("count", [2, 3, 10, 100])
+@pytest.mark.parametrize("confidence", [0.9, 0.95])
+def test_an_interval_agrees_with_scipy(count, confidence):
+    values = np.random.default_rng(count).normal(90, 3, count)
+    mean, half, _ = results.estimate(values, confidence)
+    expected = scipy.stats.t.interval(confidence, count - 1, np.mean(values),
+                                      scipy.stats.sem(values))
+    np.testing.assert_allclose((mean - half, mean + half), expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [([], (None, None, 0)), ([None, math.nan], (None, None, 0)), ([4.0], (4.0, None, 1)),
+     ([None, 4.0, math.nan], (4.0, None, 1)), ([2.0, 2.0], (2.0, 0.0, 2)),
+     ([1.0, math.inf], (math.inf, None, 2))],
+)
+def test_intervals_of_too_little(values, expected):
+    assert results.estimate(values) == expected
+
+
+def test_differences_pair_seeds():
+    ours = [row(CELL, 0, 10.0), row(CELL, 1, 20.0), row(CELL, 2, None), row(CELL, 5, 1.0)]
+    theirs = [row(FLOAT, 1, 5.0), row(FLOAT, 0, 1.0), row(FLOAT, 2, 7.0), row(FLOAT, 3, 0.0)]
+    assert results.paired_differences(ours, theirs, "test_accuracy") == [9.0, 15.0]
+    assert results.paired_differences(ours, [], "test_accuracy") == []
+    assert results.paired_differences(
+        [row(CELL)], [row(FLOAT, 0, None)], "test_accuracy"
+    ) == []

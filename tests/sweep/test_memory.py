@@ -1,0 +1,111 @@
+"""The memory estimate against what XLA reserves for the whole program."""
+
+import itertools
+from dataclasses import replace
+
+import jax
+import numpy as np
+import pytest
+from test_cells import CELL
+
+from experiments.cells.presets import preset_of
+from experiments.data import Dataset, load
+from experiments.sweep import footprint as memory
+from experiments.sweep.devices import make_mesh
+from experiments.sweep.footprint import Footprint, footprint
+from experiments.sweep.program import Program
+from qjax import training
+
+
+def images(train, test):
+    """Random images of MNIST's shape."""
+    rng = np.random.default_rng(0)
+
+    def part(count):
+        pixels = rng.integers(0, 256, (count, 28, 28, 1), dtype=np.uint8)
+        return pixels, rng.integers(0, 10, count).astype(np.int32)
+
+    return Dataset("mnist", *part(train), *part(test), 10, 255, 0.13, 0.31)
+
+
+def cell_of(algorithm, width, dataset="mnist"):
+    first = preset_of(algorithm).phases[0]
+    return replace(
+        CELL, algorithm=algorithm, dataset=dataset, n_layers=2, hidden_width=width,
+        optimizer=first.optimizer, batch_size=64,
+    )
+
+
+def reserved(cell, dataset, replicas, diagnose=False):
+    """Bytes a device holds while the compiled epochs of all phases run: the largest of them."""
+    mesh = make_mesh(1, replicas)
+    program = Program((cell,) * replicas, dataset, mesh)
+    states = program.init()(program.keys([0], 0), program.settings(0))
+    most = 0
+    for number, phase in enumerate(program.algorithm.phases):
+        states = training.make_begin(phase, mesh)(states)
+        arguments = (program.keys([0], 1), 0, program.settings(number), states, program.data)
+        lowered = program.epoch(number, diagnose=diagnose).lower(*arguments)
+        analysis = lowered.compile().memory_analysis()
+        most = max(
+            most,
+            analysis.argument_size_in_bytes + analysis.output_size_in_bytes
+            + analysis.temp_size_in_bytes - analysis.alias_size_in_bytes,
+        )
+    return most
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "width", "replicas"),
+    [*itertools.product(["backprop", "fa", "dni", "hsic"], [100], [16]), ("backprop", 500, 8)],
+)
+def test_the_estimate_is_within_30_percent(algorithm, width, replicas):
+    dataset, cell = images(2000, 500), cell_of(algorithm, width)
+    estimate = footprint([cell], dataset).of(replicas // len(jax.devices()))
+    assert estimate == pytest.approx(reserved(cell, dataset, replicas), rel=0.3)
+
+
+def test_the_estimate_with_diagnostics_is_within_30_percent():
+    """At a large batch the kernels of the nHSIC figures are most of it."""
+    dataset, cell = load("digits"), replace(cell_of("fa", 100, "digits"), batch_size=256)
+    replicas = 4 * len(jax.devices())
+    estimate = footprint([cell], dataset, diagnose=True).of(4)
+    assert estimate == pytest.approx(reserved(cell, dataset, replicas, diagnose=True), rel=0.3)
+    assert estimate > 2 * footprint([cell], dataset).of(4)
+
+
+def test_the_estimate_of_the_smallest_data_set():
+    dataset, cell = load("digits"), cell_of("backprop", 50, "digits")
+    estimate = footprint([cell], dataset).of(8)
+    assert estimate == pytest.approx(reserved(cell, dataset, 8 * len(jax.devices())), rel=0.3)
+
+
+def test_as_many_replicas_as_fit():
+    needs = Footprint(fixed=100, replica=10)
+    assert needs.of(3) == 130
+    assert needs.fitting(139) == 3
+    assert needs.of(needs.fitting(225)) <= 225
+    assert needs.fitting(50) == 1  # one at a time, whatever happens
+    assert needs.fitting(10**9) == needs.fitting(10**12)  # more would not be faster
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("1000", 1000), ("1K", 1024), ("500M", 500 * 2**20), ("1.5G", 3 * 2**29), ("2gib", 2**31)],
+)
+def test_sizes(text, value):
+    assert memory.size(text) == value
+
+
+@pytest.mark.parametrize("text", ["G", "-1G", "1X", "one"])
+def test_what_is_no_size(text):
+    with pytest.raises(ValueError, match=text):
+        memory.size(text)
+
+
+def test_a_real_out_of_memory_error_is_recognized():
+    """A petabyte."""
+    with pytest.raises(jax.errors.JaxRuntimeError) as error:
+        jax.block_until_ready(jax.jit(lambda: jax.numpy.ones((2**50,)))())
+    assert memory.is_exhausted(error.value)
+    assert not memory.is_exhausted(jax.errors.JaxRuntimeError("INTERNAL: broken"))
