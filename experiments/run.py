@@ -11,11 +11,13 @@ from collections.abc import Sequence
 from dataclasses import fields
 
 from experiments import cells as grid
+from experiments.cells import kinds
 from experiments.cells.axes import add_flag
 from experiments.cells.presets import LEARNING_RATES, preset_of
 from experiments.commandline import options
 from experiments.commandline import terminal as command
 from experiments.sweep import sweep
+from qjax.quantize import make_quantizer
 
 __all__ = ["cells_of", "main", "parser"]
 
@@ -56,6 +58,8 @@ def cells_of(args) -> list[grid.Cell]:
                       if name not in _EPOCHS}
             values |= {name: [getattr(args, name)] for name in _EPOCHS}
             values |= {"algorithm": [algorithm], "n_bits": [n_bits], "optimizer": [optimizer]}
+            values |= {name: about.expand(values[name]) for name, about in grid.AXES.items()
+                       if about.expand}
             cells += grid.product(values)
     return list(dict.fromkeys(cells))
 
@@ -64,9 +68,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line; returns the exit code."""
     p = parser()
     args = p.parse_args(arguments)
-    if "symm" in args.quantizer and 1 in args.n_bits:
-        p.error("symm needs at least 2 bits (1 leaves only the level zero): "
-                "leave 1 out of --n-bits or symm out of --quantizer")
+    for word, n_bits in itertools.product(args.quantizer, args.n_bits):
+        if ":" in word and not any(args.n_bits):
+            p.error(f"{word} says nothing of unquantized networks: add --n-bits "
+                    f"{kinds.bits_of(word, 0)}")
+        try:
+            make_quantizer(n_bits and kinds.bits_of(word, n_bits), word)
+        except ValueError as error:
+            p.error(f"{error.args[0].removesuffix(': use asymm')}: leave {n_bits} out of --n-bits "
+                    f"or {word} out of --quantizer")
+    for name in {s.name for s in args.numbers if s}:
+        if not set(kinds.memories_with(name)) & set(args.update):
+            p.error(f"--set {name}: a number of {' and '.join(kinds.memories_with(name))}; none "
+                    f"of these is in --memory {' '.join(args.update)}")
     if "learned" in args.gain_rule and not any(args.gain):
         p.error("--gain-rule learned needs a gain to start from: add --gain 1, for example")
     cells = cells_of(args)

@@ -21,6 +21,7 @@ class Axis:
       parse: text on the command line -> value; ValueError or ArgumentTypeError says what it
         expects.
       words: the valid values, where they are words.
+      flags: how it is spelled on the command line; none: by its name.
       given: values without a flag; None: what `preset` gives.
       preset: (preset, is it quantized?) -> value without a flag.
       shown: what the help says of the value without a flag; None: `given`.
@@ -28,38 +29,48 @@ class Axis:
         number, and its values share a program; None: each has a program of its own.
       only: cell -> does the axis say anything there? Where not, its value is `off`.
       off: see `only`.
+      settle: cell -> the value that the axis then has, where that is less simple.
+      expand: values of the flag -> values of the axis, where they are not the same.
     """
 
     help: str
     parse: Callable[[str], Any]
     words: Collection[str] = ()
+    flags: Sequence[str] = ()
     given: Sequence[Any] | None = None
     preset: Callable[[Any, bool], Any] | None = None
     shown: str | None = None
     blank: Callable[[Any], Any] | None = None
     only: Callable[[Any], bool] | None = None
     off: Any = None
+    settle: Callable[[Any], Any] | None = None
+    expand: Callable[[Sequence[Any]], Sequence[Any]] | None = None
+
+    def settled(self, cell: Any, name: str) -> Any:
+        """The value that the axis of that name has in a cell that may say too much."""
+        if self.settle:
+            return self.settle(cell)
+        return getattr(cell, name) if self.only is None or self.only(cell) else self.off
 
 
 def axis(help: str, parse: Any = None, *, default: Any = MISSING, number: Any = MISSING,
-         words: Collection[str] = (), **more: Any) -> Any:
+         words: Collection[str] = (), blank: Any = None, **more: Any) -> Any:
     """A dataclass field with its `Axis`.
 
     Args:
       help: one line.
-      parse: see `Axis`; for words it is made.
+      parse: see `Axis`; for words it is made, unless it is given.
       default: of an axis that has come since the first results were stored: the value that all
         older ones have. It takes no part in ids, so that they outlive the axis.
       number: for an axis that is only a number, the value that stands for all others (but None,
         which stands for itself).
-      words, more: see `Axis`.
+      words, blank, more: see `Axis`.
     """
-    blank = None
     if number is not MISSING:
         def blank(value):
             return None if value is None else number
 
-    about = Axis(help, options.one_of(words) if words else parse, words, blank=blank, **more)
+    about = Axis(help, parse or options.one_of(words), words, blank=blank, **more)
     return field(metadata={"axis": about}, **({} if default is MISSING else {"default": default}))
 
 
@@ -81,8 +92,9 @@ def add_flag(p: Any, column: Field, given: Sequence[Any] | None = None, help: st
     given = about.given if given is None else given
     shown = about.shown if about.shown and given is about.given else (
         "" if given is None else " ".join(options.spell(v, column.name) for v in given))
+    flags = about.flags or ["--" + column.name.replace("_", "-")]
     p.add_argument(
-        "--" + column.name.replace("_", "-"), nargs="+", type=about.parse, default=given,
+        *flags, dest=column.name, nargs="+", type=about.parse, default=given,
         metavar="{" + ",".join(about.words) + "}" if about.words else column.name.upper(),
         help=(help or about.help) + (f" [{shown}]" if shown else ""),
     )

@@ -12,6 +12,16 @@ from dataclasses import MISSING, asdict, dataclass, fields, replace
 from typing import NamedTuple
 
 from experiments.cells.axes import axis, axis_of
+from experiments.cells.kinds import (
+    NONE,
+    bits_of,
+    combinations,
+    has_levels,
+    own_numbers,
+    program_of,
+    quantizer,
+    setting,
+)
 from experiments.cells.networks import NETWORKS
 from experiments.cells.presets import LEARNING_RATES, preset_of
 from experiments.commandline.options import (
@@ -35,11 +45,17 @@ __all__ = [
     "halves", "product",
 ]
 
-NONE = "none"  # quantizer, scope and update of a network that is not quantized
-
 
 def _is_quantized(cell: "Cell") -> bool:
-    return cell.n_bits is not None
+    return cell.n_bits is not None and has_levels(cell.update)
+
+
+def _is_held(cell: "Cell") -> bool:
+    return cell.n_bits is not None or not has_levels(cell.update)
+
+
+def _bits(cell: "Cell") -> int | None:
+    return bits_of(cell.quantizer, cell.n_bits) if _is_quantized(cell) else None
 
 
 def _is_mlp(cell: "Cell") -> bool:
@@ -69,13 +85,14 @@ class Cell:
     hidden_width: int = axis("mlp: units of every hidden layer", whole(1), given=[50],
                              only=_is_mlp, off=0)
     n_bits: int | None = axis("bits of the weights, 1-16 (symm: from 2), or float", bits,
-                              given=[None], number=None)
-    quantizer: str = axis("kind of grid", words=KINDS, given=["symm"], number=NONE,
+                              given=[None], number=None, settle=_bits)
+    quantizer: str = axis("kind of grid; levels:-1:-0.3:0.3:1 or levels:FILE for a list of levels",
+                          quantizer, words=KINDS, given=["symm"], blank=program_of,
                           only=_is_quantized, off=NONE)
     scope: str = axis("range: [-1, 1] for all, or of each tensor", words=SCOPES, given=["local"],
                       number=NONE, only=_is_quantized, off=NONE)
-    update: str = axis("how an update reaches the grid", words=MEMORIES, given=["nearest"],
-                       only=_is_quantized, off=NONE)
+    update: str = axis("what holds the weights: how an update reaches the grid", words=MEMORIES,
+                       flags=["--update", "--memory"], given=["nearest"], only=_is_held, off=NONE)
     optimizer: str = axis("optimizer", words=OPTIMIZERS, shown="adadelta; hsic: sgd",
                           preset=lambda preset, quantized: preset.phases[0].optimizer)
     lr: float = axis("learning rate", positive, number=1.0,
@@ -103,7 +120,7 @@ class Cell:
         "weights start in +-1 / sqrt(fan-in)", positive_or_none, default=None, given=[None],
         number=1.0)
     bias: str = axis("may biases be floats", words=["quantized", "float"], default="quantized",
-                     given=["quantized"], only=_is_quantized, off="quantized")
+                     given=["quantized"], only=_is_held, off="quantized")
     network: str = axis("mlp, or lenet for 28x28 images", words=NETWORKS, default="mlp",
                         given=["mlp"])
     gain_rule: str = axis("with a gain: is it a constant or learned, one a layer",
@@ -115,6 +132,10 @@ class Cell:
         only=_has_synthesizers, off=None)
     label_smoothing: float = axis("share of a label that goes to all classes alike, in training",
                                   share, default=0.0, given=[0.0], number=0.0)
+    numbers: str = axis("numbers of the memory, NAME=VALUE[,VALUE] each", setting, default="",
+                        flags=["--set"], given=[""], number="", shown="the memory's own",
+                        expand=combinations,
+                        settle=lambda cell: own_numbers(cell.update, cell.numbers))
 
     @property
     def program(self) -> "Cell":
@@ -133,7 +154,8 @@ class Cell:
 # What was said of every axis, by name.
 AXES = {f.name: axis_of(f) for f in fields(Cell)}
 # Axes that say nothing of an unquantized network, with what they are set to there.
-UNQUANTIZED = {name: about.off for name, about in AXES.items() if about.only is _is_quantized}
+UNQUANTIZED = {name: about.off for name, about in AXES.items()
+               if about.only in (_is_quantized, _is_held)}
 # Of the axes that came later.
 DEFAULTS = {f.name: f.default for f in fields(Cell) if f.default is not MISSING}
 
@@ -188,11 +210,10 @@ def product(axes: dict[str, Sequence]) -> list[Cell]:
     are one cell.
     """
     cells = {}
-    for values in itertools.product(*(axes[name] for name in AXES)):
-        cell = Cell(**dict(zip(AXES, values, strict=True)))
-        off = {name: about.off for name, about in AXES.items()
-               if about.only and not about.only(cell)}
-        cells[replace(cell, **off)] = None
+    for values in itertools.product(*axes.values()):
+        cell = Cell(**dict(zip(axes, values, strict=True)))
+        settled = {name: about.settled(cell, name) for name, about in AXES.items()}
+        cells[replace(cell, **settled)] = None
     return list(cells)
 
 
@@ -201,12 +222,13 @@ def group(cells: Iterable[Cell]) -> list[list[Cell]]:
     groups: dict[Cell, list[Cell]] = {}
     floats = []
     for cell in cells:
-        if cell.n_bits is None:
+        if cell.update == NONE:
             floats.append(cell)
         else:
             groups.setdefault(cell.program, []).append(cell)
     for cell in floats:
-        fits = (p for p in groups if replace(p, **UNQUANTIZED) == cell.program)
+        fits = (p for p in groups if has_levels(p.update)
+                and replace(p, **UNQUANTIZED) == cell.program)
         groups.setdefault(next(fits, cell.program), []).append(cell)
     return list(groups.values())
 

@@ -23,6 +23,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 import qjax
 from experiments.cells import AXES, NONE, Cell, Chunk
+from experiments.cells.kinds import numbers
 from experiments.cells.networks import NETWORKS
 from experiments.cells.presets import Preset, preset_of
 from experiments.data import Dataset
@@ -90,7 +91,8 @@ def _memory(cell: Cell, kind: Cell) -> ByLeaf:
     else:
         quantizer = make_quantizer(cell.n_bits, cell.quantizer, cell.scope)
     floats = [(where, Float()) for where, applies in _FLOATS if applies(kind)]
-    return by_leaf(*floats, about(grid=quantizer) if has_grid(about) else about())
+    grid = {"grid": quantizer} if has_grid(about) else {}
+    return by_leaf(*floats, about(**grid, **numbers(cell.numbers)))
 
 
 # Axes that are settings of an algorithm under the same name.

@@ -1,0 +1,122 @@
+"""Quantizers and memories as the command line names them, with their numbers.
+
+A quantizer is a word of `qjax.spacings.KINDS`, or "levels:" and numbers. A memory is a word of
+`qjax.memories.MEMORIES`; its numbers are written NAME=VALUE, with blanks between them, in the order
+of the names and only where they are not the memory's own: so they outlive new numbers.
+"""
+
+import argparse
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from experiments.commandline import options
+from qjax.memories import MEMORIES, has_grid, numbers_of
+from qjax.quantize import KINDS
+from qjax.spacings import Table, Uniform, kind_of
+
+__all__ = [
+    "NONE", "Setting", "bits_of", "combinations", "has_levels", "memories_with", "numbers",
+    "own_numbers", "program_of", "quantizer", "setting",
+]
+
+NONE = "none"  # quantizer, scope and memory of a network that is not quantized
+
+
+def quantizer(text: str) -> str:
+    """Argument type: a word for a quantizer; levels are sorted, from a file where there is one."""
+    name, colon, rest = text.partition(":")
+    options.one_of(KINDS)(name)
+    if not callable(KINDS[name]):
+        if colon:
+            raise argparse.ArgumentTypeError(f"expected {name} alone, got {text!r}")
+        return name
+    path = Path(rest)
+    if rest and path.is_file():
+        rest = ":".join(path.read_text(encoding="utf-8").replace(",", " ").split())
+    try:
+        kind_of(f"{name}:{rest.replace(',', ':')}")
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{error}, or levels:FILE with numbers") from None
+    levels = sorted({float(number) for number in rest.replace(",", ":").split(":")})
+    return ":".join([name, *(f"{level:.9g}" for level in levels)])
+
+
+def program_of(word: str) -> str:
+    """What stands for a quantizer in a program: kinds of equal distances differ in numbers only."""
+    return NONE if word == NONE or isinstance(kind_of(word).spacing, Uniform) else word
+
+
+def bits_of(word: str, n_bits: int) -> int:
+    """The bits of a quantizer: a list of levels has its own, whatever is asked for."""
+    kind = None if word == NONE else kind_of(word)
+    return kind.least if kind and isinstance(kind.spacing, Table) else n_bits
+
+
+def has_levels(memory: str) -> bool:
+    """Does a quantizer say where this memory's weights may lie?"""
+    return memory not in MEMORIES or has_grid(MEMORIES[memory])
+
+
+class Setting(NamedTuple):
+    """A number of a memory and the values that it shall have."""
+
+    name: str
+    values: tuple[float, ...]
+
+
+def setting(text: str) -> Setting:
+    """Argument type: NAME=VALUE or NAME=VALUE,VALUE of a number that some memory has."""
+    name, equals, values = text.partition("=")
+    known = [numbers_of(memory) for memory in MEMORIES.values()]
+    names = sorted({number for own in known for number in own})
+    if not equals or not values:
+        raise argparse.ArgumentTypeError(
+            f"expected NAME=VALUE or NAME=VALUE,VALUE with NAME one of "
+            f"{', '.join(names) or '(no memory has numbers)'}; got {text!r}"
+        )
+    options.one_of(names)(name)
+    found = []
+    for value in values.split(","):
+        try:
+            found.append(float(value))
+        except ValueError:
+            raise argparse.ArgumentTypeError(
+                f"expected a number for {name}, got {value!r}") from None
+        for about in (own[name] for own in known if name in own):
+            if not about.allows(found[-1]):
+                raise argparse.ArgumentTypeError(
+                    f"expected {name}, {about.help}, to be a number {about.expected}, "
+                    f"got {value}"
+                )
+    return Setting(name, tuple(found))
+
+
+def combinations(settings: Iterable[Setting | str]) -> list[str]:
+    """Every combination of the values of some numbers, as cells have them."""
+    settings = [s for s in settings if isinstance(s, Setting)]
+    return [_written(dict(zip((s.name for s in settings), values, strict=True)))
+            for values in itertools.product(*(s.values for s in settings))]
+
+
+def numbers(text: str) -> dict[str, float]:
+    """What a cell says of its memory's numbers; the others are the memory's own."""
+    return {name: float(value) for name, _, value in
+            (part.partition("=") for part in text.split())}
+
+
+def own_numbers(memory: str, text: str) -> str:
+    """Of some numbers those that this memory has, and that are not its own values."""
+    about = numbers_of(MEMORIES[memory]) if memory in MEMORIES else {}
+    return _written({name: value for name, value in numbers(text).items()
+                     if name in about and value != about[name].default})
+
+
+def _written(values: Mapping[str, float]) -> str:
+    return " ".join(f"{name}={values[name]!r}" for name in sorted(values))
+
+
+def memories_with(name: str) -> Sequence[str]:
+    """The memories that have a number of this name."""
+    return [word for word, memory in MEMORIES.items() if name in numbers_of(memory)]
