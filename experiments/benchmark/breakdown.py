@@ -16,9 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from experiments.cells import NONE, Cell
-from experiments.cells.networks import NETWORKS
-from experiments.cells.presets import preset_of
+from experiments.cells import NETWORKS, NONE, Cell, preset_of
 from experiments.data import Dataset
 from experiments.sweep.devices import make_mesh
 from experiments.sweep.program import Program
