@@ -23,6 +23,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 from rich.console import Console
 from rich.table import Table
 
+from experiments import commandline
 from experiments.benchmark.breakdown import (
     BATCH,
     CLASSES,
@@ -36,7 +37,6 @@ from experiments.benchmark.breakdown import (
     shortest,
 )
 from experiments.commandline import options
-from experiments.commandline import terminal as command
 from experiments.sweep.devices import make_mesh
 from qjax.algorithms import ALGORITHMS
 
@@ -371,4 +371,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    command.run(main)
+    commandline.run(main)

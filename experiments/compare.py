@@ -10,8 +10,8 @@ from pathlib import Path
 
 from rich.console import Console
 
+from experiments import commandline
 from experiments.commandline import options
-from experiments.commandline import terminal as command
 from experiments.report.formats import Column, Table, as_csv, markdown, terminal
 from experiments.store import results
 from experiments.studies.thesis.agreement import (
@@ -166,4 +166,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    command.run(main)
+    commandline.run(main)

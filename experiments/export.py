@@ -9,8 +9,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
+from experiments import commandline
 from experiments.commandline import options
-from experiments.commandline import terminal as command
 from experiments.store import HISTORIES, Store, StoreError, selection
 
 __all__ = ["export", "main"]
@@ -105,4 +105,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    command.run(main)
+    commandline.run(main)

@@ -19,11 +19,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from experiments.cells import NONE, Cell, Replica
-from experiments.cells.networks import NETWORKS
-from experiments.cells.presets import preset_of
+from experiments import commandline
+from experiments.cells import NETWORKS, NONE, Cell, Replica, preset_of
 from experiments.commandline import options
-from experiments.commandline import terminal as command
 from experiments.data import DATASETS, HOLDOUT
 from experiments.store import results
 from experiments.sweep import sweep
@@ -153,4 +151,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    command.run(main, sweep.leave)
+    commandline.run(main, sweep.leave)

@@ -11,14 +11,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from experiments.commandline import terminal as command
+from experiments import commandline
 
-command.require("matplotlib", "experiments.lowbit_report")
+commandline.require("matplotlib", "experiments.lowbit_report")
 
 from matplotlib.figure import Figure
 
-from experiments.cells import Cell
-from experiments.cells.presets import preset_of
+from experiments.cells import Cell, preset_of
 from experiments.commandline import options
 from experiments.data import DATASETS, HOLDOUT
 from experiments.lowbit import TUNING_SEED
@@ -279,4 +278,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    command.run(main)
+    commandline.run(main)

@@ -14,9 +14,9 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from experiments.commandline import terminal as command
+from experiments import commandline
 
-command.require("matplotlib", "experiments.plot")
+commandline.require("matplotlib", "experiments.plot")
 
 from matplotlib.figure import Figure
 
@@ -162,4 +162,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    command.run(main)
+    commandline.run(main)

@@ -10,9 +10,9 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from experiments import commandline
 from experiments.cells import Replica
 from experiments.commandline import options
-from experiments.commandline import terminal as command
 from experiments.store import HISTORIES, Store, StoreError, results
 from experiments.store.histories import histories
 
@@ -110,4 +110,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    command.run(main)
+    commandline.run(main)

@@ -11,11 +11,9 @@ from collections.abc import Sequence
 from dataclasses import fields
 
 from experiments import cells as grid
-from experiments.cells import kinds
-from experiments.cells.axes import add_flag
-from experiments.cells.presets import LEARNING_RATES, preset_of
+from experiments import commandline
+from experiments.cells import LEARNING_RATES, add_flag, kinds, preset_of
 from experiments.commandline import options
-from experiments.commandline import terminal as command
 from experiments.sweep import sweep
 from qjax.quantize import make_quantizer
 
@@ -90,4 +88,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    command.run(main, sweep.leave)
+    commandline.run(main, sweep.leave)

@@ -9,10 +9,9 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from experiments.cells import AXES, DEFAULTS, NONE, UNQUANTIZED, Cell
-from experiments.cells.presets import preset_of
+from experiments import commandline
+from experiments.cells import AXES, DEFAULTS, NONE, UNQUANTIZED, Cell, preset_of
 from experiments.commandline import options
-from experiments.commandline import terminal as command
 from experiments.report.formats import FORMATS, Column, Table, markdown
 from experiments.report.panels import shape_of
 from experiments.store import results
@@ -233,4 +232,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    command.run(main)
+    commandline.run(main)

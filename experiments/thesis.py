@@ -13,9 +13,9 @@ if __name__ == "__main__":
 
 from collections.abc import Iterable, Sequence
 
+from experiments import commandline
 from experiments.cells import Cell, Replica
 from experiments.commandline import options
-from experiments.commandline import terminal as command
 from experiments.studies.thesis import protocol
 from experiments.sweep import sweep
 
@@ -73,4 +73,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    command.run(main, sweep.leave)
+    commandline.run(main, sweep.leave)

@@ -10,9 +10,9 @@ from itertools import permutations
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from experiments import commandline
 from experiments.cells import Cell
 from experiments.commandline import options
-from experiments.commandline import terminal as command
 from experiments.report.formats import Column, Table, markdown
 from experiments.store import results
 from experiments.studies.thesis.agreement import MARGIN, lengths, select
@@ -390,4 +390,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    command.run(main)
+    commandline.run(main)

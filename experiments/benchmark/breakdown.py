@@ -15,9 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.cells import Cell
-from experiments.cells.networks import NETWORKS
-from experiments.cells.presets import preset_of
+from experiments.cells import NETWORKS, Cell, preset_of
 from experiments.data import Dataset
 from experiments.sweep.devices import make_mesh
 from experiments.sweep.program import Program

@@ -1,20 +1,18 @@
-"""What can be trained: axes, cells, replicas, and how they are grouped; settings by algorithm."""
+"""What can be trained: the grid's cells, and replicas, which are cells with a seed.
 
-from experiments.cells.cell import (
-    AXES,
-    DEFAULTS,
-    NONE,
-    UNQUANTIZED,
-    Cell,
-    Chunk,
-    Replica,
-    chunks_of,
-    group,
-    halves,
-    product,
-)
+An axis of the grid is declared once (`cell.Cell`); flags, ids, groups and columns follow from it.
+Beside it are the settings that an algorithm has where nothing else is said, and networks by name.
+"""
+
+from experiments.cells.axes import add_flag
+from experiments.cells.cell import AXES, DEFAULTS, NONE, UNQUANTIZED, Cell, product
+from experiments.cells.kinds import numbers
+from experiments.cells.networks import NETWORKS, SMALLEST
+from experiments.cells.presets import LEARNING_RATES, Preset, preset_of
+from experiments.cells.replicas import Chunk, Replica, chunks_of, group, halves
 
 __all__ = [
-    "AXES", "DEFAULTS", "NONE", "UNQUANTIZED", "Cell", "Chunk", "Replica", "chunks_of", "group",
-    "halves", "product",
+    "AXES", "DEFAULTS", "LEARNING_RATES", "NETWORKS", "NONE", "SMALLEST", "UNQUANTIZED", "Cell",
+    "Chunk", "Preset", "Replica", "add_flag", "chunks_of", "group", "halves", "numbers",
+    "preset_of", "product",
 ]

@@ -1,15 +1,8 @@
-"""Cells, replicas and groups: what a sweep consists of.
+"""Cells: points of the grid that a sweep trains, with an axis for everything but the seed."""
 
-A cell is one point of the grid, a replica a cell with a seed. Replicas whose program is the same
-form a group and run together; what differs inside a group is only numbers.
-"""
-
-import hashlib
 import itertools
-import json
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import MISSING, asdict, dataclass, fields, replace
-from typing import NamedTuple
+from collections.abc import Sequence
+from dataclasses import MISSING, dataclass, fields, replace
 
 from experiments.cells.axes import axis, axis_of
 from experiments.cells.kinds import (
@@ -40,10 +33,7 @@ from qjax.optimizers import OPTIMIZERS
 from qjax.quantize import KINDS, SCOPES
 from qjax.schedules import SCHEDULES
 
-__all__ = [
-    "AXES", "DEFAULTS", "NONE", "UNQUANTIZED", "Cell", "Chunk", "Replica", "chunks_of", "group",
-    "halves", "product",
-]
+__all__ = ["AXES", "DEFAULTS", "NONE", "UNQUANTIZED", "Cell", "product"]
 
 
 def _is_quantized(cell: "Cell") -> bool:
@@ -160,46 +150,6 @@ UNQUANTIZED = {name: about.off for name, about in AXES.items()
 DEFAULTS = {f.name: f.default for f in fields(Cell) if f.default is not MISSING}
 
 
-class Replica(NamedTuple):
-    """One training run."""
-
-    cell: Cell
-    seed: int
-
-    @property
-    def id(self) -> str:
-        """Hash of the configuration: the same replica has the same id in every sweep.
-
-        An axis at its default does not enter, so ids outlive the coming of new axes.
-        """
-        cell = {name: value for name, value in asdict(self.cell).items()
-                if name not in DEFAULTS or value != DEFAULTS[name]}
-        text = json.dumps([cell, self.seed], sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()[:20]
-
-
-class Chunk(NamedTuple):
-    """Replicas that run as one program: every one of `cells` with every one of `seeds`."""
-
-    cells: tuple[Cell, ...]
-    seeds: tuple[int, ...]
-
-    @property
-    def replicas(self) -> list[Replica]:
-        """In the order of the program's axes: seeds first."""
-        return [Replica(cell, seed) for seed in self.seeds for cell in self.cells]
-
-    @property
-    def id(self) -> str:
-        """Hash of the members: names a checkpoint."""
-        return hashlib.sha256("".join(r.id for r in self.replicas).encode()).hexdigest()[:20]
-
-    @property
-    def epochs(self) -> int:
-        """Epochs of all phases."""
-        return self.cells[0].epochs + self.cells[0].readout_epochs
-
-
 def product(axes: dict[str, Sequence]) -> list[Cell]:
     """All combinations of the axes' values, one cell each, in order, without repeats.
 
@@ -215,52 +165,3 @@ def product(axes: dict[str, Sequence]) -> list[Cell]:
         settled = {name: about.settled(cell, name) for name, about in AXES.items()}
         cells[replace(cell, **settled)] = None
     return list(cells)
-
-
-def group(cells: Iterable[Cell]) -> list[list[Cell]]:
-    """Cells by program. Unquantized cells join any group that differs only in how it updates."""
-    groups: dict[Cell, list[Cell]] = {}
-    floats = []
-    for cell in cells:
-        if cell.update == NONE:
-            floats.append(cell)
-        else:
-            groups.setdefault(cell.program, []).append(cell)
-    for cell in floats:
-        fits = (p for p in groups if has_levels(p.update)
-                and replace(p, **UNQUANTIZED) == cell.program)
-        groups.setdefault(next(fits, cell.program), []).append(cell)
-    return list(groups.values())
-
-
-def chunks_of(replicas: Sequence[Replica], limit: int) -> Iterator[Chunk]:
-    """Cuts the replicas of one group into full rectangles of at most `limit`.
-
-    Cells of a seed stay together as far as the limit lets them: they share their batches.
-    """
-    seeds_of: dict[Cell, list[int]] = {}
-    for cell, seed in replicas:
-        seeds_of.setdefault(cell, []).append(seed)
-    rectangles: dict[tuple[int, ...], list[Cell]] = {}
-    for cell, seeds in seeds_of.items():
-        rectangles.setdefault(tuple(seeds), []).append(cell)
-    for seeds, cells in rectangles.items():
-        for some_cells in _batched(cells, max(limit, 1)):
-            at_once = max(1, limit // len(some_cells))
-            for some_seeds in _batched(seeds, at_once):
-                yield Chunk(tuple(some_cells), tuple(some_seeds))
-
-
-def halves(chunk: Chunk) -> list[Chunk]:
-    """A chunk of several replicas in two parts, cells before seeds."""
-    cells, seeds = chunk
-    if len(cells) > 1:
-        middle = -(-len(cells) // 2)
-        return [Chunk(cells[:middle], seeds), Chunk(cells[middle:], seeds)]
-    middle = -(-len(seeds) // 2)
-    return [Chunk(cells, seeds[:middle]), Chunk(cells, seeds[middle:])]
-
-
-def _batched(items: Sequence, size: int) -> Iterator[Sequence]:
-    """`itertools.batched`, which Python 3.11 lacks."""
-    return (items[i : i + size] for i in range(0, len(items), size))

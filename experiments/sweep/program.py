@@ -22,10 +22,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 import qjax
-from experiments.cells import AXES, NONE, Cell, Chunk
-from experiments.cells.kinds import numbers
-from experiments.cells.networks import NETWORKS
-from experiments.cells.presets import Preset, preset_of
+from experiments.cells import AXES, NETWORKS, NONE, Cell, Chunk, Preset, numbers, preset_of
 from experiments.data import Dataset
 from experiments.store import Store
 from experiments.sweep import processes

@@ -19,7 +19,7 @@ from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 
 from experiments import cells as grid
-from experiments.cells.networks import SMALLEST
+from experiments.cells import SMALLEST
 from experiments.commandline import options
 from experiments.data import DATASETS, HOLDOUT, DataError, Dataset, load
 from experiments.report import summary as report

@@ -7,7 +7,7 @@ import sys
 import pytest
 from programs import ROOT, finish, start
 
-from experiments.commandline import terminal as command
+from experiments import commandline
 
 
 @pytest.fixture(scope="module")
@@ -58,4 +58,4 @@ def test_other_errors_are_not_hidden(monkeypatch):
         raise OSError("disk full")
 
     with pytest.raises(OSError, match="disk full"):
-        command.run(main)
+        commandline.run(main)

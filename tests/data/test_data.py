@@ -15,8 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiments.data import DATASETS, DataError, load, read_idx
-from experiments.data import loading as data
+from experiments.data import DATASETS, DataError, load, loading, read_idx
 
 FILES = {
     "train_images": "train-images-idx3-ubyte",
@@ -70,7 +69,7 @@ def no_tfds(monkeypatch):
     def fail(name):
         raise AssertionError("TFDS must not be used here")
 
-    monkeypatch.setattr(data, "_from_tfds", fail)
+    monkeypatch.setattr(loading, "from_tfds", fail)
 
 
 # --- read_idx ---
@@ -260,7 +259,7 @@ def test_contents_are_checked(tmp_path, no_tfds, arrays, message, named):
 def test_more_images_than_the_standard_data_set_are_refused(tmp_path, monkeypatch, no_tfds):
     write_folder(tmp_path / "mnist", make_arrays())
     small = dataclasses.replace(DATASETS["mnist"], n_train=6)
-    monkeypatch.setattr(data, "DATASETS", {"mnist": small})
+    monkeypatch.setattr(loading, "DATASETS", {"mnist": small})
     with pytest.raises(DataError, match="7 images, expected 1 to 6"):
         load("mnist", tmp_path)
 
@@ -337,7 +336,7 @@ def test_import_needs_numpy_only_and_nothing_is_printed(tmp_path):
     )
     result = subprocess.run(
         [sys.executable, "-c", code, str(tmp_path)],
-        cwd=Path(data.__file__).parents[2],
+        cwd=Path(__file__).parents[2],
         capture_output=True,
         text=True,
     )

@@ -7,8 +7,7 @@ from typing import Any, NamedTuple
 
 import scipy.stats
 
-from experiments.cells import DEFAULTS, NONE, Cell
-from experiments.cells.presets import preset_of
+from experiments.cells import DEFAULTS, NONE, Cell, preset_of
 from experiments.store import results
 from experiments.studies.thesis.published import Key, Published
 

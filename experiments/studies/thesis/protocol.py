@@ -10,8 +10,7 @@ import functools
 import itertools
 from dataclasses import replace
 
-from experiments.cells import NONE, Cell
-from experiments.cells.presets import preset_of
+from experiments.cells import NONE, Cell, preset_of
 from qjax.quantize import SCOPES
 
 __all__ = [

@@ -1,0 +1,71 @@
+"""Data sets that other packages bring, which are imported only when one is asked for."""
+
+import contextlib
+import io
+import os
+
+import numpy as np
+
+from experiments.data.datasets import FOLDER_VARIABLE, PARTS, DataError, DatasetSpec, Parts
+
+__all__ = ["from_sklearn", "from_tfds"]
+
+_EXTRA = "pip install 'qjax-research[experiments]'"
+
+
+def from_sklearn(spec: DatasetSpec) -> Parts:
+    """digits, with a split that is fixed for all time: scikit-learn itself has none."""
+    try:
+        from sklearn.datasets import load_digits
+    except ImportError as error:
+        raise DataError(f"digits needs scikit-learn, not installed here: {_EXTRA}") from error
+    bunch = load_digits()
+    order = np.random.default_rng(0).permutation(len(bunch.target))
+    source = "scikit-learn load_digits()"
+    return {
+        part: (bunch.images[rows][..., None], bunch.target[rows], source, source)
+        for part, rows in zip(PARTS, np.split(order, [spec.n_train]), strict=True)
+    }
+
+
+def from_tfds(name: str) -> Parts:
+    """The data set as TensorFlow Datasets prepares it, downloaded if it is not there yet."""
+    offline = (
+        f"Without a network, give a folder with {name}/train-images-idx3-ubyte.gz and the other "
+        f"three IDX files as --data-dir or in {FOLDER_VARIABLE}"
+    )
+    try:
+        import tensorflow as tf
+        import tensorflow_datasets as tfds
+
+        # TensorFlow only decodes images here; on a GPU it would take the memory that JAX needs.
+        # It refuses (RuntimeError) once its devices are in use: then that choice is the caller's.
+        with contextlib.suppress(RuntimeError):
+            tf.config.set_visible_devices([], "GPU")
+        tfds.disable_progress_bar()
+        # TFDS prints when it prepares a data set; stdout belongs to the experiment.
+        with contextlib.redirect_stdout(io.StringIO()):
+            # TFDS reads TFDS_DATA_DIR once, when it is imported; passing it obeys later changes.
+            builder = tfds.builder(name, data_dir=os.environ.get("TFDS_DATA_DIR") or None)
+            builder.download_and_prepare()
+        parts = {}
+        for part in PARTS:
+            split = tfds.as_numpy(builder.as_dataset(part, batch_size=-1))
+            source = f"TensorFlow Datasets {part} split in {builder.data_path}"
+            parts[part] = (split["image"], split["label"], source, source)
+        return parts
+    except ImportError as error:  # also what TFDS imports only when it is used
+        raise DataError(
+            f"{name} without a data folder needs tensorflow-datasets and tensorflow, and an "
+            f"import failed ({error}): {_EXTRA}. {offline}"
+        ) from error
+    except (
+        OSError,  # also the connection errors of requests
+        tf.errors.OpError,
+        tfds.download.DownloadError,
+        tfds.core.download.download_manager.NonMatchingChecksumError,
+        tfds.core.download.extractor.ExtractError,
+    ) as error:
+        raise DataError(
+            f"TensorFlow Datasets could not get {name}: {type(error).__name__}: {error}. {offline}"
+        ) from error
