@@ -1,9 +1,9 @@
 """qjax: learning with few-level weights, as pure functions on arrays and trees.
 
-Modules: `spacings`, `grids` and `rounding` (the levels of one tensor), `quantize` (the same for
-whole trees, and what other code imports), `trees` (leaves by path), `memories` (what holds a weight
-and how it is written), `optimizers`, `feedback`, `hsic`, `synthetic` (the pieces of the learning
-rules), `blocks` and `networks`, `losses`, `algorithms` (the rules, behind one interface),
+Modules: `spacings`, `kinds`, `grids` and `rounding` (the levels of one tensor), `quantize` (the
+same for whole trees, and what other code imports), `trees` (leaves by path), `memories` (what holds
+a weight and how it is written), `optimizers`, `feedback`, `hsic`, `synthetic` (the pieces of the
+learning rules), `blocks` and `networks`, `losses`, `algorithms` (the rules, behind one interface),
 `training` and `replicas` (epochs, of many networks at once), `schedules`, `metrics`,
 `diagnostics` (what goes on inside while a network trains).
 """
@@ -15,6 +15,7 @@ from qjax import (
     feedback,
     grids,
     hsic,
+    kinds,
     losses,
     memories,
     metrics,
@@ -39,6 +40,7 @@ __all__ = [
     "feedback",
     "grids",
     "hsic",
+    "kinds",
     "losses",
     "memories",
     "metrics",

@@ -4,7 +4,7 @@ A *quantizer* is three numbers (bits, symmetric?, local?) and how its levels are
 the levels that it gives for one tensor. Because all but the spacing is numbers and not code,
 replicas that differ in it - the unquantized baseline (0 bits) included - run under one `jax.vmap`.
 
-Kinds, see `qjax.spacings`; values are clipped to the range and rounded half-to-even:
+Kinds, see `qjax.kinds`; values are clipped to the range and rounded half-to-even:
 
 * asymm: 2^b levels from lo to hi, both ends included;
 * symm: 2^b - 1 levels from -m to m, zero included (both as in Nayak, Zhang and Chai 2019, "Bit
@@ -41,8 +41,9 @@ from flax import struct
 from jax import Array
 from jax.typing import ArrayLike
 
+from qjax.kinds import MAX_BITS, kind_of
 from qjax.metrics import wide_type
-from qjax.spacings import MAX_BITS, Spacing, Uniform, kind_of
+from qjax.spacings import Spacing, Uniform
 
 __all__ = [
     "SCOPES", "Grid", "Quantizer", "check_grid", "check_quantizer", "kept_axes", "levels",
@@ -98,7 +99,7 @@ def make_quantizer(
     Args:
       bits: 1-16 (symm: 2-16, pow2: 2-7; a list of levels has its own), or None for no
         quantization.
-      kind: a word for `qjax.spacings.kind_of`.
+      kind: a word for `qjax.kinds.kind_of`.
       scope: "global" ([-bound, bound] for every tensor) or "local" (each tensor's own range).
       bound: half-width of the global range, > 0.
 

@@ -22,6 +22,7 @@ from qjax.grids import (
     make_grid,
     make_quantizer,
 )
+from qjax.kinds import KINDS
 from qjax.rounding import (
     as_stored,
     code_dtype,
@@ -32,7 +33,6 @@ from qjax.rounding import (
     straight_through,
     wanted,
 )
-from qjax.spacings import KINDS
 from qjax.trees import Where, chosen
 
 __all__ = [

@@ -11,7 +11,8 @@ import numpy as np
 from jax import Array
 
 from qjax.grids import Grid, check_grid, levels, make_quantizer, scale_of, tensor
-from qjax.spacings import Uniform, kind_of, position
+from qjax.kinds import kind_of
+from qjax.spacings import Uniform, position
 
 __all__ = [
     "as_stored", "code_dtype", "decode", "encode", "pulse", "quantize", "straight_through",

@@ -1,26 +1,21 @@
-"""How the levels of a grid are spaced, and the kinds of quantizers by name.
+"""How the levels of a grid are spaced.
 
 A grid's levels are numbered: by ``0 .. most`` from the lower end of its range to the upper one, or,
 in a symmetric range, by ``-most .. most`` with zero for 0. A *spacing* says where level k lies: its
 *place*, 0 at the origin and 1 at the upper end. That, and which code is near a place, is all that
 rounding to the nearest level, stochastic rounding and pulses need (`qjax.rounding`), so a new
-quantizer is a spacing and an entry in `KINDS`.
+quantizer is a spacing and an entry in `qjax.kinds`.
 """
 
 import math
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 import jax
 import jax.numpy as jnp
 from jax import Array
 
-__all__ = [
-    "KINDS", "Kind", "PowersOfTwo", "Spacing", "Table", "Uniform", "kind_of", "position",
-]
-
-MAX_BITS = 16
+__all__ = ["PowersOfTwo", "Spacing", "Table", "Uniform", "position"]
 
 
 class Spacing(Protocol):
@@ -176,65 +171,3 @@ def position(spacing: Spacing, place: Array, most: Array) -> tuple[Array, Array]
     step = jnp.where(high > low, high - low, 1)
     # A place that is not finite must stay so: guess and comparisons say nothing of it.
     return code + (place - low) / step, 1 / step
-
-
-class Kind(NamedTuple):
-    """What the word for a quantizer stands for.
-
-    Attributes:
-      spacing: of the levels.
-      symmetric: is the range [-m, m], m the largest magnitude, or from the lowest to the highest?
-      least, most: bits it may have.
-    """
-
-    spacing: Spacing
-    symmetric: bool
-    least: int = 1
-    most: int = MAX_BITS
-
-
-def table(text: str) -> Kind:
-    """The kind of "levels:-1:-0.2:0.2:1": levels, with colons between them.
-
-    Under the scope "global" they are times the bound, which is 1. Under "local" they are stretched:
-    if the outermost ones are each other's negative, to the tensor's largest magnitude, else the
-    lowest to its smallest value and the highest to its largest.
-
-    Raises:
-      ValueError: not two or more different finite numbers.
-    """
-    try:
-        levels = sorted({float(number) for number in text.split(":")})
-    except ValueError:
-        levels = []
-    if not 2 <= len(levels) <= 2**MAX_BITS or not all(map(math.isfinite, levels)):
-        raise ValueError(
-            f"expected levels:NUMBER:NUMBER... with at least two different numbers, like "
-            f"levels:-1:-0.3:0.3:1; got {'levels:' + text!r}"
-        )
-    low, high = levels[0], levels[-1]
-    places = tuple((level - low) / (high - low) for level in levels)
-    bits = math.ceil(math.log2(len(levels)))
-    return Kind(Table(places, (low, high)), low == -high, bits, bits)
-
-
-# Kinds of quantizers by name. One that is a function takes what follows the name and a colon.
-KINDS: Mapping[str, Kind | Callable[[str], Kind]] = {
-    "asymm": Kind(Uniform(), symmetric=False),
-    "symm": Kind(Uniform(), symmetric=True, least=2),
-    "pow2": Kind(PowersOfTwo(), symmetric=True, least=2, most=7),
-    "levels": table,
-}
-
-
-def kind_of(word: str) -> Kind:
-    """The kind that a word stands for, such as "symm" or "levels:-1:-0.2:0.2:1".
-
-    Raises:
-      ValueError: there is no such kind.
-    """
-    name, colon, rest = str(word).partition(":")
-    kind = KINDS.get(name)
-    if kind is None or (colon and not callable(kind)):
-        raise ValueError(f"unknown quantizer kind {word!r}: expected one of {', '.join(KINDS)}")
-    return kind(rest) if callable(kind) else kind

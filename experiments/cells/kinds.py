@@ -1,6 +1,6 @@
 """Quantizers and memories as the command line names them, with their numbers.
 
-A quantizer is a word of `qjax.spacings.KINDS`, or "levels:" and numbers. A memory is a word of
+A quantizer is a word of `qjax.kinds.KINDS`, or "levels:" and numbers. A memory is a word of
 `qjax.memories.MEMORIES`; its numbers are written NAME=VALUE, with blanks between them, in the order
 of the names and only where they are not the memory's own: so they outlive new numbers.
 """
@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from experiments.commandline import options
+from qjax.kinds import kind_of
 from qjax.memories import MEMORIES, has_grid, numbers_of
 from qjax.quantize import KINDS
-from qjax.spacings import Table, Uniform, kind_of
+from qjax.spacings import Table, Uniform
 
 __all__ = [
     "NONE", "Setting", "bits_of", "combinations", "has_levels", "memories_with", "numbers",

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qjax.grids import levels
+from qjax.kinds import KINDS, kind_of
 from qjax.quantize import (
     code_dtype,
     decode,
@@ -21,7 +22,7 @@ from qjax.quantize import (
     quantize,
     straight_through,
 )
-from qjax.spacings import KINDS, Table, kind_of
+from qjax.spacings import Table
 
 KEY = jax.random.key(0)
 RNG = np.random.default_rng(0)
@@ -217,8 +218,8 @@ def test_refusals_name_what_is_wrong():
         with pytest.raises(ValueError, match=message):
             make_quantizer(bits, word)
     fine = "levels:" + ":".join(str(n / 4096) for n in range(4))
+    wide = "levels:0:" + ":".join(str(1 - n / 4096) for n in range(4))
     with pytest.raises(ValueError, match="cannot tell the levels"):
-        wide = "levels:0:" + ":".join(str(1 - n / 4096) for n in range(4))
         make_grid(jnp.ones(3, jnp.float16), make_quantizer(3, wide))
     make_grid(jnp.ones(3, jnp.float16), make_quantizer(2, fine))
     assert KINDS["levels"]("-1:1").spacing == Table((0.0, 1.0), (-1.0, 1.0))
