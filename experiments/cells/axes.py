@@ -29,7 +29,7 @@ class Axis:
         number, and its values share a program; None: each has a program of its own.
       only: cell -> does the axis say anything there? Where not, its value is `off`.
       off: see `only`.
-      settle: cell -> the value that the axis then has, where that is less simple.
+      settle: cell -> the value that the axis has where it says anything, if not what was given.
       expand: values of the flag -> values of the axis, where they are not the same.
     """
 
@@ -48,9 +48,9 @@ class Axis:
 
     def settled(self, cell: Any, name: str) -> Any:
         """The value that the axis of that name has in a cell that may say too much."""
-        if self.settle:
-            return self.settle(cell)
-        return getattr(cell, name) if self.only is None or self.only(cell) else self.off
+        if self.only is not None and not self.only(cell):
+            return self.off
+        return self.settle(cell) if self.settle else getattr(cell, name)
 
 
 def axis(help: str, parse: Any = None, *, default: Any = MISSING, number: Any = MISSING,

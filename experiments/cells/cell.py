@@ -44,10 +44,6 @@ def _is_held(cell: "Cell") -> bool:
     return cell.n_bits is not None or not has_levels(cell.update)
 
 
-def _bits(cell: "Cell") -> int | None:
-    return bits_of(cell.quantizer, cell.n_bits) if _is_quantized(cell) else None
-
-
 def _is_mlp(cell: "Cell") -> bool:
     return cell.network == "mlp"
 
@@ -75,7 +71,8 @@ class Cell:
     hidden_width: int = axis("mlp: units of every hidden layer", whole(1), given=[50],
                              only=_is_mlp, off=0)
     n_bits: int | None = axis("bits of the weights, 1-16 (symm: from 2), or float", bits,
-                              given=[None], number=None, settle=_bits)
+                              given=[None], number=None, only=_is_quantized, off=None,
+                              settle=lambda cell: bits_of(cell.quantizer, cell.n_bits))
     quantizer: str = axis("kind of grid; levels:-1:-0.3:0.3:1 or levels:FILE for a list of levels",
                           quantizer, words=KINDS, given=["symm"], blank=program_of,
                           only=_is_quantized, off=NONE)
@@ -124,7 +121,7 @@ class Cell:
                                   share, default=0.0, given=[0.0], number=0.0)
     numbers: str = axis("numbers of the memory, NAME=VALUE[,VALUE] each", setting, default="",
                         flags=["--set"], given=[""], number="", shown="the memory's own",
-                        expand=combinations,
+                        expand=combinations, only=_is_held, off="",
                         settle=lambda cell: own_numbers(cell.update, cell.numbers))
 
     @property
@@ -145,7 +142,7 @@ class Cell:
 AXES = {f.name: axis_of(f) for f in fields(Cell)}
 # Axes that say nothing of an unquantized network, with what they are set to there.
 UNQUANTIZED = {name: about.off for name, about in AXES.items()
-               if about.only in (_is_quantized, _is_held)}
+               if about.only in (_is_quantized, _is_held) and about.off is not None}
 # Of the axes that came later.
 DEFAULTS = {f.name: f.default for f in fields(Cell) if f.default is not MISSING}
 
@@ -154,11 +151,14 @@ def product(axes: dict[str, Sequence]) -> list[Cell]:
     """All combinations of the axes' values, one cell each, in order, without repeats.
 
     Args:
-      axes: a sequence of values for every field of `Cell`.
+      axes: a sequence of values for every field of `Cell`; the last one's values change first.
 
     Where an axis says nothing (`Axis.only`) it has one value: combinations that differ in it alone
     are one cell.
     """
+    missing = [name for name in AXES if name not in axes]
+    if missing:
+        raise KeyError(f"no values for {', '.join(missing)}")
     cells = {}
     for values in itertools.product(*axes.values()):
         cell = Cell(**dict(zip(axes, values, strict=True)))

@@ -23,10 +23,10 @@ OTHER = {
     "gamma": 0.8, "weight_decay": 1e-3, "gradient_bits": 4, "batch_size": 32, "epochs": 11,
     "readout_epochs": 5, "schedule": "linear", "gain": 1.5, "bias": "float",
     "network": "lenet", "gain_rule": "learned", "synthesizer_lr": 0.01,
-    "label_smoothing": 0.1,
+    "label_smoothing": 0.1, "numbers": "write_noise=0.1",
 }
 NUMBERS = ("n_bits", "quantizer", "scope", "lr", "gamma", "weight_decay", "schedule",
-           "label_smoothing")
+           "label_smoothing", "numbers")
 FIELDS = [f.name for f in fields(Cell)]
 
 
@@ -244,3 +244,20 @@ def test_gamma_has_no_say_in_other_schedules():
     axes |= {"schedule": ["exponential", "linear"], "gamma": [0.5, 0.7]}
     found = {(c.schedule, c.gamma) for c in product(axes)}
     assert found == {("exponential", 0.5), ("exponential", 0.7), ("linear", 1.0)}
+
+
+def test_kinds_of_unequal_distances_are_programs_of_their_own_and_floats_join_them():
+    words = ["symm", "asymm", "pow2", "levels:-1:0:1", "levels:-1:0.5:1"]
+    cells = product(axes(n_bits=[2, 3, None], quantizer=words))
+    groups = group(cells)
+    assert [len({c.quantizer for c in g} - {NONE}) for g in groups] == [2, 1, 1, 1]
+    assert sum(c.n_bits is None for c in cells) == 1
+    alone = group(c for c in cells if c.quantizer in ("pow2", NONE))
+    assert len(alone) == 1
+    assert len(alone[0]) == 3
+
+
+def test_a_list_of_levels_has_bits_of_its_own():
+    cells = product(axes(n_bits=[2, 5, 8], quantizer=["levels:-1:0:0.5:0.7:1", "symm"]))
+    assert [(c.n_bits, c.quantizer) for c in cells] == [
+        (3, "levels:-1:0:0.5:0.7:1"), (2, "symm"), (5, "symm"), (8, "symm")]

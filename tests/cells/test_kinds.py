@@ -1,0 +1,81 @@
+"""Words of the command line for quantizers and memories, and numbers of memories."""
+
+import argparse
+
+import pytest
+from flax import struct
+
+from experiments.cells import kinds, product
+from experiments.cells.cell import AXES
+from qjax import memories
+from qjax.memories import number
+from qjax.quantize import Quantizer
+
+GRIDDED = {"noise": 0.1, "most": 2.0}
+
+
+@struct.dataclass
+class Gridded(memories.Nearest):
+    """With numbers."""
+
+    noise: float = number(0.1, "of a write", low=0, high=1)
+    most: float = number(2.0, "of something")
+
+
+@struct.dataclass
+class Analog(memories.Float):
+    """Without levels."""
+
+    noise: float = number(0.0, "of a write", low=0)
+
+
+@pytest.fixture(autouse=True)
+def _more_memories(monkeypatch):
+    monkeypatch.setitem(memories.MEMORIES, "gridded", Gridded)
+    monkeypatch.setitem(memories.MEMORIES, "analog", Analog)
+
+
+def test_levels_are_sorted_and_come_from_a_file_too(tmp_path):
+    assert kinds.quantizer("levels:1,-1:.5") == "levels:-1:0.5:1"
+    (tmp_path / "levels.csv").write_text("1, -1\n0.25 0.25\n")
+    assert kinds.quantizer(f"levels:{tmp_path / 'levels.csv'}") == "levels:-1:0.25:1"
+    assert kinds.quantizer("pow2") == "pow2"
+
+
+@pytest.mark.parametrize(("text", "message"), [
+    ("pow", "did you mean pow2"), ("pow2:3", "expected pow2 alone"),
+    ("levels", "at least two different"), ("levels:1:x", "or levels:FILE"),
+    ("levels:nan:1", "at least two different"),
+])
+def test_other_quantizers_are_refused(text, message):
+    with pytest.raises(argparse.ArgumentTypeError, match=message):
+        kinds.quantizer(text)
+
+
+@pytest.mark.parametrize(("text", "message"), [
+    ("noise", "expected NAME=VALUE or NAME=VALUE,VALUE with NAME one of most, noise"),
+    ("noize=1", "did you mean noise"), ("noise=a", "expected a number for noise, got 'a'"),
+    ("noise=0.5,2", "expected noise, of a write, to be a number from 0 to 1, got 2"),
+    ("most=inf", "to be a number that is finite, got inf"),
+])
+def test_other_numbers_are_refused(text, message):
+    with pytest.raises(argparse.ArgumentTypeError, match=message):
+        kinds.setting(text)
+
+
+def test_numbers_combine_and_keep_to_the_memories_that_have_them():
+    given = kinds.combinations([kinds.setting("noise=0.1,0.2"), kinds.setting("most=3")])
+    assert given == ["most=3.0 noise=0.1", "most=3.0 noise=0.2"]
+    assert kinds.combinations([""]) == [""]
+    cells = product({name: about.given or [1] for name, about in AXES.items()} | {
+        "n_bits": [2, None], "update": ["gridded", "analog", "nearest"], "numbers": given,
+        "gain": [None],
+    })
+    assert [(c.n_bits, c.quantizer, c.update, c.numbers) for c in cells] == [
+        (2, "symm", "gridded", "most=3.0"), (2, "symm", "gridded", "most=3.0 noise=0.2"),
+        (None, "none", "analog", "noise=0.1"), (None, "none", "analog", "noise=0.2"),
+        (2, "symm", "nearest", ""), (None, "none", "none", ""),
+    ]
+    assert kinds.numbers("most=3.0 noise=0.2") == {"most": 3.0, "noise": 0.2}
+    assert list(kinds.memories_with("noise")) == ["gridded", "analog"]
+    assert Gridded().grid == Quantizer(bits=0)
