@@ -7,32 +7,26 @@ gain and batch size are chosen by the accuracy on the last sixth of the training
 the chosen ones are then trained on all of it, with other seeds.
 """
 
-import itertools
 import signal
-import statistics
 
 if __name__ == "__main__":
     # The imports below take a second or two. There is nothing to lose yet: end without a word.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
-from typing import Any
+from collections.abc import Sequence
 
 from experiments import commandline
-from experiments.cells import NETWORKS, NONE, Cell, Replica, preset_of
+from experiments.cells import NETWORKS, Replica
 from experiments.commandline import options
-from experiments.data import DATASETS, HOLDOUT
-from experiments.store import results
+from experiments.data import DATASETS
+from experiments.report import tell
+from experiments.studies.lowbit import ALGORITHMS_STUDIED, TUNING_SEED, candidates, chosen
 from experiments.sweep import sweep
 from qjax.algorithms import ALGORITHMS
 from qjax.memories import MEMORIES
 from qjax.schedules import SCHEDULES
 
-__all__ = ["candidates", "chosen", "main", "parser"]
-
-ALGORITHMS_STUDIED = ("backprop", "fa", "dfa", "usf", "dni", "dni_linear", "hsic")
-TUNING_SEED = 1000  # and those above: of none of the networks that are reported
+__all__ = ["main", "parser"]
 
 
 def parser() -> options.Parser:
@@ -76,63 +70,6 @@ def parser() -> options.Parser:
     return p
 
 
-def candidates(args) -> list[Cell]:
-    """All cells among which the held-out data decide."""
-    cells = []
-    tasks = itertools.product(
-        args.network, args.dataset, args.algorithm, args.n_bits, args.update
-    )
-    choices = list(itertools.product(
-        args.lr, args.gain, args.batch_size, args.schedule, args.synthesizer_lr
-    ))
-    for (network, dataset, algorithm, n_bits, update), choice in itertools.product(tasks, choices):
-        lr, gain, batch_size, schedule, synthesizer_lr = choice
-        quantized = n_bits is not None
-        preset = preset_of(algorithm)
-        later = preset.phases[1:]
-        shape = (args.n_layers, args.hidden_width) if network == "mlp" else (0, 0)
-        cells.append(Cell(
-            algorithm, dataset + HOLDOUT, *shape, n_bits,
-            ("asymm" if n_bits == 1 else "symm") if quantized else NONE,
-            "global" if quantized else NONE, update if quantized else NONE,
-            optimizer="adam", lr=lr, gamma=1.0, weight_decay=0.0, gradient_bits=None,
-            batch_size=batch_size, epochs=args.tune_epochs,
-            readout_epochs=args.tune_epochs if later else 0, schedule=schedule, gain=gain,
-            bias="float" if quantized else "quantized", network=network,
-            synthesizer_lr=synthesizer_lr if preset.synthesizers else None,
-        ))
-    return list(dict.fromkeys(cells))
-
-
-def chosen(
-    tried: Iterable[Cell], finished: Iterable[Mapping[str, Any]], epochs: int
-) -> list[Cell]:
-    """Of cells that differ only in what is tuned the best one, on the whole data set.
-
-    Args:
-      tried: see `candidates`.
-      finished: replicas, with those of `tried`; of several seeds the mean counts, and as 0 what
-        has no accuracy.
-      epochs: to train the chosen ones for.
-    """
-    tuned = results.by_cell(row for row in finished if row["seed"] >= TUNING_SEED)
-    accuracy = {
-        cell: statistics.fmean(row["test_accuracy"] or 0.0 for row in rows)
-        for cell, rows in tuned.items()
-    }
-    best: dict[Cell, Cell] = {}
-    for cell in tried:
-        if cell in accuracy:
-            task = replace(cell, lr=0.0, schedule="", gain=None, batch_size=0, synthesizer_lr=None)
-            if task not in best or accuracy[cell] > accuracy[best[task]]:
-                best[task] = cell
-    return [
-        replace(cell, dataset=cell.dataset.removesuffix(HOLDOUT), epochs=epochs,
-                readout_epochs=epochs if cell.readout_epochs else 0)
-        for cell in best.values()
-    ]
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line; returns the exit code."""
     p = parser()
@@ -147,7 +84,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         cells = chosen(tried, finished, args.epochs)
         return [Replica(cell, seed) for cell in cells for seed in range(args.seeds)]
 
-    return sweep.main(p, args, tune, report)
+    return sweep.main(p, args, tell, tune, report)
 
 
 if __name__ == "__main__":

@@ -4,83 +4,14 @@ The inverse of `experiments.export`. What the store has finished, or another pro
 stays as it is.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from itertools import groupby
-from operator import itemgetter
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
 
 from experiments import commandline
-from experiments.cells import Replica
 from experiments.commandline import options
-from experiments.store import HISTORIES, Store, StoreError, results
-from experiments.store.histories import histories
+from experiments.store import HISTORIES, Store, StoreError, restoring, results
 
-__all__ = ["Finished", "finished_in", "main", "restore"]
-
-_AT_ONCE = 200  # replicas a transaction: a lock of moments, and few waits for the disk
-
-
-class Finished(NamedTuple):
-    """A finished replica and, by table, what is known of its training."""
-
-    replica: Mapping[str, Any]
-    histories: Mapping[str, Sequence[Mapping[str, Any]]]
-
-
-def finished_in(paths: Iterable[Path]) -> list[Finished]:
-    """The finished replicas of some sources with all that is known of their training.
-
-    Args:
-      paths: as `results.merge` takes them; of what several sources have, the last one's.
-
-    Raises:
-      ResultsError: a file cannot be read, or a replica has another one's id.
-      StoreError: a store cannot be read.
-    """
-    replicas: dict[str, Mapping] = {}
-    tables: dict[str, dict[str, list]] = {table: {} for table in HISTORIES}
-    for path in paths:
-        # Source by source: one that has a replica unfinished must not replace its history.
-        here = {row["id"]: row for row in _checked(path)}
-        replicas |= here
-        for table, known in tables.items():
-            rows = histories([path], table, here)
-            known |= dict.fromkeys(here, ())  # never two trainings' parts under one id
-            known |= {i: list(group) for i, group in groupby(rows, itemgetter("replica"))}
-    return [Finished(row, {table: known.get(i, ()) for table, known in tables.items()})
-            for i, row in replicas.items()]
-
-
-def _checked(path: Path) -> list[dict[str, Any]]:
-    """`results.load`; refuses ids that are not the hash of the row, which --resume goes by."""
-    rows = results.load(path)
-    for row in rows:
-        expected = Replica(results.cell_of(row), row["seed"]).id
-        if row["id"] != expected:
-            raise results.ResultsError(
-                f"{path}: replica {row['id']} has a configuration whose id is {expected}; expected "
-                "a file as it was written, by this version or an older one, not edited, and with "
-                f"enough --digits for lr, gamma and the like: export it again with "
-                f"'{results.EXPORT}', or take that line out"
-            )
-    return rows
-
-
-def restore(finished: Sequence[Finished], store: Store) -> set[str]:
-    """Adds replicas to an open store; returns the ids of those that it did not have finished.
-
-    Raises:
-      StoreError: the store cannot be written; it has whole replicas only, and may be gone on with.
-    """
-    added = set()
-    for first in range(0, len(finished), _AT_ONCE):
-        some = finished[first : first + _AT_ONCE]
-        added |= store.adopt(
-            [f.replica for f in some],
-            {table: [row for f in some for row in f.histories[table]] for table in HISTORIES},
-        )
-    return added
+__all__ = ["main"]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -94,9 +25,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
                    help="folder of the result store, made if needed [results]")
     args = p.parse_args(arguments)
     try:
-        finished = finished_in(args.results)  # all is checked before anything is made
+        finished = restoring.finished_in(args.results)  # all is checked before anything is made
         with Store(args.out) as store:
-            added = restore(finished, store)
+            added = restoring.restore(finished, store)
             there = store.finished(f.replica["id"] for f in finished) - added
     except (results.ResultsError, StoreError) as error:
         p.error(str(error))

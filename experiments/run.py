@@ -14,6 +14,7 @@ from experiments import cells as grid
 from experiments import commandline
 from experiments.cells import LEARNING_RATES, add_flag, kinds, preset_of
 from experiments.commandline import options
+from experiments.report import tell
 from experiments.sweep import sweep
 from qjax.quantize import make_quantizer
 
@@ -84,7 +85,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     cells = cells_of(args)
     seeds = range(args.first_seed, args.first_seed + args.seeds)
     wanted = [grid.Replica(cell, seed) for cell in cells for seed in seeds]
-    return sweep.main(p, args, lambda finished: wanted)
+    return sweep.main(p, args, tell, lambda finished: wanted)
 
 
 if __name__ == "__main__":

@@ -4,200 +4,16 @@ Numbers are means over seeds with 95 % confidence intervals (Student's t). A fil
 accuracies per data set, a file of cells per data set and algorithm, each in the three formats.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import fields
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from experiments import commandline
-from experiments.cells import AXES, DEFAULTS, NONE, UNQUANTIZED, Cell, preset_of
 from experiments.commandline import options
-from experiments.report.formats import FORMATS, Column, Table, markdown
-from experiments.report.panels import shape_of
+from experiments.report import FORMATS, markdown, tables_of
 from experiments.store import results
-from experiments.studies.thesis.protocol import ALGORITHMS, ARCHITECTURES, DATASETS, thesis_epochs
+from experiments.studies.thesis import THESIS
 
-__all__ = ["cell_table", "float_of", "float_table", "main", "tables_of"]
-
-INTERVALS = (
-    "Mean ± half width of the 95 % confidence interval over seeds (Student's t; fewer than three "
-    "show none), of the test metrics after the last epoch; accuracies in percent."
-)
-SHORTENED = "Shortened runs: 'n of m' epochs are n where the thesis had m."
-DIVERGED = "A diverged replica counts with its last finite metrics."
-DIFFERENCE = (
-    "Difference: accuracy minus that of the unquantized network with the same settings, paired by "
-    "seed."
-)
-
-# Which network it is, and what makes a row of a table by itself.
-_SHAPE = ("algorithm", "dataset", "network", "n_layers", "hidden_width")
-_ROW = (*_SHAPE, "n_bits", "quantizer", "scope", "epochs", "readout_epochs")
-# What makes variants of a cell, besides its epochs.
-_SETTINGS = tuple(name for name in AXES if name not in _ROW)
-# What an unquantized network must have in common with the cells that it is compared with.
-_OF_FLOAT = (*_SHAPE, *(name for name in _SETTINGS
-                        if name != "batch_size" and name not in UNQUANTIZED))
-
-
-def float_of(cell: Cell, floats: Iterable[Cell]) -> Cell | None:
-    """The unquantized network to compare a cell with.
-
-    It has the cell's network, data set and settings, and the batch size that goes with the cell's.
-    Of several the one with the thesis's epochs, else the one trained longest.
-    """
-    preset = preset_of(cell.algorithm)
-    batch_sizes = {cell.batch_size}
-    if cell.batch_size == preset.batch_size:
-        batch_sizes = {preset.float_batch_size}
-    fits = [
-        f for f in floats
-        if all(getattr(f, name) == getattr(cell, name) for name in _OF_FLOAT)
-        and f.batch_size in batch_sizes
-    ]
-    thesis = sum(thesis_epochs(cell.algorithm, False))
-    length = {f: f.epochs + f.readout_epochs for f in fits}
-    return max(fits, key=lambda f: (length[f] == thesis, length[f]), default=None)
-
-
-def _position(order: Sequence, value: Any) -> tuple:
-    """Sorts by a known order, what is unknown last."""
-    return (order.index(value), "") if value in order else (len(order), str(value))
-
-
-def _architecture(cell: Cell) -> tuple[str, int, int]:
-    return cell.network, cell.n_layers, cell.hidden_width
-
-
-def _place(architecture: tuple[str, int, int]) -> tuple:
-    """Sorts networks: the thesis's in its order, other MLPs, others."""
-    network, *shape = architecture
-    return network != "mlp", _position(ARCHITECTURES, tuple(shape))[0], architecture
-
-
-def _notes(cells: Mapping[Cell, list], *more: str) -> tuple[str, ...]:
-    """The notes above a table of these cells."""
-    notes = [INTERVALS, *more]
-    if any(results.shortened(cell) for cell in cells):
-        notes.append(SHORTENED)
-    if any(_diverged(members) for members in cells.values()):
-        notes.append(DIVERGED)
-    return tuple(notes)
-
-
-def _diverged(members: Iterable[Mapping]) -> int:
-    return sum(m["status"] == "diverged" for m in members)
-
-
-def _variant(cell: Cell) -> str:
-    """The algorithm, and in brackets where a float cell's settings are not the thesis's."""
-    preset = preset_of(cell.algorithm)
-    usual = {**DEFAULTS, "gradient_bits": None, "batch_size": preset.float_batch_size}
-    own = []
-    for name in _SETTINGS:
-        value = getattr(cell, name)
-        if name != "update" and value != usual.get(name, getattr(preset.phases[0], name, None)):
-            own.append(f"{name} {options.spell(value, name)}")
-    return f"{cell.algorithm} ({', '.join(own)})" if own else cell.algorithm
-
-
-def float_table(rows: Iterable[Mapping[str, Any]], dataset: str) -> Table:
-    """Test accuracy of the unquantized networks: algorithm x architecture.
-
-    Args:
-      rows: finished replicas; those of other data sets and quantized ones are ignored.
-      dataset: name of the data set.
-    """
-    cells = {c: members for c, members in results.by_cell(rows).items()
-             if c.dataset == dataset and c.n_bits is None}
-    architectures = sorted({_architecture(c) for c in cells}, key=_place)
-    lines: dict[tuple[str, str], dict] = {}
-    ordered = sorted(cells, key=lambda c: (
-        _position(ALGORITHMS, c.algorithm), _variant(c), -c.epochs, -c.readout_epochs))
-    for cell in ordered:
-        line = lines.setdefault((_variant(cell), results.epochs_label(cell)), {})
-        line[_architecture(cell)] = cells[cell]
-    entries = []
-    for (variant, epochs), line in lines.items():
-        counts = sorted({len(members) for members in line.values()})
-        seeds = counts[0] if len(counts) == 1 else f"{counts[0]}-{counts[-1]}"
-        accuracies = (results.estimate(m["test_accuracy"] for m in line.get(a, ()))
-                      for a in architectures)
-        diverged = sum(_diverged(members) for members in line.values())
-        entries.append((variant, *accuracies, seeds, diverged, epochs))
-    names = ("algorithm", *(shape_of(*a) for a in architectures), "seeds", "diverged", "epochs")
-    return Table(
-        f"Test accuracy of the unquantized networks on {dataset}", _notes(cells),
-        tuple(map(Column, names)), tuple(entries),
-    )
-
-
-def _differing(cells: Iterable[Cell]) -> list[str]:
-    """Settings that tell quantized cells apart, or unquantized ones."""
-    halves = [[c for c in cells if (c.n_bits is None) == floats] for floats in (False, True)]
-    return [name for name in _SETTINGS
-            if any(len({getattr(c, name) for c in half}) > 1 for half in halves)]
-
-
-def cell_table(rows: Iterable[Mapping[str, Any]], dataset: str, algorithm: str) -> Table:
-    """Accuracy, loss and difference to the unquantized network of every cell, one a row.
-
-    Args:
-      rows: finished replicas; those of other data sets and algorithms are ignored.
-      dataset, algorithm: which cells.
-    """
-    cells = {c: members for c, members in results.by_cell(rows).items()
-             if (c.dataset, c.algorithm) == (dataset, algorithm)}
-    floats = [c for c in cells if c.n_bits is None]
-    differing = _differing(cells)
-    entries = []
-    for cell in sorted(cells, key=_order):
-        members = cells[cell]
-        accuracy, loss = (results.estimate(m[metric] for m in members)
-                          for metric in ("test_accuracy", "test_loss"))
-        other = None if cell.n_bits is None else float_of(cell, floats)
-        difference = results.estimate(
-            results.paired_differences(members, cells.get(other, ()), "test_accuracy")
-        )
-        entries.append((
-            shape_of(*_architecture(cell)), options.spell(cell.n_bits), cell.quantizer,
-            cell.scope, *(options.spell(getattr(cell, name), name) for name in differing),
-            accuracy, difference, loss, len(members), _diverged(members),
-            results.epochs_label(cell),
-        ))
-    names = ("architecture", "bits", "quantizer", "scope", *differing)
-    columns = (*map(Column, names), Column("accuracy"), Column("difference"), Column("loss", 3),
-               *map(Column, ("seeds", "diverged", "epochs")))
-    notes = _notes(cells, DIFFERENCE, _settings(cells, differing))
-    return Table(f"{algorithm} on {dataset}, every cell", notes, columns, tuple(entries))
-
-
-def _settings(cells: Iterable[Cell], but: Iterable[str]) -> str:
-    """A note on the settings that are the same for all; unquantized networks may have their own."""
-    cells = sorted(cells, key=lambda c: c.n_bits is None)
-    texts = []
-    for name in _SETTINGS:
-        here, there = (options.spell(getattr(c, name), name) for c in (cells[0], cells[-1]))
-        if name not in but and here != NONE:
-            own = f" (float networks: {there})" if there not in (here, NONE) else ""
-            texts.append(f"{name} {here}{own}")
-    return f"Settings: {', '.join(texts)}."
-
-
-def _order(cell: Cell) -> tuple:
-    rest = tuple(str(getattr(cell, f.name)) for f in fields(Cell))
-    return (*_place(_architecture(cell)), cell.n_bits is None,
-            cell.n_bits or 0, cell.quantizer, cell.scope, rest)
-
-
-def tables_of(rows: Sequence[Mapping[str, Any]]) -> dict[str, Table]:
-    """All tables of finished replicas by the stem of their files' names."""
-    pairs = sorted({(r["dataset"], r["algorithm"]) for r in rows}, key=lambda pair: (
-        _position(DATASETS, pair[0]), _position(ALGORITHMS, pair[1])))
-    floats = dict.fromkeys(r["dataset"] for r in rows if r["n_bits"] is None)
-    tables = {f"float-{d}": float_table(rows, d)
-              for d in sorted(floats, key=lambda d: _position(DATASETS, d))}
-    return tables | {f"cells-{d}-{a}": cell_table(rows, d, a) for d, a in pairs}
+__all__ = ["main"]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -210,7 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                    help="folder to write to [tables, beside the first of the results]")
     args = p.parse_args(arguments)
     try:
-        tables = tables_of(results.merge(args.results))
+        tables = tables_of(results.merge(args.results), THESIS)
     except results.ResultsError as error:
         p.error(str(error))
     first = args.results[0]

@@ -1,1 +1,19 @@
-"""What results look like: summaries, tables in several formats, figures."""
+"""What results look like to people: statistics over seeds, tables in several formats, figures.
+
+Knows no study: what one has to say of its cells comes as a `Study`. The modules `figures`,
+`gallery` and `look` need matplotlib, and are imported only by name.
+"""
+
+from experiments.report import panels
+from experiments.report.estimates import Estimate, estimate, paired_differences
+from experiments.report.formats import FORMATS, Column, Table, as_csv, markdown, terminal
+from experiments.report.panels import Rows, split
+from experiments.report.study import NO_STUDY, Study, position
+from experiments.report.summary import tell
+from experiments.report.tables import INTERVALS, tables_of
+
+__all__ = [
+    "FORMATS", "INTERVALS", "NO_STUDY", "Column", "Estimate", "Rows", "Study", "Table", "as_csv",
+    "estimate", "figures", "gallery", "look", "markdown", "paired_differences", "panels",
+    "position", "split", "tables_of", "tell", "terminal",
+]

@@ -13,11 +13,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from experiments.commandline import options
-from experiments.report import look as drawing
-from experiments.report import panels
+from experiments.report import look, panels
+from experiments.report.estimates import mean_and_deviation
 from experiments.report.panels import Rows, split
-from experiments.report.summary import mean_and_deviation
-from experiments.studies.thesis.published import Key, Published
+from experiments.report.study import NO_STUDY, Study
 
 __all__ = ["plot_bits", "plot_diagnostics", "plot_epochs", "plot_overview", "plot_ranges"]
 
@@ -35,18 +34,16 @@ _DIAGNOSTICS = {
 
 # Published values, of one run each, by scope.
 _CROSSES = {"global": "+", "local": "x"}
-_NOTHING: Mapping[Key, Published] = {}
 
 
-def _line(axis: Axes, rows: Rows, published: Mapping[Key, Published], **style) -> None:
+def _line(axis: Axes, rows: Rows, study: Study, **style) -> None:
     """Mean accuracy and band at every width, and the published values."""
     widths = dict(sorted(split(rows, "n_bits").items()))
-    spreads = [drawing.deviation([r["test_accuracy"] for r in members])
+    spreads = [look.deviation([r["test_accuracy"] for r in members])
                for members in widths.values()]
-    drawing.band(axis, [bits for (bits,) in widths], spreads, markersize=4, **style)
-    keys = {bits: Key(*(members[0][name] for name in Key._fields))
-            for (bits,), members in widths.items()}
-    points = {bits: published[key].accuracy for bits, key in keys.items() if key in published}
+    look.band(axis, [bits for (bits,) in widths], spreads, markersize=4, **style)
+    published = {bits: study.published(members[0]) for (bits,), members in widths.items()}
+    points = {bits: accuracy for bits, accuracy in published.items() if accuracy is not None}
     if points:
         scope = rows[0]["scope"]
         cross = {"linestyle": "", "marker": _CROSSES.get(scope, "1"), "markersize": 7,
@@ -62,29 +59,27 @@ def _bits_axis(axis: Axes, rows: Rows, title: str) -> None:
         if len(widths) == 1:  # else ticks of halves of a bit on either side
             axis.set_xlim(widths[0] - 1, widths[0] + 1)
     axis.set(ylim=(0, 100))
-    drawing.heading(axis, title, 2.9)
+    look.heading(axis, title, 2.9)
 
 
 def _known(rows: Rows) -> list[Mapping[str, Any]]:
     return [r for r in rows if r["test_accuracy"] is not None]
 
 
-def plot_overview(
-    rows: Rows, title: str, published: Mapping[Key, Published] = _NOTHING
-) -> Figure:
+def plot_overview(rows: Rows, title: str, study: Study = NO_STUDY) -> Figure:
     """Test accuracy against bits of one data set: a panel per algorithm and network.
 
-    A line per quantizer and scope, the unquantized network as a horizontal line, published values
-    as crosses.
+    A line per quantizer and scope, the unquantized network as a horizontal line, what the study
+    has published as crosses.
     """
-    variants = panels.variants(_known(rows))
-    shapes = panels.architectures(rows)
+    variants = panels.variants(_known(rows), study)
+    shapes = panels.architectures(rows, study)
     names = list(variants)
     if len(shapes) > 1:
         places = [[(name, shape) for shape in shapes] for name in names]
     else:
         places = [[(name, shapes[0]) for name in names[i : i + 4]] for i in range(0, len(names), 4)]
-    figure, axes = drawing.grid(len(places), len(places[0]), (2.9, 2.5))
+    figure, axes = look.grid(len(places), len(places[0]), (2.9, 2.5))
     for row, line in zip(places, axes, strict=True):
         for axis, place in zip(line, (*row, *[None] * (len(line) - len(row))), strict=True):
             members = [] if place is None else [
@@ -94,54 +89,54 @@ def plot_overview(
             if members:
                 name, shape = place
                 heading = f"{name} {panels.shape_of(*shape)}" if len(shapes) > 1 else name
-                if "shortened" in (epochs := panels.trained(members)):
+                if "shortened" in (epochs := panels.trained(members, study)):
                     heading += f"\n{epochs}"
-                _overview_panel(axis, members, published)
+                _overview_panel(axis, members, study)
                 _bits_axis(axis, members, heading)
         line[0].set_ylabel("test accuracy (%)")
     for axis in axes[-1]:
         axis.set_xlabel("bits per weight")
-    drawing.title(figure, title)
-    drawing.legend(figure)
+    look.title(figure, title)
+    look.legend(figure)
     return figure
 
 
-def _overview_panel(axis: Axes, rows: Rows, published: Mapping[Key, Published]) -> None:
+def _overview_panel(axis: Axes, rows: Rows, study: Study) -> None:
     floats = [r["test_accuracy"] for r in rows if r["n_bits"] is None]
     if floats:
-        drawing.level(axis, floats, drawing.FLOAT, "float")
+        look.level(axis, floats, look.FLOAT, "float")
     quantized = [r for r in rows if r["n_bits"] is not None]
     lines = dict(sorted(split(quantized, "quantizer", "scope").items()))
-    for grid, look in drawing.looks(lines).items():
-        _line(axis, lines[grid], published, label=" ".join(grid), **look)
+    for grid, style in look.looks(lines).items():
+        _line(axis, lines[grid], study, label=" ".join(grid), **style)
 
 
-def plot_bits(rows: Rows, title: str, published: Mapping[Key, Published] = _NOTHING) -> Figure:
+def plot_bits(rows: Rows, title: str, study: Study = NO_STUDY) -> Figure:
     """Test accuracy against bits of one variant on one network: a panel per quantizer.
 
-    A line per scope and data set, the unquantized networks as horizontal lines, published values as
-    crosses.
+    A line per scope and data set, the unquantized networks as horizontal lines, what the study has
+    published as crosses.
     """
     rows = _known(rows)
     quantized = [r for r in rows if r["n_bits"] is not None]
     kinds = sorted({r["quantizer"] for r in quantized})
-    colors = drawing.series_colors(dict.fromkeys(r["dataset"] for r in rows))
-    figure, axes = drawing.grid(1, len(kinds), (4.0, 3.2))
+    colors = look.series_colors(dict.fromkeys(r["dataset"] for r in rows))
+    figure, axes = look.grid(1, len(kinds), (4.0, 3.2))
     for axis, kind in zip(axes[0], kinds, strict=True):
         for dataset, color in colors.items():
             here = [r for r in rows if r["dataset"] == dataset]
             floats = [r["test_accuracy"] for r in here if r["n_bits"] is None]
             if floats:
-                drawing.level(axis, floats, color, f"{dataset} float")
+                look.level(axis, floats, color, f"{dataset} float")
             lines = split((r for r in here if r["quantizer"] == kind), "scope")
             for (scope,), line in sorted(lines.items()):
-                _line(axis, line, published, color=color, marker=drawing.marker_of(kind),
-                      linestyle=drawing.line_of(scope), label=f"{dataset} {scope}")
+                _line(axis, line, study, color=color, marker=look.marker_of(kind),
+                      linestyle=look.line_of(scope), label=f"{dataset} {scope}")
         _bits_axis(axis, rows, kind)
         axis.set_xlabel("bits per weight")
     axes[0][0].set_ylabel("test accuracy (%)")
-    drawing.title(figure, title)
-    drawing.legend(figure)
+    look.title(figure, title)
+    look.legend(figure)
     return figure
 
 
@@ -163,7 +158,9 @@ def _bits_label(bits: int | None) -> str:
     return options.spell(bits) + ("" if bits is None else " bits")
 
 
-def plot_epochs(rows: Rows, epochs: Sequence[Mapping[str, Any]], title: str) -> Figure:
+def plot_epochs(
+    rows: Rows, epochs: Sequence[Mapping[str, Any]], title: str, study: Study = NO_STUDY
+) -> Figure:
     """Accuracy and loss after every epoch: a column per algorithm, a line per bit width.
 
     Shows the quantizer and scope with the best mean accuracy in each panel (named in its title),
@@ -174,11 +171,12 @@ def plot_epochs(rows: Rows, epochs: Sequence[Mapping[str, Any]], title: str) -> 
       rows: of one data set and network.
       epochs: rows of the store's table `epochs`; replicas without any are left out.
       title: of the figure.
+      study: whose order the columns have.
     """
     curves = split((e for e in epochs if e["test_accuracy"] is not None), "replica")
-    variants = panels.variants([r for r in rows if (r["id"],) in curves])
+    variants = panels.variants([r for r in rows if (r["id"],) in curves], study)
     columns = max(1, min(len(variants), 4))
-    figure, axes = drawing.grid(2 * -(-len(variants) // columns) or 2, columns)
+    figure, axes = look.grid(2 * -(-len(variants) // columns) or 2, columns)
     # Rows of axes come in pairs: accuracies above their losses.
     pairs = [pair for top in range(0, len(axes), 2) for pair in zip(*axes[top : top + 2],
                                                                     strict=True)]
@@ -187,30 +185,30 @@ def plot_epochs(rows: Rows, epochs: Sequence[Mapping[str, Any]], title: str) -> 
             axis.set_visible(False)
     for pair, (name, members) in zip(pairs, variants.items(), strict=False):
         best, chosen = _best(members)
-        colors = drawing.by_bits(r["n_bits"] for r in chosen)
+        colors = look.by_bits(r["n_bits"] for r in chosen)
         for bits, color in colors.items():
             runs = [curves[(r["id"],)] for r in chosen if r["n_bits"] == bits]
             for axis, metric, spread in zip(
-                pair, ("accuracy", "loss"), (drawing.deviation, drawing.extent), strict=True
+                pair, ("accuracy", "loss"), (look.deviation, look.extent), strict=True
             ):
                 for part, line in (("test", "-"), ("train", ":")):
                     label = _bits_label(bits)
                     _curve(axis, runs, f"{part}_{metric}", spread, color=color, linestyle=line,
                            linewidth=1.3, label=label if part == "test" else f"_{label}")
-        drawing.heading(pair[0], f"{name}\n{best}")
+        look.heading(pair[0], f"{name}\n{best}")
         pair[0].set(ylim=(0, 100))
         pair[1].set(xlabel="epoch")
-        drawing.log_scale(pair[1])
+        look.log_scale(pair[1])
         for axis in pair:
-            drawing.whole_numbers(axis)
+            look.whole_numbers(axis)
     for top in range(0, len(axes), 2):
         axes[top][0].set_ylabel("accuracy (%)")
         axes[top + 1][0].set_ylabel("cross-entropy (nats)")
-    drawing.title(
+    look.title(
         figure, f"{title}\n(solid: test, dotted: training; bands: ±1 standard deviation of "
         "accuracy, extent of loss)"
     )
-    drawing.legend(figure)
+    look.legend(figure)
     return figure
 
 
@@ -222,7 +220,7 @@ def _curve(axis: Axes, runs: Sequence[Rows], metric: str, spread, **style) -> No
             values.setdefault(row["epoch"] + 1, []).append(row[metric])
     if values:
         x = sorted(values)
-        drawing.band(axis, x, [spread(values[epoch]) for epoch in x], **style)
+        look.band(axis, x, [spread(values[epoch]) for epoch in x], **style)
 
 
 def _with(history: Iterable[Mapping[str, Any]], rows: Rows) -> list[Mapping[str, Any]]:
@@ -247,8 +245,8 @@ def plot_ranges(rows: Rows, ranges: Sequence[Mapping[str, Any]], title: str) -> 
     blocks = sorted({tensor.split("/")[1] for (tensor,) in known}, key=int)
     names = sorted({tensor.split("/", 2)[2] for (tensor,) in known}, reverse=True)
     bits_of = {r["id"]: r["n_bits"] for r in chosen}
-    colors = drawing.by_bits(bits_of.values())
-    figure, axes = drawing.grid(len(names), len(blocks), (2.8, 2.4))
+    colors = look.by_bits(bits_of.values())
+    figure, axes = look.grid(len(names), len(blocks), (2.8, 2.4))
     for name, line in zip(names, axes, strict=True):
         for block, axis in zip(blocks, line, strict=True):
             here = known.get((f"blocks/{block}/{name}",), [])
@@ -256,16 +254,16 @@ def plot_ranges(rows: Rows, ranges: Sequence[Mapping[str, Any]], title: str) -> 
                 runs = [[r for r in here if bits_of.get(r["replica"], -1) == bits]]
                 for end in ("low", "high"):
                     label = _bits_label(bits)
-                    _curve(axis, runs, end, drawing.extent, color=color, linewidth=1.2,
+                    _curve(axis, runs, end, look.extent, color=color, linewidth=1.2,
                            label=label if end == "low" else f"_{label}")
-            drawing.whole_numbers(axis)
-            drawing.symmetric_log_scale(axis)  # linear in the range of the scope "global"
+            look.whole_numbers(axis)
+            look.symmetric_log_scale(axis)  # linear in the range of the scope "global"
             axis.set_title(f"block {int(block) + 1}, {name}", fontsize="medium")
         line[0].set_ylabel("smallest and largest value")
     for axis in axes[-1]:
         axis.set_xlabel("epoch")
-    drawing.title(figure, f"{title}{', ' if best else ''}{best}")
-    drawing.legend(figure)
+    look.title(figure, f"{title}{', ' if best else ''}{best}")
+    look.legend(figure)
     return figure
 
 
@@ -286,23 +284,23 @@ def plot_diagnostics(rows: Rows, diagnostics: Sequence[Mapping[str, Any]], title
     by_block = split(here, "block")
     names = [name for name in _DIAGNOSTICS
              if any(r[name] is not None and math.isfinite(r[name]) for r in here)]
-    colors = drawing.by_bits(bits_of.values())
-    figure, axes = drawing.grid(len(names), len(by_block), (2.6, 1.7))
+    colors = look.by_bits(bits_of.values())
+    figure, axes = look.grid(len(names), len(by_block), (2.6, 1.7))
     for name, line in zip(names, axes, strict=True):
         for (block,), axis in zip(sorted(by_block), line, strict=True):
             if axis is not line[0]:
                 axis.sharey(line[0])
             for bits, color in colors.items():
                 runs = [[r for r in by_block[block,] if bits_of[r["replica"]] == bits]]
-                _curve(axis, runs, name, drawing.extent, color=color, linewidth=1.2,
+                _curve(axis, runs, name, look.extent, color=color, linewidth=1.2,
                        label=_bits_label(bits))
-            drawing.whole_numbers(axis)
+            look.whole_numbers(axis)
             if not axis.has_data():
                 axis.set_visible(False)
         line[0].set_ylabel(_DIAGNOSTICS[name], fontsize="small")
     for (block,), top, bottom in zip(sorted(by_block), axes[0], axes[-1], strict=True):
         top.set_title(f"block {block + 1}", fontsize="medium")
         bottom.set_xlabel("epoch")
-    drawing.title(figure, f"{title}{', ' if best else ''}{best}")
-    drawing.legend(figure)
+    look.title(figure, f"{title}{', ' if best else ''}{best}")
+    look.legend(figure)
     return figure

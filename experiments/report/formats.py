@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import rich.table
 from rich.text import Text
 
-from experiments.store.results import Estimate
+from experiments.report.estimates import Estimate
 
 __all__ = ["FORMATS", "Column", "Table", "as_csv", "latex", "markdown", "terminal", "written"]
 

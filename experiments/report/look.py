@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator
 
-from experiments.report.summary import mean_and_deviation
+from experiments.report.estimates import mean_and_deviation
 
 __all__ = [
     "FLOAT", "KINDS", "band", "by_bits", "deviation", "extent", "grid", "heading", "legend",

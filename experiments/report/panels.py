@@ -6,12 +6,12 @@ from typing import Any
 
 from experiments.cells import AXES, UNQUANTIZED, Cell
 from experiments.commandline.options import spell
+from experiments.report.study import NO_STUDY, Study, position
 from experiments.store import results
-from experiments.studies.thesis.protocol import ALGORITHMS, ARCHITECTURES
 
 __all__ = [
-    "NETWORK", "architecture", "architectures", "layers_of", "left_out", "longest", "seeds_of",
-    "shape_of", "split", "trained", "variants",
+    "NETWORK", "Rows", "architecture", "architectures", "layers_of", "left_out", "longest", "place",
+    "seeds_of", "shape_of", "split", "trained", "variants",
 ]
 
 Rows = Sequence[Mapping[str, Any]]
@@ -35,8 +35,8 @@ def split(rows: Iterable[Mapping[str, Any]], *columns: str) -> dict[tuple, list]
     return parts
 
 
-def variants(rows: Rows) -> dict[str, list[Mapping[str, Any]]]:
-    """Replicas by algorithm and settings, under a name that tells them apart.
+def variants(rows: Rows, study: Study = NO_STUDY) -> dict[str, list[Mapping[str, Any]]]:
+    """Replicas by algorithm and settings, under a name that tells them apart, in a study's order.
 
     The unquantized networks join all variants that they are the baseline of. Those of no variant
     are one of their own, unless their algorithm has others. Of a cell that was trained for several
@@ -53,7 +53,7 @@ def variants(rows: Rows) -> dict[str, list[Mapping[str, Any]]]:
         for members in fits:
             members.append(row)
     ordered = dict(sorted(found.items(), key=lambda item: (
-        _position(ALGORITHMS, item[0][0]), str(item[0]))))
+        position(study.algorithms, item[0][0])[0], str(item[0]))))
     return dict(zip(_names(list(ordered)), ordered.values(), strict=True))
 
 
@@ -100,19 +100,20 @@ def architecture(row: Mapping[str, Any]) -> tuple[str, int, int]:
     return row["network"], row["n_layers"], row["hidden_width"]
 
 
-def architectures(rows: Rows) -> list[tuple[str, int, int]]:
-    """Those of some replicas, in the thesis's order, others after them."""
-    return sorted({architecture(r) for r in rows},
-                  key=lambda a: (a[0] != "mlp", _position(ARCHITECTURES, a[1:]), a))
+def architectures(rows: Rows, study: Study = NO_STUDY) -> list[tuple[str, int, int]]:
+    """Those of some replicas, in a study's order."""
+    return sorted({architecture(r) for r in rows}, key=lambda a: place(a, study))
+
+
+def place(architecture: tuple[str, int, int], study: Study) -> tuple:
+    """Sorts networks: a study's in its order, other MLPs, others."""
+    network, *shape = architecture
+    return network != "mlp", position(study.architectures, tuple(shape))[0], architecture
 
 
 def shape_of(network: str, n_layers: int, width: int) -> str:
     """An MLP as the thesis writes it, (n_layers,width); any other network by its name."""
     return f"({n_layers},{width})" if network == "mlp" else network
-
-
-def _position(known: Sequence, value: Any) -> int:
-    return known.index(value) if value in known else len(known)
 
 
 def layers_of(network: str, n_layers: int, width: int) -> str:
@@ -129,11 +130,11 @@ def seeds_of(rows: Rows) -> str:
     return f"{text} seed{'' if text == '1' else 's'}"
 
 
-def trained(rows: Rows) -> str:
+def trained(rows: Rows, study: Study = NO_STUDY) -> str:
     """Epochs of these replicas in words; of unquantized networks only where there are no others."""
     cells = list(results.by_cell(rows))
     cells = [cell for cell in cells if cell.n_bits is not None] or cells
-    labels = dict.fromkeys(results.epochs_label(cell) for cell in cells)
-    short = " (shortened)" if any(map(results.shortened, cells)) else ""
+    labels = dict.fromkeys(map(study.epochs_label, cells))
+    short = " (shortened)" if any(map(study.shortened, cells)) else ""
     plural = "" if list(labels) == ["1"] else "s"
     return f"{' or '.join(labels)} epoch{plural}{short}"

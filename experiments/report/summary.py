@@ -1,18 +1,19 @@
 """Results as tables: one row a cell, mean and standard deviation over its seeds."""
 
 import functools
-import statistics
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from rich.console import Console
 from rich.table import Table
 
-from experiments.cells import NONE
+from experiments.cells import AXES, NONE
 from experiments.commandline import options
 from experiments.commandline.options import spell
 from experiments.data import DATASETS, HOLDOUT
+from experiments.report.estimates import mean_and_deviation
 
-__all__ = ["by_cell", "mean_and_deviation", "spread", "summary", "warnings"]
+__all__ = ["by_cell", "spread", "summary", "tell", "warnings"]
 
 # A network that knows nothing has a loss of ln(classes), one that is sure and wrong of tens.
 EXPLODED = 1e3
@@ -20,14 +21,6 @@ CHANCE = 2.0  # times the accuracy of a guess: no better than that counts as not
 _NAMED = 3  # cells that a warning names; it counts the others
 _ALWAYS = ("algorithm", "dataset", "n_bits", "quantizer", "scope", "update")  # in their names
 FEW_BITS = 5  # up to here the update rule nearest trains nothing, see README
-
-
-def mean_and_deviation(values: Iterable[float]) -> tuple[float, float]:
-    """Mean and sample standard deviation (0 for a single value, nan for none)."""
-    values = list(values)
-    if not values:
-        return float("nan"), float("nan")
-    return statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else 0.0
 
 
 def spread(values: Iterable[float], digits: int = 2) -> str:
@@ -38,6 +31,14 @@ def spread(values: Iterable[float], digits: int = 2) -> str:
     mean, deviation = mean_and_deviation(values)
     more = f" {options.plus_minus()} {deviation:.{digits}f}" if len(values) > 1 else ""
     return f"{mean:.{digits}f}{more}"
+
+
+def tell(rows: Sequence[Mapping[str, Any]], console: Console) -> None:
+    """Prints what a run ends with: the summary of finished replicas, then what it does not show."""
+    for part in summary(rows, AXES):
+        console.print(part, soft_wrap=isinstance(part, str))
+    for line in warnings(rows, AXES):
+        console.print(line, markup=False, soft_wrap=True, highlight=False)
 
 
 def by_cell(rows: Iterable[Mapping[str, Any]], not_of_cell: Iterable[str]) -> dict[tuple, list]:

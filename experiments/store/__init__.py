@@ -1,5 +1,15 @@
-"""Where results are kept, and how they are read, wherever they are kept."""
+"""Where results are kept: one SQLite file in a folder, which several programs share by locks.
 
-from experiments.store.database import FILE_NAME, HISTORIES, VERSION, Store, StoreError
+`results` reads finished replicas wherever they are, in a folder, a store or an exported file,
+`histories` what happened along their training; `selection` picks some by a flag; `exporting` and
+`restoring` write a store to files and back.
+"""
 
-__all__ = ["FILE_NAME", "HISTORIES", "VERSION", "Store", "StoreError"]
+from experiments.store import exporting, restoring, results, selection
+from experiments.store.database import FILE_NAME, HISTORIES, Store, StoreError
+from experiments.store.histories import histories
+
+__all__ = [
+    "FILE_NAME", "HISTORIES", "Store", "StoreError", "exporting", "histories", "restoring",
+    "results", "selection",
+]

@@ -1,4 +1,4 @@
-"""Finished replicas from result folders, stores and exported CSV files, and statistics over seeds.
+"""Finished replicas from result folders, stores and exported CSV files.
 
 What tables and comparisons start from: rows as `Store.replicas` gives them, wherever they are kept.
 """
@@ -9,24 +9,20 @@ import csv
 import gzip
 import math
 import sqlite3
-import statistics
 import tempfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, NamedTuple
-
-from scipy.special import stdtrit
+from typing import Any
 
 from experiments.cells import DEFAULTS, Cell, Replica
 from experiments.commandline import options
 from experiments.store.database import FILE_NAME, Store, StoreError
-from experiments.studies.thesis.protocol import in_study, thesis_epochs
 
 __all__ = [
-    "Estimate", "ResultsError", "by_cell", "cell_of", "csv_rows", "epochs_label", "estimate",
-    "is_store", "load", "merge", "opened", "paired_differences", "read", "shortened",
+    "EXPORT", "FINISHED", "ResultsError", "by_cell", "cell_of", "csv_rows", "is_store", "load",
+    "merge", "opened", "read",
 ]
 
 EXPORT = "python -m experiments.export --out FOLDER --csv FILE"
@@ -236,72 +232,9 @@ def cell_of(row: Mapping[str, Any]) -> Cell:
 def by_cell(rows: Iterable[Mapping[str, Any]]) -> dict[Cell, list[Mapping[str, Any]]]:
     """Rows by their configuration, in order of first appearance: a list holds a cell's seeds.
 
-    Unlike `report.by_cell` it takes rows of several sources, whose other columns may differ.
+    Of several sources too, whose other columns may differ.
     """
     cells: dict[Cell, list] = {}
     for row in rows:
         cells.setdefault(cell_of(row), []).append(row)
     return cells
-
-
-def _epochs(cell: Cell) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Epochs of each phase: (as trained, as in the thesis)."""
-    thesis = thesis_epochs(cell.algorithm, cell.n_bits is not None)
-    return (cell.epochs, cell.readout_epochs)[: len(thesis)], thesis
-
-
-def shortened(cell: Cell) -> bool:
-    """Is it a cell of the thesis's study, with some phase trained for fewer epochs than there?"""
-    trained, thesis = _epochs(cell)
-    fewer = any(ours < theirs for ours, theirs in zip(trained, thesis, strict=True))
-    return fewer and in_study(cell)
-
-
-def epochs_label(cell: Cell) -> str:
-    """'30' or '30 + 20'; of shortened runs '10 of 30' or '10 + 5 of 30 + 20'."""
-    trained, thesis = (" + ".join(map(str, counts)) for counts in _epochs(cell))
-    return f"{trained} of {thesis}" if shortened(cell) else trained
-
-
-# Statistics
-
-
-class Estimate(NamedTuple):
-    """A mean over seeds and the half width of its confidence interval.
-
-    `mean` is None without values, `half_width` without at least two finite ones.
-    """
-
-    mean: float | None
-    half_width: float | None
-    count: int
-
-
-def estimate(values: Iterable[float | None], confidence: float = 0.95) -> Estimate:
-    """Mean and Student's t interval: half width = t_{n-1} s / sqrt(n).
-
-    Args:
-      values: None and nan are left out.
-      confidence: probability that the interval covers the mean of normal values.
-    """
-    known = [v for v in values if v is not None and not math.isnan(v)]
-    count = len(known)
-    if not count:
-        return Estimate(None, None, 0)
-    mean = sum(known) / count if math.inf in map(abs, known) else statistics.fmean(known)
-    if count == 1 or not math.isfinite(mean):
-        return Estimate(mean, None, count)
-    quantile = float(stdtrit(count - 1, (1 + confidence) / 2))
-    return Estimate(mean, quantile * statistics.stdev(known) / math.sqrt(count), count)
-
-
-def paired_differences(
-    ours: Iterable[Mapping[str, Any]], theirs: Iterable[Mapping[str, Any]], metric: str
-) -> list[float]:
-    """`ours` minus `theirs` for every seed that has a number in both."""
-    other = {row["seed"]: row[metric] for row in theirs if row[metric] is not None}
-    return [
-        row[metric] - other[row["seed"]]
-        for row in ours
-        if row[metric] is not None and row["seed"] in other
-    ]

@@ -8,8 +8,8 @@ import argparse
 import functools
 import os
 import sys
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -22,7 +22,6 @@ from experiments import cells as grid
 from experiments.cells import SMALLEST
 from experiments.commandline import options
 from experiments.data import DATASETS, HOLDOUT, DataError, Dataset, load
-from experiments.report import summary as report
 from experiments.store import FILE_NAME, Store, StoreError
 from experiments.sweep import devices, processes
 from experiments.sweep import footprint as memory
@@ -31,7 +30,7 @@ from experiments.sweep.checkpoint import CheckpointError, unfinished
 from experiments.sweep.forecast import Forecast, spell
 from experiments.sweep.interrupts import Interrupts
 
-__all__ = ["Stage", "Sweep", "add_arguments", "leave", "main"]
+__all__ = ["Stage", "Sweep", "Tell", "add_arguments", "leave", "main"]
 
 
 def add_arguments(p: options.Parser) -> None:
@@ -75,14 +74,17 @@ def _memory(text: str) -> int:
 
 # What to train, given the finished replicas that the result folder has.
 Stage = Callable[[list[dict[str, Any]]], Sequence[grid.Replica]]
+# Prints what there is to say of finished replicas (rows of the store), when all is done.
+Tell = Callable[[Sequence[Mapping[str, Any]], Console], None]
 
 
-def main(p: options.Parser, args: argparse.Namespace, *stages: Stage) -> int:
+def main(p: options.Parser, args: argparse.Namespace, tell: Tell, *stages: Stage) -> int:
     """Trains what the result folder does not have yet; returns the exit code.
 
     Args:
       p: for errors.
       args: with the flags of `add_arguments`.
+      tell: ends a stage that was not interrupted.
       stages: one after the other; each says which replicas, in the order of the summary. A later
         one may depend on what the earlier ones gave.
     """
@@ -98,7 +100,7 @@ def main(p: options.Parser, args: argparse.Namespace, *stages: Stage) -> int:
             names = dict.fromkeys(replica.cell.dataset for replica in wanted)
             _check_sizes(wanted)
             datasets = {name: load(name, args.data_dir) for name in names}
-            sweep = Sweep(datasets, args.out, console, args.memory_limit, args.resume,
+            sweep = Sweep(datasets, args.out, console, tell, args.memory_limit, args.resume,
                           args.checkpoint_every, args.save_params, args.diagnostics)
             if args.dry_run:
                 sweep.show(wanted)
@@ -169,6 +171,7 @@ class Sweep:
       datasets: loaded, by name.
       out: result folder.
       console: for the plan, messages and progress.
+      tell: of what is finished, when nothing is left.
       memory_limit: bytes a device may use; None for what it has.
       resume, checkpoint_every, save_params, diagnose: see `runner.run_chunk`.
     """
@@ -176,6 +179,7 @@ class Sweep:
     datasets: dict[str, Dataset]
     out: Path
     console: Console
+    tell: Tell
     memory_limit: int | None = None
     resume: bool = False
     checkpoint_every: int = 1
@@ -253,11 +257,7 @@ class Sweep:
         rows = [r for r in store.replicas() if r["id"] in ids]
         rows = [r for r in rows if r["status"] in ("done", "diverged")]
         if rows:
-            columns = [f.name for f in fields(grid.Cell)]
-            for part in report.summary(rows, columns):
-                self.console.print(part, soft_wrap=isinstance(part, str))
-            for line in report.warnings(rows, columns):
-                self._say(line)
+            self.tell(rows, self.console)
         taken = store.taken(ids)
         if taken:
             self._say(f"{len(taken)} replicas are being trained by another run on this folder.")

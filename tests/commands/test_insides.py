@@ -9,10 +9,11 @@ import sqlite3
 import pytest
 from matplotlib import pyplot as plt
 
-from experiments import export, plot, run
-from experiments.store import FILE_NAME, Store
-from experiments.store.histories import histories
+from experiments import export, run
+from experiments.report import gallery
+from experiments.store import FILE_NAME, Store, histories
 from experiments.store.results import load
+from experiments.studies.thesis import THESIS
 from qjax.diagnostics import Diagnosis
 
 _WORDS = ("--algorithm fa hsic --dataset digits --n-layers 0 --hidden-width 5 --n-bits 3 float "
@@ -91,7 +92,7 @@ def test_they_are_printed_as_csv(folder):
 
 def test_they_are_drawn(folder, rows):
     known = load(folder)
-    figures = dict(plot.drawn(known, [folder], {}, ["diagnostics"]))
+    figures = dict(gallery.drawn(known, [folder], THESIS, ["diagnostics"]))
     assert set(figures) == {"diagnostics-fa-digits-0-5", "diagnostics-hsic-digits-0-5"}
     axes = {axis.get_ylabel(): axis for axis in figures["diagnostics-fa-digits-0-5"].axes}
     (angle,) = (axis for label, axis in axes.items() if label.startswith("gradient: angle"))
@@ -106,7 +107,7 @@ def test_they_are_drawn(folder, rows):
 def test_the_best_variant_need_not_be_one_of_them(folder):
     known = load(folder)
     blind = [r | {"id": f"{r['id']}-", "scope": "global", "test_accuracy": 100.0} for r in known]
-    figures = dict(plot.drawn([*known, *blind], [folder], {}, ["diagnostics", "ranges"]))
+    figures = dict(gallery.drawn([*known, *blind], [folder], THESIS, ["diagnostics", "ranges"]))
     drawn = [figure for name, figure in figures.items() if "diagnostics-fa" in name]
     assert len(drawn) == 1
     assert "symm local" in drawn[0].get_suptitle()

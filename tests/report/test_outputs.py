@@ -16,13 +16,10 @@ from test_store import ORIGIN, epoch
 
 from experiments import export, plot
 from experiments.cells import Cell, Replica
-from experiments.report import figures
-from experiments.report import look as drawing
-from experiments.report import summary as report
-from experiments.store import Store
-from experiments.store.histories import histories
+from experiments.report import figures, gallery, look, summary
+from experiments.store import Store, histories
 from experiments.store.results import ResultsError
-from experiments.studies.thesis.published import Key, Published
+from experiments.studies.thesis import THESIS, Key, Published, with_published
 
 COLUMNS = [f.name for f in fields(Cell)]
 NAN = math.nan
@@ -79,35 +76,17 @@ def swept(tmp_path_factory):
 # Numbers
 
 
-@pytest.mark.parametrize("values", [[1.0, 2.0, 4.0], [97.25, 96.5], [0.1] * 7])
-def test_mean_and_deviation_agree_with_numpy(values):
-    found = report.mean_and_deviation(iter(values))
-    np.testing.assert_allclose(found, (np.mean(values), np.std(values, ddof=1)), atol=1e-12)
-
-
-def test_deviation_by_hand():
-    assert report.mean_and_deviation([2.0, 4.0, 9.0]) == (5.0, pytest.approx(math.sqrt(13)))
-
-
-def test_a_single_value_has_no_deviation():
-    assert report.mean_and_deviation([5.0]) == (5.0, 0.0)
-
-
-def test_no_values_have_no_mean():
-    assert all(math.isnan(v) for v in report.mean_and_deviation([]))
-
-
 @pytest.mark.parametrize(
     ("values", "text"),
     [([1.0, 3.0], "2.00 ± 1.41"), ([None, 5.0], "5.00"), ([], "-"), ([None], "-")],
 )
 def test_spread(values, text):
-    assert report.spread(values) == text
+    assert summary.spread(values) == text
 
 
 def test_by_cell_keeps_together_what_differs_only_in_the_columns_named():
     rows = [{"a": 1, "seed": 0}, {"a": 2, "seed": 0}, {"a": 1, "seed": 1}]
-    members = list(report.by_cell(rows, ["seed"]).values())
+    members = list(summary.by_cell(rows, ["seed"]).values())
     assert members == [[rows[0], rows[2]], [rows[1]]]
 
 
@@ -123,7 +102,7 @@ def row(cell=CELL, seed=0, test_accuracy=50.0, status="done"):
 
 def rendered(rows):
     console = Console(width=200, file=io.StringIO(), color_system=None)
-    title, table, line = report.summary(rows, COLUMNS)
+    title, table, line = summary.summary(rows, COLUMNS)
     console.print(title)
     console.print(table)
     return console.file.getvalue(), line
@@ -186,7 +165,7 @@ def test_summary_of_replicas_that_never_had_a_number():
 
 
 def warned(*rows):
-    return " ".join(report.warnings(list(rows), COLUMNS))
+    return " ".join(summary.warnings(list(rows), COLUMNS))
 
 
 def test_warnings_name_what_exploded_and_what_to_type():
@@ -510,7 +489,7 @@ def test_a_figure_folder_that_cannot_be_made_is_refused(swept, tmp_path, capsys)
 
 @pytest.fixture
 def bits_figure(swept):
-    figure = figures.plot_overview(rows_of(swept), "title")
+    figure = figures.plot_overview(rows_of(swept), "title", THESIS)
     yield figure
     plt.close(figure)
 
@@ -537,7 +516,7 @@ def test_the_unquantized_network_is_a_horizontal_line(bits_figure):
 def test_a_band_is_one_deviation_to_either_side(tmp_path):
     store_of(tmp_path, [c for c in sweep() if (c.quantizer, c.scope) == ("symm", "local")])
     rows = rows_of(tmp_path)
-    figure = figures.plot_overview(rows, "title")
+    figure = figures.plot_overview(rows, "title", THESIS)
     (band,) = figure.axes[0].collections
     heights = band.get_paths()[0].vertices
     for bits in (2, 4, 8):
@@ -550,7 +529,7 @@ def test_a_band_is_one_deviation_to_either_side(tmp_path):
 
 def test_a_panel_per_algorithm(tmp_path):
     store_of(tmp_path, [c for a in ALGORITHMS for c in sweep(a)], seeds=1)
-    figure = figures.plot_overview(rows_of(tmp_path), "title")
+    figure = figures.plot_overview(rows_of(tmp_path), "title", THESIS)
     assert [a.get_title().partition("\n")[0] for a in figure.axes] == list(ALGORITHMS)
     plt.close(figure)
 
@@ -558,7 +537,7 @@ def test_a_panel_per_algorithm(tmp_path):
 def test_update_rules_are_not_averaged_together(tmp_path):
     cells = [replace(CELL, update=u) for u in ("nearest", "latent")]
     store_of(tmp_path, cells)
-    figure = figures.plot_overview(rows_of(tmp_path), "title")
+    figure = figures.plot_overview(rows_of(tmp_path), "title", THESIS)
     found = {a.get_title(): float(lines_of(a)["symm local"].get_ydata()[0]) for a in figure.axes}
     for cell in cells:
         (title,) = (t for t in found if cell.update in t)
@@ -570,7 +549,7 @@ def test_the_floats_of_an_algorithm_are_in_all_its_panels(tmp_path):
     cells = [replace(CELL, update=u) for u in ("nearest", "latent")]
     cells.append(replace(FLOAT, batch_size=9))
     store_of(tmp_path, cells, seeds=1)
-    figure = figures.plot_overview(rows_of(tmp_path), "title")
+    figure = figures.plot_overview(rows_of(tmp_path), "title", THESIS)
     assert len(figure.axes) == 2
     for axis in figure.axes:
         assert set(lines_of(axis)) == {"float", "symm local"}
@@ -616,7 +595,7 @@ def test_curves_of_every_panel_are_drawn(tmp_path):
 def test_the_longest_training_of_a_cell_counts(tmp_path):
     cells = [replace(CELL, epochs=e) for e in (2, 9)]
     store_of(tmp_path, cells)
-    figure = figures.plot_overview(rows_of(tmp_path), "title")
+    figure = figures.plot_overview(rows_of(tmp_path), "title", THESIS)
     line = lines_of(figure.axes[0])["symm local"]
     assert line.get_ydata()[0] == pytest.approx(np.mean([accuracy(cells[1], s) for s in range(3)]))
     plt.close(figure)
@@ -626,7 +605,7 @@ def test_a_shorter_training_does_not_stand_in_for_a_longer_one_without_an_accura
     cells = [replace(CELL, n_bits=bits, epochs=e) for bits in (2, 3) for e in (2, 9)]
     store_of(tmp_path, [cells[0], *cells[2:]])
     store_of(tmp_path, cells[1:2], sound=False)
-    ((_, figure),) = plot.drawn(rows_of(tmp_path), [], {}, ["overview"])
+    ((_, figure),) = gallery.drawn(rows_of(tmp_path), [], THESIS, ["overview"])
     assert list(lines_of(figure.axes[0])["symm local"].get_xdata()) == [3]
     plt.close(figure)
 
@@ -653,7 +632,7 @@ def test_published_values_are_crosses(swept, draw):
     keys = [Key("backprop", "digits", 1, 50, bits, "symm", "local") for bits in (2, 8)]
     published = {key: Published(10.0 * i + 5) for i, key in enumerate(keys)}
     published[Key("backprop", "mnist", 1, 50, 4, "symm", "local")] = Published(50.0)  # not ours
-    figure = draw(rows_of(swept), "title", published)
+    figure = draw(rows_of(swept), "title", with_published(published))
     crosses = [line for axis in figure.axes for line in axis.get_lines()
                if line.get_label() == "_published"]
     (cross,) = crosses
@@ -689,7 +668,7 @@ def test_unknown_grids_have_looks_of_their_own(tmp_path, capsys):
     cells = [replace(CELL, quantizer=q, scope=s) for q in ("pow2", "levels", "symm")
              for s in ("local", "channel")]
     store_of(tmp_path, cells)
-    figure = figures.plot_overview(rows_of(tmp_path), "title")
+    figure = figures.plot_overview(rows_of(tmp_path), "title", THESIS)
     lines = lines_of(figure.axes[0])
     assert set(lines) == {f"{c.quantizer} {c.scope}" for c in cells}
     assert len({line.get_color() for line in lines.values()}) >= 4
@@ -702,7 +681,7 @@ def test_other_networks_have_their_own_name(tmp_path, capsys):
     store_of(tmp_path, cells)
     stems = set(drawn(tmp_path, capsys))
     assert {"bits-backprop-resnet", "bits-backprop-1-50", "epochs-digits-resnet"} <= stems
-    figure = figures.plot_overview(rows_of(tmp_path), "title")
+    figure = figures.plot_overview(rows_of(tmp_path), "title", THESIS)
     titles = [a.get_title() for a in figure.axes if a.get_visible()]
     assert titles == ["backprop (1,50)", "backprop resnet"]
     plt.close(figure)
@@ -710,7 +689,7 @@ def test_other_networks_have_their_own_name(tmp_path, capsys):
 
 def test_own_runs_are_not_called_shortened(tmp_path, capsys):
     store_of(tmp_path, [CELL])
-    (overview,) = (f for stem, f in plot.drawn(rows_of(tmp_path), [tmp_path], {}, ["overview"]))
+    ((_, overview),) = gallery.drawn(rows_of(tmp_path), [tmp_path], THESIS, ["overview"])
     title = " ".join(overview.get_suptitle().split())
     assert title == "Test accuracy on digits, 3 seeds; 10 epochs; bands: ±1 standard deviation"
     plt.close(overview)
@@ -738,7 +717,7 @@ def test_what_is_not_drawn_is_said(tmp_path, capsys):
 @pytest.mark.parametrize("width", [3.0, 6.0, 12.0])
 def test_titles_stay_inside_their_figure(width):
     figure = plt.figure(figsize=(width, 3), layout="constrained")
-    drawing.title(figure, "Test accuracy on fashion_mnist, 1-3 seeds; " + "and more words " * 8)
+    look.title(figure, "Test accuracy on fashion_mnist, 1-3 seeds; " + "and more words " * 8)
     figure.canvas.draw()
     box = figure._suptitle.get_window_extent()
     assert box.x0 >= 0
@@ -750,7 +729,7 @@ def test_titles_stay_inside_their_figure(width):
 def test_loss_axes_are_labelled_with_plain_numbers(low, high):
     figure, axis = plt.subplots()
     axis.plot([1, 2], [low, high])
-    drawing.log_scale(axis)
+    look.log_scale(axis)
     figure.canvas.draw()
     texts = [t.get_text() for t in (*axis.get_yticklabels(), *axis.get_yticklabels(minor=True))]
     texts = [text for text in texts if text]
@@ -763,7 +742,7 @@ def test_loss_axes_are_labelled_with_plain_numbers(low, high):
 def test_range_axes_are_labelled_with_plain_numbers(largest):
     figure, axis = plt.subplots()
     axis.plot([1, 2], [-largest, largest])
-    drawing.symmetric_log_scale(axis)
+    look.symmetric_log_scale(axis)
     figure.canvas.draw()
     texts = [t.get_text() for t in axis.get_yticklabels() if t.get_text()]
     assert len(texts) >= 3

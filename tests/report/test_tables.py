@@ -12,11 +12,11 @@ from rich.console import Console
 from test_cells import CELL, FLOAT
 from test_results import csv_of, row
 
-from experiments import tables
-from experiments.report import formats
-from experiments.report.formats import Column, Table
-from experiments.store.results import Estimate
+from experiments import tables as command
+from experiments.report import Column, Estimate, Table, formats, tables
+from experiments.studies.thesis import THESIS
 
+SHORTENED = tables.SHORTENED.format(study="the thesis")
 MNIST = replace(CELL, dataset="mnist", epochs=30)
 MNIST_FLOAT = replace(FLOAT, dataset="mnist", epochs=10)
 
@@ -123,7 +123,7 @@ def test_float_table_is_algorithm_by_architecture_in_the_thesis_order():
             cell = replace(MNIST_FLOAT, algorithm=a, n_layers=n, hidden_width=w, **more)
             rows += seeds(cell, n + w, n + w + 2.0)
     rows += seeds(MNIST, 1.0) + seeds(replace(MNIST_FLOAT, dataset="digits"), 2.0)
-    table = tables.float_table(rows, "mnist")
+    table = tables.float_table(rows, "mnist", THESIS)
     assert [c.name for c in table.columns] == [
         "algorithm", "(0,4)", "(1,50)", "(7,7)", "seeds", "diverged", "epochs",
     ]
@@ -133,7 +133,7 @@ def test_float_table_is_algorithm_by_architecture_in_the_thesis_order():
     for line in lines:
         for name, value in (("(0,4)", 4.0), ("(1,50)", 51.0), ("(7,7)", 14.0)):
             np.testing.assert_allclose(line[name], (value + 1, half(value, value + 2), 2))
-    assert tables.SHORTENED not in table.notes
+    assert SHORTENED not in table.notes
 
 
 def test_variants_of_float_networks_are_lines_of_their_own():
@@ -144,7 +144,7 @@ def test_variants_of_float_networks_are_lines_of_their_own():
         *seeds(replace(MNIST_FLOAT, algorithm="dni", epochs=2), 4.0, 5.0, status="diverged"),
         *seeds(replace(MNIST_FLOAT, algorithm="dni", epochs=2, n_layers=2), 6.0),
     ]
-    table = tables.float_table(rows, "mnist")
+    table = tables.float_table(rows, "mnist", THESIS)
     found = {(line["algorithm"], line["epochs"]): line for line in lines_of(table)}
     assert {key: line["(1,50)"].mean for key, line in found.items()} == {
         ("dni", "10"): 1.0, ("dni (gradient_bits 8)", "10"): 2.0,
@@ -154,7 +154,7 @@ def test_variants_of_float_networks_are_lines_of_their_own():
     assert found["dni", "10"]["(2,50)"] == Estimate(None, None, 0)
     assert (found["dni", "2 of 10"]["seeds"], found["dni", "2 of 10"]["diverged"]) == ("1-2", 2)
     assert found["dni", "10"]["seeds"] == 1
-    assert tables.SHORTENED in table.notes
+    assert SHORTENED in table.notes
     assert tables.DIVERGED in table.notes
 
 
@@ -163,7 +163,7 @@ def test_variants_of_float_networks_are_lines_of_their_own():
 
 def test_cell_table_pairs_differences_by_seed():
     rows = seeds(MNIST, 90.0, 80.0, 60.0, 10.0, loss=0.5) + seeds(MNIST_FLOAT, 95.0, 90.0, 85.0)
-    table = tables.cell_table(rows, "mnist", "backprop")
+    table = tables.cell_table(rows, "mnist", "backprop", THESIS)
     cell, network = lines_of(table)
     assert (cell["architecture"], cell["bits"], cell["quantizer"], cell["scope"]) == (
         "(1,50)", "4", "symm", "local",
@@ -175,25 +175,25 @@ def test_cell_table_pairs_differences_by_seed():
     assert network["bits"] == "float"
     assert network["accuracy"].mean == 90.0
     assert network["difference"].mean is None
-    assert not {tables.SHORTENED, tables.DIVERGED} & set(table.notes)
+    assert not {SHORTENED, tables.DIVERGED} & set(table.notes)
 
 
 def test_cell_table_counts_diverged_replicas_and_labels_short_runs():
     cell = replace(MNIST, epochs=3)
     rows = [*seeds(cell, 50.0), row(cell, 1, None, None, "diverged")]
-    table = tables.cell_table(rows, "mnist", "backprop")
+    table = tables.cell_table(rows, "mnist", "backprop", THESIS)
     (line,) = lines_of(table)
     assert line["accuracy"] == (50.0, None, 1)
     assert (line["seeds"], line["diverged"], line["epochs"]) == (2, 1, "3 of 30")
     assert line["difference"].count == 0
-    assert {tables.SHORTENED, tables.DIVERGED} <= set(table.notes)
+    assert {SHORTENED, tables.DIVERGED} <= set(table.notes)
 
 
 def test_cell_table_shows_the_settings_that_differ_and_notes_the_others():
     cells = [replace(MNIST, update=u) for u in ("nearest", "latent")]
     rows = [r for c in cells for r in seeds(c, 1.0)]
     rows += seeds(replace(MNIST_FLOAT, batch_size=128), 1.0)
-    table = tables.cell_table(rows, "mnist", "backprop")
+    table = tables.cell_table(rows, "mnist", "backprop", THESIS)
     assert [line["update"] for line in lines_of(table)] == ["latent", "nearest", "none"]
     assert "lr" not in [c.name for c in table.columns]
     assert "batch_size 64 (float networks: 128)" in table.notes[2]
@@ -203,21 +203,21 @@ def test_cell_table_shows_the_settings_that_differ_and_notes_the_others():
 
 def test_cell_table_keeps_to_its_algorithm_and_data_set():
     rows = seeds(MNIST, 1.0) + seeds(replace(MNIST, algorithm="fa"), 2.0) + seeds(CELL, 3.0)
-    (line,) = lines_of(tables.cell_table(rows, "mnist", "fa"))
+    (line,) = lines_of(tables.cell_table(rows, "mnist", "fa", THESIS))
     assert line["accuracy"].mean == 2.0
 
 
 def test_networks_that_are_no_mlp_have_their_name():
     lenet = replace(MNIST, network="lenet", n_layers=0, hidden_width=0)
     rows = [row(lenet), row(MNIST)]
-    lines = lines_of(tables.cell_table(rows, "mnist", "backprop"))
+    lines = lines_of(tables.cell_table(rows, "mnist", "backprop", THESIS))
     assert [line["architecture"] for line in lines] == ["(1,50)", "lenet"]
 
 
 def test_cells_are_sorted_by_architecture_bits_and_grid():
     cells = [replace(MNIST, n_layers=n, hidden_width=w, n_bits=b, quantizer=q)
              for n, w in ((1, 50), (5, 20), (0, 4)) for b in (10, 2) for q in ("symm", "asymm")]
-    lines = lines_of(tables.cell_table([row(c) for c in cells], "mnist", "backprop"))
+    lines = lines_of(tables.cell_table([row(c) for c in cells], "mnist", "backprop", THESIS))
     found = [(line["architecture"], line["bits"], line["quantizer"]) for line in lines]
     assert found == [(a, b, q) for a in ("(0,4)", "(5,20)", "(1,50)") for b in ("2", "10")
                      for q in ("asymm", "symm")]
@@ -228,21 +228,21 @@ def test_the_float_network_of_a_cell():
     others = [replace(right, **{name: value}) for name, value in
               {"algorithm": "fa", "dataset": "digits", "n_layers": 2, "hidden_width": 5,
                "gradient_bits": 8, "optimizer": "sgd", "lr": 0.5, "batch_size": 32}.items()]
-    assert tables.float_of(MNIST, others) is None
-    assert tables.float_of(MNIST, [*others, right]) == right
+    assert tables.float_of(MNIST, others, THESIS) is None
+    assert tables.float_of(MNIST, [*others, right], THESIS) == right
 
 
 def test_of_several_float_networks_the_thesis_one_counts_else_the_longest():
     trained = [replace(MNIST_FLOAT, epochs=n) for n in (2, 10, 30, 5)]
-    assert tables.float_of(MNIST, trained).epochs == 10
-    assert tables.float_of(MNIST, [trained[0], trained[3]]).epochs == 5
+    assert tables.float_of(MNIST, trained, THESIS).epochs == 10
+    assert tables.float_of(MNIST, [trained[0], trained[3]], THESIS).epochs == 5
 
 
 def test_hsic_is_compared_with_its_own_batch_size():
     hsic = replace(MNIST, algorithm="hsic")
     floats = [replace(hsic, n_bits=None, batch_size=b) for b in (64, 128, 32)]
-    assert tables.float_of(hsic, floats).batch_size == 128
-    assert tables.float_of(replace(hsic, batch_size=32), floats).batch_size == 32
+    assert tables.float_of(hsic, floats, THESIS).batch_size == 128
+    assert tables.float_of(replace(hsic, batch_size=32), floats, THESIS).batch_size == 32
 
 
 # The command
@@ -254,7 +254,7 @@ def test_command_writes_every_table_in_three_formats(tmp_path, capsys):
         *seeds(MNIST, 90.0, 91.0), *seeds(MNIST_FLOAT, 97.0, 98.0), *seeds(fashion, 80.0),
         *seeds(replace(MNIST, algorithm="fa"), 1.0),
     ])
-    assert tables.main(["--results", str(path)]) == 0
+    assert command.main(["--results", str(path)]) == 0
     out = capsys.readouterr().out
     stems = ["float-mnist", "float-fashion_mnist", "cells-mnist-backprop", "cells-mnist-fa",
              "cells-fashion_mnist-backprop"]
@@ -275,14 +275,14 @@ def test_command_merges_sources_and_takes_a_folder(tmp_path):
     a = csv_of(tmp_path / "a.csv", seeds(MNIST_FLOAT, 10.0, 20.0))
     b = csv_of(tmp_path / "b.csv", seeds(MNIST_FLOAT, 30.0))
     folder = tmp_path / "deep" / "er"
-    assert tables.main(["--results", str(a), str(b), "--folder", str(folder)]) == 0
+    assert command.main(["--results", str(a), str(b), "--folder", str(folder)]) == 0
     (line,) = parsed((folder / "float-mnist.csv").read_text())
     assert (float(line["(1,50)"]), line["(1,50)_values"]) == (25.0, "2")
 
 
 def refused(arguments, capsys):
     with pytest.raises(SystemExit) as stop:
-        tables.main(list(map(str, arguments)))
+        command.main(list(map(str, arguments)))
     assert stop.value.code == 2
     return capsys.readouterr().err
 

@@ -15,7 +15,7 @@ from test_store import epoch, fill
 
 from experiments import export, restore, run
 from experiments.cells import DEFAULTS, Cell, Replica
-from experiments.store import FILE_NAME, HISTORIES, Store
+from experiments.store import FILE_NAME, HISTORIES, Store, restoring
 
 FIGURES = Path(__file__).parents[2] / "figures"
 A, B = Replica(CELL, 0), Replica(CELL, 1)
@@ -140,7 +140,7 @@ def test_columns_may_be_unknown_or_missing(tmp_path, capsys):
 
 
 def test_many_replicas_come_back(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(restore, "_AT_ONCE", 3)
+    monkeypatch.setattr(restoring, "_AT_ONCE", 3)
     rows = [row(CELL, seed) for seed in range(10)]
     line = restored(capsys, tmp_path / "out", csv_of(tmp_path / "x.csv", rows))
     assert line.startswith("10 replicas added")

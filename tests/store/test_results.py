@@ -1,4 +1,4 @@
-"""Results from folders, stores and CSV files, epoch counts, and statistics over seeds."""
+"""Results from folders, stores and CSV files."""
 
 import csv
 import gzip
@@ -7,29 +7,15 @@ import re
 import sqlite3
 from dataclasses import asdict, replace
 
-import numpy as np
 import pytest
-import scipy.stats
 from test_cells import CELL, FLOAT
 from test_store import ORIGIN, epoch
 
 from experiments import export
 from experiments.cells import Replica
-from experiments.cells.presets import preset_of
 from experiments.store import FILE_NAME, Store, results
-from experiments.studies.thesis.protocol import (
-    ALGORITHMS,
-    ARCHITECTURES,
-    BITS,
-    DATASETS,
-    thesis_epochs,
-)
 
 HSIC = replace(CELL, algorithm="hsic", epochs=30, readout_epochs=20)
-STUDY = replace(CELL, dataset="mnist")
-STUDY_FLOAT = replace(FLOAT, dataset="mnist")
-STUDY_HSIC = replace(STUDY, algorithm="hsic", optimizer="sgd", gamma=1.0, weight_decay=1e-3,
-                     epochs=30, readout_epochs=20)
 
 
 def row(cell, seed=0, accuracy=50.0, loss=1.0, status="done"):
@@ -250,88 +236,9 @@ def test_a_line_of_another_length_is_refused(tmp_path, more, found):
     assert f"found {columns + found}" in refusal(path)
 
 
-# Cells and epochs
+# Cells
 
 
 def test_cells_gather_their_seeds_across_sources():
     rows = [row(CELL, 0), row(FLOAT, 0), row(CELL, 1) | {"new_column": 1}]
     assert results.by_cell(rows) == {CELL: [rows[0], rows[2]], FLOAT: [rows[1]]}
-
-
-@pytest.mark.parametrize(
-    ("algorithm", "quantized", "counts"),
-    [("backprop", True, (30,)), ("fa", False, (10,)), ("dni", True, (30,)), ("dni", False, (10,)),
-     ("hsic", True, (30, 20)), ("hsic", False, (30, 20))],
-)
-def test_epochs_of_the_thesis(algorithm, quantized, counts):
-    assert thesis_epochs(algorithm, quantized) == counts
-
-
-def test_the_thesis_has_1344_cells():
-    cells = len(ALGORITHMS) * len(DATASETS) * len(ARCHITECTURES) * len(BITS) * 2 * 2
-    assert cells == 1344
-    assert all(preset_of(a).phases for a in ALGORITHMS)
-
-
-@pytest.mark.parametrize(
-    ("cell", "label", "short"),
-    [
-        (replace(STUDY, epochs=30), "30", False), (replace(STUDY, epochs=10), "10 of 30", True),
-        (replace(STUDY_FLOAT, epochs=10), "10", False),
-        (replace(STUDY_FLOAT, epochs=9), "9 of 10", True),
-        (replace(STUDY, epochs=31), "31", False), (STUDY_HSIC, "30 + 20", False),
-        (replace(STUDY_HSIC, readout_epochs=5), "30 + 5 of 30 + 20", True),
-        (replace(STUDY_HSIC, **{k: getattr(FLOAT, k) for k in ("n_bits", "quantizer", "scope",
-                                                               "update")},
-                 batch_size=128, epochs=10), "10 + 20 of 30 + 20", True),
-        # Networks of somebody's own have no study to be shorter than.
-        (replace(STUDY, dataset="digits", epochs=10), "10", False),
-        (replace(STUDY, lr=0.5, epochs=10), "10", False),
-        (replace(STUDY, update="stochastic", epochs=10), "10", False),
-        (replace(STUDY, hidden_width=51, epochs=10), "10", False),
-        (replace(STUDY_HSIC, gain=1.5, epochs=3), "3 + 20", False),
-    ],
-)
-def test_shortened_runs_are_labelled(cell, label, short):
-    assert results.epochs_label(cell) == label
-    assert results.shortened(cell) is short
-
-
-# Statistics
-
-
-def test_an_interval_by_hand():
-    # s = sqrt(2), n = 5, and the table's t for 4 degrees of freedom is 2.776.
-    mean, half, count = results.estimate([1.0, 3.0, 3.0, 3.0, 5.0])
-    assert (mean, count) == (3.0, 5)
-    assert half == pytest.approx(2.776 * math.sqrt(2 / 5), abs=1e-3)
-
-
-@pytest.mark.parametrize("count", [2, 3, 10, 100])
-@pytest.mark.parametrize("confidence", [0.9, 0.95])
-def test_an_interval_agrees_with_scipy(count, confidence):
-    values = np.random.default_rng(count).normal(90, 3, count)
-    mean, half, _ = results.estimate(values, confidence)
-    expected = scipy.stats.t.interval(confidence, count - 1, np.mean(values),
-                                      scipy.stats.sem(values))
-    np.testing.assert_allclose((mean - half, mean + half), expected, rtol=1e-12)
-
-
-@pytest.mark.parametrize(
-    ("values", "expected"),
-    [([], (None, None, 0)), ([None, math.nan], (None, None, 0)), ([4.0], (4.0, None, 1)),
-     ([None, 4.0, math.nan], (4.0, None, 1)), ([2.0, 2.0], (2.0, 0.0, 2)),
-     ([1.0, math.inf], (math.inf, None, 2))],
-)
-def test_intervals_of_too_little(values, expected):
-    assert results.estimate(values) == expected
-
-
-def test_differences_pair_seeds():
-    ours = [row(CELL, 0, 10.0), row(CELL, 1, 20.0), row(CELL, 2, None), row(CELL, 5, 1.0)]
-    theirs = [row(FLOAT, 1, 5.0), row(FLOAT, 0, 1.0), row(FLOAT, 2, 7.0), row(FLOAT, 3, 0.0)]
-    assert results.paired_differences(ours, theirs, "test_accuracy") == [9.0, 15.0]
-    assert results.paired_differences(ours, [], "test_accuracy") == []
-    assert results.paired_differences(
-        [row(CELL)], [row(FLOAT, 0, None)], "test_accuracy"
-    ) == []

@@ -13,7 +13,8 @@ import pytest
 from test_cells import CELL, FLOAT
 
 from experiments.cells import DEFAULTS, Replica
-from experiments.store import FILE_NAME, VERSION, Store, StoreError
+from experiments.store import FILE_NAME, Store, StoreError
+from experiments.store.database import VERSION
 
 ORIGIN = {"device": "1 x cpu", "jax": "0", "jaxlib": "0", "qjax": "0", "git_commit": None}
 NAN, INF = math.nan, math.inf

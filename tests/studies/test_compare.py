@@ -12,7 +12,7 @@ from test_results import csv_of, row
 from experiments import compare
 from experiments.cells.presets import preset_of
 from experiments.store.results import ResultsError
-from experiments.studies.thesis import agreement
+from experiments.studies.thesis import agreement, comparison
 from experiments.studies.thesis.agreement import Comparison
 from experiments.studies.thesis.published import Key, Published, read_published
 
@@ -203,20 +203,20 @@ def test_summaries_are_by_group_and_of_all():
     fa = KEY._replace(algorithm="fa", scope="global")
     comparisons = [compared([10.0], 11.0), compared([30.0], 33.0, KEY._replace(n_bits=5)),
                    compared([9.0], 0.0, fa, shortened=True)]
-    table = compare.summary_table(comparisons, "t", "algorithm", "scope")
+    table = comparison.summary_table(comparisons, "t", "algorithm", "scope")
     rows = [(r[0], r[1], *(round(v, 3) for v in r[2:5]), *r[6:]) for r in table.rows]
     assert rows == [
         ("backprop", "local", 2, -2.0, 2.0, 100.0, 0),
         ("fa", "global", 1, 9.0, 9.0, 0.0, 1),
         ("all", "", 3, 1.667, 4.333, pytest.approx(200 / 3), 1),
     ]
-    assert len(compare.summary_table(comparisons[:2], "t", "algorithm").rows) == 1
+    assert len(comparison.summary_table(comparisons[:2], "t", "algorithm").rows) == 1
 
 
 def test_the_worst_are_listed_for_each_algorithm():
     keys = [KEY._replace(algorithm=a, n_bits=b) for a in ("fa", "dni") for b in range(2, 9)]
     comparisons = [compared([50.0], 50.0 - k.n_bits, k) for k in keys]
-    (listed,) = (t for t in compare.tables_of(comparisons, 3) if "largest" in t.title)
+    (listed,) = (t for t in comparison.tables_of(comparisons, 3) if "largest" in t.title)
     assert [row[0] for row in listed.rows] == [
         f"{a} mnist (1,50) {b} bits symm local" for a in ("fa", "dni") for b in (8, 7, 6)
     ]

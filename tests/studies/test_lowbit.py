@@ -9,18 +9,19 @@ import pytest
 from experiments import lowbit
 from experiments.cells import Replica
 from experiments.store import Store
+from experiments.studies.lowbit import tuning
 
 
 def parsed(*words):
     return lowbit.parser().parse_args(list(words))
 
 
-def row(cell, accuracy, seed=lowbit.TUNING_SEED):
+def row(cell, accuracy, seed=tuning.TUNING_SEED):
     return {**vars(cell), "seed": seed, "id": Replica(cell, seed).id, "test_accuracy": accuracy}
 
 
 def test_candidates_are_all_combinations_on_held_out_data():
-    cells = lowbit.candidates(parsed("--n-bits", "1", "2", "float", "--update", "nearest", "pulse",
+    cells = tuning.candidates(parsed("--n-bits", "1", "2", "float", "--update", "nearest", "pulse",
                                      "--algorithm", "fa", "--lr", "0.1", "--gain", "1", "2"))
     assert {c.dataset for c in cells} == {"mnist_holdout"}
     assert {(c.n_bits, c.quantizer, c.scope) for c in cells} == {
@@ -31,20 +32,20 @@ def test_candidates_are_all_combinations_on_held_out_data():
 
 
 def test_the_best_candidate_of_every_task_is_chosen():
-    cells = lowbit.candidates(parsed("--n-bits", "2", "3", "--update", "pulse", "--algorithm",
+    cells = tuning.candidates(parsed("--n-bits", "2", "3", "--update", "pulse", "--algorithm",
                                      "fa", "--lr", "0.1", "0.2", "--gain", "1", "2"))
     values = [10.0, 40.0, None, 20.0, 70.0, 60.0, 50.0, 80.0]
     finished = [row(c, v) for c, v in zip(cells, values, strict=True)]
     # Another seed, or another task, decides nothing.
     finished.append(row(cells[0], 99.0, seed=0))
     finished.append(row(replace(cells[0], update="nearest"), 99.0))
-    two, three = lowbit.chosen(cells, finished, 7)
+    two, three = tuning.chosen(cells, finished, 7)
     for cell, best in ((two, cells[1]), (three, cells[7])):
         assert cell == replace(best, dataset="mnist", epochs=7)
 
 
 def test_batch_sizes_and_networks_are_choices_like_the_others():
-    cells = lowbit.candidates(parsed("--n-bits", "2", "--update", "pulse", "--algorithm", "fa",
+    cells = tuning.candidates(parsed("--n-bits", "2", "--update", "pulse", "--algorithm", "fa",
                                      "--lr", "0.1", "--gain", "1", "--batch-size", "64", "256",
                                      "--network", "mlp", "lenet"))
     assert [(c.network, c.n_layers, c.hidden_width, c.batch_size) for c in cells] == [
@@ -52,36 +53,36 @@ def test_batch_sizes_and_networks_are_choices_like_the_others():
     ]
     finished = [row(c, v) for c, v in zip(cells, (50.0, 60.0, 80.0, 70.0), strict=True)]
     # The best batch size of each network: a network is a task of its own.
-    assert [(c.network, c.batch_size) for c in lowbit.chosen(cells, finished, 3)] == [
+    assert [(c.network, c.batch_size) for c in tuning.chosen(cells, finished, 3)] == [
         ("mlp", 256), ("lenet", 64)
     ]
 
 
 def test_the_mean_over_tuning_seeds_counts():
-    cells = lowbit.candidates(parsed("--n-bits", "2", "--update", "pulse", "--algorithm", "fa",
+    cells = tuning.candidates(parsed("--n-bits", "2", "--update", "pulse", "--algorithm", "fa",
                                      "--lr", "0.1", "0.2", "--gain", "1"))
-    finished = [row(cells[0], 90.0), row(cells[0], 50.0, lowbit.TUNING_SEED + 1),
-                row(cells[1], 75.0), row(cells[1], 70.0, lowbit.TUNING_SEED + 1)]
-    assert [c.lr for c in lowbit.chosen(cells, finished, 3)] == [0.2]
+    finished = [row(cells[0], 90.0), row(cells[0], 50.0, tuning.TUNING_SEED + 1),
+                row(cells[1], 75.0), row(cells[1], 70.0, tuning.TUNING_SEED + 1)]
+    assert [c.lr for c in tuning.chosen(cells, finished, 3)] == [0.2]
 
 
 def test_schedules_are_choices_too():
-    cells = lowbit.candidates(parsed("--n-bits", "2", "--update", "pulse", "--algorithm", "fa",
+    cells = tuning.candidates(parsed("--n-bits", "2", "--update", "pulse", "--algorithm", "fa",
                                      "--lr", "0.1", "--gain", "1",
                                      "--schedule", "linear", "cosine"))
     finished = [row(c, v) for c, v in zip(cells, (50.0, 60.0), strict=True)]
-    assert [c.schedule for c in lowbit.chosen(cells, finished, 3)] == ["cosine"]
+    assert [c.schedule for c in tuning.chosen(cells, finished, 3)] == ["cosine"]
 
 
 def test_dni_chooses_a_rate_for_its_synthesizers_too():
-    cells = lowbit.candidates(parsed("--n-bits", "2", "--update", "pulse", "--algorithm", "fa",
+    cells = tuning.candidates(parsed("--n-bits", "2", "--update", "pulse", "--algorithm", "fa",
                                      "dni", "--lr", "0.1", "--gain", "1",
                                      "--synthesizer-lr", "0.01", "0.02"))
     assert [(c.algorithm, c.synthesizer_lr) for c in cells] == [
         ("fa", None), ("dni", 0.01), ("dni", 0.02)
     ]
     finished = [row(c, v) for c, v in zip(cells, (90.0, 50.0, 60.0), strict=True)]
-    assert [c.synthesizer_lr for c in lowbit.chosen(cells, finished, 3)] == [None, 0.02]
+    assert [c.synthesizer_lr for c in tuning.chosen(cells, finished, 3)] == [None, 0.02]
 
 
 def test_lenet_needs_large_images(tmp_path, capsys):
@@ -93,9 +94,9 @@ def test_lenet_needs_large_images(tmp_path, capsys):
 
 
 def test_cells_that_were_not_trained_are_not_chosen():
-    cells = lowbit.candidates(parsed("--n-bits", "2", "--update", "pulse", "--algorithm", "fa"))
-    assert lowbit.chosen(cells, [], 3) == []
-    assert [c.lr for c in lowbit.chosen(cells, [row(cells[4], None)], 3)] == [cells[4].lr]
+    cells = tuning.candidates(parsed("--n-bits", "2", "--update", "pulse", "--algorithm", "fa"))
+    assert tuning.chosen(cells, [], 3) == []
+    assert [c.lr for c in tuning.chosen(cells, [row(cells[4], None)], 3)] == [cells[4].lr]
 
 
 @pytest.fixture(scope="module")

@@ -15,9 +15,10 @@ from matplotlib.colors import to_hex
 from test_cells import CELL
 from test_results import csv_of, row
 
-from experiments import lowbit, lowbit_report
+from experiments import lowbit_report
 from experiments.cells import NONE
-from experiments.report import look as drawing
+from experiments.report import look
+from experiments.studies.lowbit import TUNING_SEED, report
 from experiments.studies.lowbit import figure as lowbit_figure
 from experiments.studies.thesis.published import Key, Published
 from qjax.algorithms import ALGORITHMS
@@ -46,13 +47,13 @@ def seeds(cell, *accuracies, **more):
     return [row(cell, seed, accuracy, **more) for seed, accuracy in enumerate(accuracies)]
 
 
-def tuned(cell, accuracy, seed=lowbit.TUNING_SEED, epochs=10):
+def tuned(cell, accuracy, seed=TUNING_SEED, epochs=10):
     cell = replace(cell, dataset=cell.dataset + "_holdout", epochs=epochs)
     return row(cell, seed, accuracy)
 
 
 def chosen(rows):
-    (point,) = lowbit_report.points(rows)
+    (point,) = report.points(rows)
     return point
 
 
@@ -122,7 +123,7 @@ def test_ties_go_to_more_seeds_then_to_more_epochs():
 
 
 def test_of_several_tuning_seeds_the_mean_counts():
-    rows = [*seeds(BITS, 1.0), tuned(BITS, 50.0), tuned(BITS, 70.0, lowbit.TUNING_SEED + 1)]
+    rows = [*seeds(BITS, 1.0), tuned(BITS, 50.0), tuned(BITS, 70.0, TUNING_SEED + 1)]
     assert chosen(rows).held_out == (10, 60.0)
 
 
@@ -140,8 +141,8 @@ def test_of_trials_on_held_out_data_the_longest_count():
 
 def test_held_out_networks_are_never_reported():
     rows = [tuned(BITS, 70.0), tuned(BITS, 70.0, seed=0), tuned(FLOAT, 99.0)]
-    assert lowbit_report.points(rows) == []
-    assert len(lowbit_report.points([*rows, *seeds(BITS, 1.0)])) == 1
+    assert report.points(rows) == []
+    assert len(report.points([*rows, *seeds(BITS, 1.0)])) == 1
 
 
 def test_points_are_in_order():
@@ -150,14 +151,14 @@ def test_points_are_in_order():
         *(replace(BITS, algorithm="zz"[: n + 1]) for n in (1, 0)),
     ]
     wanted = [*ALGORITHMS, "z", "zz"]
-    found = lowbit_report.points([row(c) for c in reversed(cells)])
+    found = report.points([row(c) for c in reversed(cells)])
     assert [p.cell.algorithm for p in found] == wanted
     cells = [replace(BITS, n_bits=b, update=u) for b in (1, 2, 10) for u in UPDATE_RULES]
-    found = lowbit_report.points([row(c) for c in (FLOAT, *reversed(cells))])
+    found = report.points([row(c) for c in (FLOAT, *reversed(cells))])
     assert [p.cell for p in found] == [*cells, FLOAT]
     lenet = replace(BITS, network="lenet", n_layers=0, hidden_width=0)
     cells = [replace(BITS, n_layers=1), BITS, lenet, replace(BITS, dataset="fashion_mnist")]
-    assert [p.cell for p in lowbit_report.points(map(row, reversed(cells)))] == cells
+    assert [p.cell for p in report.points(map(row, reversed(cells)))] == cells
 
 
 # The table
@@ -168,7 +169,7 @@ def test_table_has_estimates_settings_and_counts():
     lossy = replace(BITS, algorithm="hsic", gain=None, readout_epochs=20)
     rows += [row(lossy, 0, 10.0, status="diverged"), row(lossy, 1, None, status="diverged"),
              tuned(lossy, 1.0)]
-    table = lowbit_report.table_of(lowbit_report.points(rows), "mnist")
+    table = report.table_of(report.points(rows), "mnist")
     one, network, other = lines_of(table)
     assert list(one) == ["network", "algorithm", "bits", "update", "accuracy", "error", "lr",
                          "synthesizer lr", "schedule", "gain", "batch", "epochs", "seeds",
@@ -186,27 +187,27 @@ def test_table_has_estimates_settings_and_counts():
 
 
 def test_a_point_without_any_accuracy_has_no_error():
-    found = lowbit_report.points(seeds(BITS, None, status="diverged"))
-    (line,) = lines_of(lowbit_report.table_of(found, "mnist"))
+    found = report.points(seeds(BITS, None, status="diverged"))
+    (line,) = lines_of(report.table_of(found, "mnist"))
     assert line["accuracy"].mean is None
     assert line["error"] is None
-    assert list(lowbit_report.figures_of(found, {})) == []
+    assert list(lowbit_figure.figures_of(found, {})) == []
 
 
 def test_a_table_has_the_points_of_its_data_set():
     lenet = replace(BITS, network="lenet", n_layers=0, hidden_width=0)
     rows = map(row, (BITS, lenet, replace(BITS, dataset="digits")))
-    lines = lines_of(lowbit_report.table_of(lowbit_report.points(rows), "mnist"))
+    lines = lines_of(report.table_of(report.points(rows), "mnist"))
     assert [line["network"] for line in lines] == ["(2,100)", "lenet"]
 
 
 def test_grids_are_points_of_their_own():
     other = replace(BITS, quantizer="asymm")
     rows = [*seeds(BITS, 90.0, 92.0), *seeds(other, 70.0, 72.0), *seeds(FLOAT, 97.0)]
-    found = lowbit_report.points(rows)
+    found = report.points(rows)
     assert {(p.cell.quantizer, len(p.members)) for p in found} == {
         ("symm", 2), ("asymm", 2), (NONE, 1)}
-    lines = lines_of(lowbit_report.table_of(found, "mnist"))
+    lines = lines_of(report.table_of(found, "mnist"))
     assert [line["quantizer"] for line in lines] == ["asymm", "symm", NONE]
     figure = drawn([r for p in found for r in p.members])
     (axis,) = visible(figure)
@@ -216,28 +217,28 @@ def test_grids_are_points_of_their_own():
 
 def test_a_table_says_what_it_leaves_out():
     rows = [*seeds(BITS, 90.0), *seeds(replace(BITS, lr=0.5), 80.0)]
-    table = lowbit_report.table_of(lowbit_report.points(rows), "mnist")
+    table = report.table_of(report.points(rows), "mnist")
     assert any(note.startswith("Left out: 1 cells") for note in table.notes)
     assert "All grids are symm global." in table.notes
 
 
 def test_notes_say_what_the_points_bear_out():
     def notes(*rows):
-        return lowbit_report.table_of(lowbit_report.points(rows), "mnist").notes
+        return report.table_of(report.points(rows), "mnist").notes
 
     plain = notes(row(BITS), tuned(BITS, 1.0))
-    assert {lowbit_report.TUNED, lowbit_report.FREE_BIASES, lowbit_report.DIVERGED} < set(plain)
+    assert {report.TUNED, report.FREE_BIASES, report.DIVERGED} < set(plain)
     assert "±" in plain[0]
     assert not any("latent" in note or "not known to be tuned" in note for note in plain)
     latent = replace(BITS, update="latent", bias="quantized")
     mixed = notes(row(BITS), tuned(BITS, 1.0), row(latent), row(FLOAT))
-    assert lowbit_report.LATENT in mixed
-    assert (f"{lowbit_report.UNTUNED}(2,100) backprop 2 bits symm global latent; "
+    assert report.LATENT in mixed
+    assert (f"{report.UNTUNED}(2,100) backprop 2 bits symm global latent; "
             "(2,100) backprop float."
             in mixed)
-    assert f"{lowbit_report.BOUND_BIASES}(2,100) backprop 2 bits symm global latent." in mixed
-    assert lowbit_report.FREE_BIASES not in mixed
-    assert lowbit_report.TUNED not in notes(row(BITS))
+    assert f"{report.BOUND_BIASES}(2,100) backprop 2 bits symm global latent." in mixed
+    assert report.FREE_BIASES not in mixed
+    assert report.TUNED not in notes(row(BITS))
 
 
 def test_notes_say_which_synthesizers_are_quantized():
@@ -245,11 +246,11 @@ def test_notes_say_which_synthesizers_are_quantized():
     free = replace(bound, n_bits=3, synthesizer_lr=0.001)
 
     def notes(*cells):
-        return lowbit_report.table_of(lowbit_report.points(map(row, cells)), "mnist").notes
+        return report.table_of(report.points(map(row, cells)), "mnist").notes
 
     assert not any("ynthesizer" in note for note in notes(BITS, replace(FLOAT, algorithm="dni")))
-    assert lowbit_report.FREE_SYNTHESIZERS in notes(BITS, free)
-    bound_in = f"{lowbit_report.BOUND_SYNTHESIZERS}(2,100) dni 2 bits symm global pulse."
+    assert report.FREE_SYNTHESIZERS in notes(BITS, free)
+    bound_in = f"{report.BOUND_SYNTHESIZERS}(2,100) dni 2 bits symm global pulse."
     assert bound_in in notes(bound, free)
 
 
@@ -372,7 +373,7 @@ def test_figures_are_of_what_counts_and_say_so():
     rows = [*seeds(BITS, 50.0, 60.0), *seeds(worse, 99.0), tuned(BITS, 70.0), tuned(worse, 60.0),
             *seeds(lenet, 80.0), *seeds(hsic, 20.0), row(hsic, 1, None, status="diverged"),
             *seeds(float_only, 88.0)]
-    found = dict(lowbit_report.figures_of(lowbit_report.points(rows), PUBLISHED))
+    found = dict(lowbit_figure.figures_of(report.points(rows), PUBLISHED))
     assert list(found) == ["lowbit-mnist-2-100", "lowbit-mnist-lenet"]
     backprop, _ = visible(found["lowbit-mnist-2-100"])
     np.testing.assert_allclose(line(backprop, "pulse").get_xydata(), [[2, 55]])
@@ -385,14 +386,14 @@ def test_figures_are_of_what_counts_and_say_so():
 def test_nothing_of_a_small_figure_is_cut_off(tmp_path):
     rows = [row(replace(BITS, update=u, n_layers=19), 0, 90.0) for u in UPDATE_RULES]
     rows += [row(replace(FLOAT, n_layers=19), s, 98.0) for s in range(10)]
-    ((stem, figure),) = lowbit_report.figures_of(lowbit_report.points(rows), PUBLISHED)
+    ((stem, figure),) = lowbit_figure.figures_of(report.points(rows), PUBLISHED)
     figure.canvas.draw()
     box = figure.bbox
     for artist in (figure._suptitle, figure.legends[0]):
         extent = artist.get_window_extent()
         assert extent.x0 >= box.x0
         assert extent.x1 <= box.x1
-    assert all(f.stat().st_size for f in drawing.save(figure, tmp_path, stem, ("png", "pdf")))
+    assert all(f.stat().st_size for f in look.save(figure, tmp_path, stem, ("png", "pdf")))
 
 
 # The command
@@ -436,8 +437,8 @@ def test_command_merges_sources_and_takes_a_folder_and_published_results(tmp_pat
     published.write_text("algorithm,dataset,n_layers,hidden_width,n_bits,quantizer,scope,accuracy\n"
                          "fa,mnist,2,100,2,symm,local,31\n")
     marked = []
-    plot = lowbit_report.plot_lowbit
-    monkeypatch.setattr(lowbit_report, "plot_lowbit",
+    plot = lowbit_figure.plot_lowbit
+    monkeypatch.setattr(lowbit_figure, "plot_lowbit",
                         lambda rows, title, best: marked.append(best) or plot(rows, title, best))
     folder = tmp_path / "deep" / "er"
     assert lowbit_report.main(["--results", str(told), str(held), "--published", str(published),

@@ -6,9 +6,11 @@ import pytest
 from test_compare import MNIST, MNIST_FLOAT
 from test_results import csv_of, row
 
-from experiments import verdicts
-from experiments.cells.presets import preset_of
-from experiments.verdicts import MARKERS
+from experiments import verdicts as command
+from experiments.cells import preset_of
+from experiments.studies.thesis import verdicts
+from experiments.studies.thesis.pairs import pairs_of, trained
+from experiments.studies.thesis.verdicts import MARKERS
 
 LOCAL = {"scope": "local"}
 GLOBAL = {"scope": "global"}
@@ -40,11 +42,11 @@ def differences(values, ours, theirs, algorithm="backprop", at=50.0):
 
 
 def scopes(rows):
-    return verdicts.contrast(verdicts.trained(rows), "scope", "local", "global", "Local wins")
+    return verdicts.contrast(trained(rows), "scope", "local", "global", "Local wins")
 
 
 def one_pair(ours, theirs):
-    pairs = verdicts.pairs_of(verdicts.trained(ours + theirs), LOCAL, GLOBAL)
+    pairs = pairs_of(trained(ours + theirs), LOCAL, GLOBAL)
     assert len(pairs) <= 1
     return pairs[0] if pairs else None
 
@@ -66,11 +68,11 @@ def test_a_pair_is_of_common_seeds_only():
 def test_replicas_without_an_accuracy_are_left_out_and_diverged_ones_count():
     ours = rows_of([50.0, None, 70.0], **LOCAL)
     ours[2]["status"] = ours[1]["status"] = "diverged"
-    cells = verdicts.trained(ours + rows_of([40.0, 0.0, 40.0], **GLOBAL))
+    cells = trained(ours + rows_of([40.0, 0.0, 40.0], **GLOBAL))
     assert {c.mean for c in cells.values()} == {60.0, 80 / 3}
-    (found,) = verdicts.pairs_of(cells, LOCAL, GLOBAL)
+    (found,) = pairs_of(cells, LOCAL, GLOBAL)
     assert found.mean == 20.0
-    assert verdicts.trained(rows_of([None, None])) == {}
+    assert trained(rows_of([None, None])) == {}
 
 
 @pytest.mark.parametrize(
@@ -121,9 +123,9 @@ def test_other_settings_than_the_thesis_are_left_out():
     rows = rows_of([50.0], **LOCAL) + rows_of([40.0], **GLOBAL, update="latent")
     assert scopes(rows).word == "not tested"
     dni = [rows_of([1.0], algorithm="dni", gradient_bits=g) for g in (None, 8)]
-    (only,) = verdicts.trained(dni[0] + dni[1]).values()
+    (only,) = trained(dni[0] + dni[1]).values()
     assert only.members == dni[0]
-    assert verdicts.trained(dni[1]) == {}
+    assert trained(dni[1]) == {}
 
 
 # Claims 1 and 2
@@ -174,12 +176,12 @@ def test_pairs_that_only_guess_do_not_count():
 def test_the_quantizers_are_compared_within_a_scope():
     rows = (differences([4.0, 4.0], SYMM | LOCAL, ASYMM | LOCAL)
             + differences([4.0], SYMM | GLOBAL, ASYMM | GLOBAL))
-    verdict = verdicts.verdicts_of(verdicts.trained(rows))[1]
+    verdict = verdicts.verdicts_of(trained(rows))[1]
     assert (verdict.word, verdict.table.rows[-1][1:3]) == ("holds", (3, 4.0))
     swapped = differences([4.0, 4.0], ASYMM | LOCAL, SYMM | LOCAL)
-    assert verdicts.verdicts_of(verdicts.trained(swapped))[1].word == "fails"
+    assert verdicts.verdicts_of(trained(swapped))[1].word == "fails"
     across = rows_of([60.0], **SYMM | LOCAL) + rows_of([50.0], **ASYMM | GLOBAL)
-    assert verdicts.verdicts_of(verdicts.trained(across))[1].word == "not tested"
+    assert verdicts.verdicts_of(trained(across))[1].word == "not tested"
 
 
 # Claim 3
@@ -191,7 +193,7 @@ def networks(small, wide, deep, base=MNIST, **fields):
 
 
 def widths(rows):
-    return verdicts.width_and_depth(verdicts.trained(rows))
+    return verdicts.width_and_depth(trained(rows))
 
 
 @pytest.mark.parametrize(
@@ -247,7 +249,7 @@ def test_other_shapes_than_the_thesis_make_no_pair_of_widths():
 
 
 def robust(rows):
-    return verdicts.robustness(verdicts.trained(rows))
+    return verdicts.robustness(trained(rows))
 
 
 def floats(**accuracies):
@@ -304,7 +306,7 @@ def test_robustness_needs_a_good_float_network(who, accuracy, count):
 
 
 def training(rows):
-    return verdicts.smallest_bits(verdicts.trained(rows))
+    return verdicts.smallest_bits(trained(rows))
 
 
 def at_bits(**accuracies):
@@ -389,7 +391,7 @@ HEADING = "### 1. Local ranges beat global ones: **holds**"
 
 
 def run(*arguments):
-    return verdicts.main(list(map(str, arguments)))
+    return command.main(list(map(str, arguments)))
 
 
 @pytest.fixture

@@ -1,1 +1,12 @@
-"""What trains with weights of 1 to 4 bits."""
+"""The study of few bits: what trains with weights of 1 to 4 bits, and by which update rule.
+
+Settings are chosen on held-out training data (`candidates`, `chosen`); `points` and `table_of` make
+the report. The module `figure` needs matplotlib, and is imported only by name.
+"""
+
+from experiments.studies.lowbit.report import points, table_of
+from experiments.studies.lowbit.tuning import ALGORITHMS_STUDIED, TUNING_SEED, candidates, chosen
+
+__all__ = [
+    "ALGORITHMS_STUDIED", "TUNING_SEED", "candidates", "chosen", "figure", "points", "table_of",
+]

@@ -1,6 +1,6 @@
-"""The figure of the study of few bits: test accuracy against bits per weight, by update rule."""
+"""The figures of the study of few bits: test accuracy against bits per weight, by update rule."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -8,13 +8,14 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator
 from numpy.typing import ArrayLike, NDArray
 
-from experiments.report import look as drawing
-from experiments.report.panels import Rows, split
-from experiments.studies.thesis.published import Key, Published
+from experiments.report import Rows, look, panels, split
+from experiments.store import results
+from experiments.studies.lowbit.report import Point, epochs_of
+from experiments.studies.thesis import Key, Published
 from qjax.algorithms import ALGORITHMS
 from qjax.memories import MEMORIES
 
-__all__ = ["STYLES", "THESIS", "best_published", "error_scale", "plot_lowbit"]
+__all__ = ["STYLES", "THESIS", "best_published", "error_scale", "figures_of", "plot_lowbit"]
 
 THESIS = "thesis, the best of all its networks"
 
@@ -38,6 +39,30 @@ _TICKS: Sequence[Sequence[float]] = (
     range(100),
     [n / 10 for n in range(1000)],
 )
+
+
+def figures_of(
+    found: Iterable[Point], published: Mapping[Key, Published]
+) -> Iterator[tuple[str, Figure]]:
+    """A figure for every data set and network with quantized weights, with its file's stem.
+
+    Args:
+      found: see `points`.
+      published: to be marked; may be empty.
+    """
+    rows = [row for point in found for row in point.members if row["test_accuracy"] is not None]
+    for key, members in split(rows, "dataset", "network", "n_layers", "hidden_width").items():
+        if any(r["n_bits"] is not None for r in members):
+            dataset, network, *shape = key
+            optimizers = dict.fromkeys(cell.optimizer for cell in results.by_cell(members))
+            epochs = dict.fromkeys(epochs_of(cell) for cell in results.by_cell(members))
+            layers = panels.layers_of(network, *shape)
+            title = (f"Test accuracy on {dataset}, {layers}\n{panels.seeds_of(members)}, "
+                     f"{' or '.join(epochs)} epochs, {' or '.join(optimizers)}; "
+                     "bands: ±1 standard deviation")
+            stem = "-".join(map(str, ("lowbit", dataset, *(shape if network == "mlp"
+                                                           else (network,)))))
+            yield stem, plot_lowbit(members, title, best_published(published, dataset))
 
 
 def best_published(published: Mapping[Key, Published], dataset: str) -> dict[int, float]:
@@ -81,13 +106,13 @@ def plot_lowbit(rows: Rows, title: str, best: Mapping[int, float]) -> Figure:
     grids = sorted(split(quantized, *_GRID)) if several else []
     parts = split(rows, "algorithm")
     known = [(name,) for name in ALGORITHMS if (name,) in parts]
-    panels = {key: parts[key] for key in (*known, *parts)}
-    columns = min(len(panels), _COLUMNS)
-    figure, axes = drawing.grid(-(-len(panels) // columns), columns, (3.2, 3.1))
+    shown = {key: parts[key] for key in (*known, *parts)}
+    columns = min(len(shown), _COLUMNS)
+    figure, axes = look.grid(-(-len(shown) // columns), columns, (3.2, 3.1))
     places = [axis for line in axes for axis in line]
-    for axis in places[len(panels) :]:
+    for axis in places[len(shown) :]:
         axis.set_visible(False)
-    for axis, ((algorithm,), members) in zip(places, panels.items(), strict=False):
+    for axis, ((algorithm,), members) in zip(places, shown.items(), strict=False):
         _panel(axis, members, crosses, grids)
         axis.set_xlabel("bits per weight")
         axis.set_xticks(widths)
@@ -95,11 +120,11 @@ def plot_lowbit(rows: Rows, title: str, best: Mapping[int, float]) -> Figure:
         axis.set_title(algorithm, fontsize="medium")
     values = [value for part in split(rows, "algorithm", "n_bits", "update", *_GRID).values()
               for value in _extent([r["test_accuracy"] for r in part])]
-    _scale(places[: len(panels)], [*values, *crosses.values()])
+    _scale(places[: len(shown)], [*values, *crosses.values()])
     for line in axes:
         line[0].set_ylabel("test accuracy (%), log scale of error")
-    drawing.title(figure, title)
-    drawing.legend(figure)
+    look.title(figure, title)
+    look.legend(figure)
     return figure
 
 
@@ -113,14 +138,14 @@ def _panel(
         update, *grid = line
         color, marker = STYLES.get(update, _UNKNOWN)
         points = sorted(split(lines[line], "n_bits").items())
-        spreads = [drawing.deviation([r["test_accuracy"] for r in seeds]) for _, seeds in points]
-        drawing.band(axis, [bits for (bits,), _ in points], spreads, color=color, marker=marker,
+        spreads = [look.deviation([r["test_accuracy"] for r in seeds]) for _, seeds in points]
+        look.band(axis, [bits for (bits,), _ in points], spreads, color=color, marker=marker,
                      markersize=5.5, linewidth=1.5,
                      linestyle=_STROKES[grids.index(tuple(grid)) % len(_STROKES) if grid else 0],
                      label=" ".join(line))
     floats = [r["test_accuracy"] for r in rows if r["n_bits"] is None]
     if floats:
-        drawing.level(axis, floats, drawing.FLOAT, "float")
+        look.level(axis, floats, look.FLOAT, "float")
     if crosses:
         axis.plot(crosses.keys(), crosses.values(), color="black", linestyle="", marker="x",
                   markersize=8, markeredgewidth=1.8, zorder=3, label=THESIS)
@@ -132,7 +157,7 @@ def _extent(values: Sequence[float]) -> tuple[float, float]:
     A band that comes near to 100 % would reach far up an axis like this one: no further than half
     the error of its mean.
     """
-    low, mean, high = drawing.deviation(values)
+    low, mean, high = look.deviation(values)
     return max(low, 0.0), min(high, (100.0 + mean) / 2)
 
 

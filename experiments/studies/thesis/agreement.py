@@ -5,11 +5,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-import scipy.stats
-
 from experiments.cells import DEFAULTS, NONE, Cell, preset_of
+from experiments.report import estimate
 from experiments.store import results
 from experiments.studies.thesis.published import Key, Published
+from experiments.studies.thesis.study import THESIS
 
 __all__ = [
     "MARGIN", "Comparison", "Summary", "compare", "lengths", "rank_correlation", "select",
@@ -114,9 +114,9 @@ def compare(
                 key, value, statistics.fmean(values),
                 statistics.stdev(values) if len(values) > 1 else None,
                 min(values), max(values), len(values),
-                results.estimate(m["test_loss"] for m in members).mean,
+                estimate(m["test_loss"] for m in members).mean,
                 sum(m["status"] == "diverged" for m in members),
-                results.epochs_label(cell), results.shortened(cell),
+                THESIS.epochs_label(cell), THESIS.shortened(cell),
             ))
     return found
 
@@ -128,7 +128,9 @@ def rank_correlation(x: Sequence[float], y: Sequence[float]) -> float | None:
     """
     if len(set(x)) < 2 or len(set(y)) < 2:
         return None
-    return statistics.correlation(list(scipy.stats.rankdata(x)), list(scipy.stats.rankdata(y)))
+    from scipy.stats import rankdata  # slow to import
+
+    return statistics.correlation(list(rankdata(x)), list(rankdata(y)))
 
 
 class Summary(NamedTuple):

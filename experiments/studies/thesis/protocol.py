@@ -8,20 +8,23 @@ algorithm, data set and architecture. Settings of an algorithm: `experiments.cel
 
 import functools
 import itertools
+from collections.abc import Iterable
 from dataclasses import replace
 
 from experiments.cells import NONE, Cell, preset_of
 from qjax.quantize import SCOPES
 
 __all__ = [
-    "ALGORITHMS", "ARCHITECTURES", "BITS", "DATASETS", "FLOAT_GRADIENT_BITS", "cells_of",
-    "in_study", "thesis_epochs",
+    "ALGORITHMS", "ARCHITECTURES", "BITS", "DATASETS", "FLOAT_GRADIENT_BITS", "PARTS", "cells",
+    "cells_of", "in_study", "thesis_epochs",
 ]
 
 ALGORITHMS = ("backprop", "fa", "dni", "hsic")
 DATASETS = ("mnist", "fashion_mnist")
 # (n_layers, hidden_width), in the order of the thesis's tables.
 ARCHITECTURES = ((0, 4), (5, 20), (2, 100), (1, 100), (1, 50), (2, 50))
+_SHAPES = {f"{n},{width}": (n, width) for n, width in ARCHITECTURES}
+PARTS = (*ALGORITHMS, *DATASETS, *_SHAPES)  # words that name a part of the study
 BITS = range(2, 9)
 QUANTIZERS = ("asymm", "symm")
 # Of the float networks: the thesis had 8 for dni, as its programs show; None is without.
@@ -63,6 +66,26 @@ def cells_of(
 
     floats = [cell(gradient_bits=bits) for bits in FLOAT_GRADIENT_BITS[algorithm]]
     return floats + [cell(*values) for values in itertools.product(BITS, QUANTIZERS, SCOPES)]
+
+
+def cells(words: Iterable[str] = (), epochs: int | None = None) -> list[Cell]:
+    """The study's cells, or those of a part.
+
+    Args:
+      words: algorithms, data sets and architectures ("2,100"); of a kind not mentioned, all.
+      epochs: most in a phase; None for the thesis's counts.
+    """
+    words = set(words)
+
+    def chosen(known):
+        return [word for word in known if word in words] or list(known)
+
+    found: list[Cell] = []
+    for dataset, shape, algorithm in itertools.product(
+        chosen(DATASETS), chosen(_SHAPES), chosen(ALGORITHMS)
+    ):
+        found += cells_of(algorithm, dataset, *_SHAPES[shape], epochs)
+    return found
 
 
 @functools.cache

@@ -1,0 +1,102 @@
+"""All figures of some results, one after the other, each with a name for its file."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from experiments.report import figures, panels
+from experiments.report.panels import Rows, split
+from experiments.report.study import NO_STUDY, Study
+from experiments.store import histories, results
+
+__all__ = ["FIGURES", "drawn", "left_out"]
+
+FIGURES = ("overview", "bits", "epochs", "ranges", "diagnostics")
+_DEVIATION = "; bands: ±1 standard deviation"
+# Drawn from the store's tables of these names.
+_PER_BLOCK = {"ranges": figures.plot_ranges, "diagnostics": figures.plot_diagnostics}
+
+
+def _words(name: str) -> str:
+    """A variant's name in a file's name."""
+    return "-".join(name.replace(",", " ").replace("/", " ").split())
+
+
+def drawn(
+    rows: Rows,
+    sources: Sequence[Path],
+    study: Study = NO_STUDY,
+    kinds: Iterable[str] = FIGURES,
+) -> Iterator[tuple[str, Figure]]:
+    """All figures of finished replicas, each with the stem of its file's name.
+
+    Args:
+      rows: replicas.
+      sources: where they come from, for what happened along the training.
+      study: whose order they have, and whose published values are marked.
+      kinds: which of `FIGURES`.
+    """
+    # In this order: a cell whose longest training left no accuracy has none.
+    accurate = [r for r in panels.longest(rows) if r["test_accuracy"] is not None]
+    drawable = any(r["n_bits"] is not None for r in accurate)
+    for kind in kinds:
+        if kind == "overview" and drawable:
+            for (dataset,), members in split(accurate, "dataset").items():
+                whole = all(map(study.has, results.by_cell(members)))
+                epochs = f"{study.name}'s number of epochs unless noted" if whole else (
+                    panels.trained(members, study))
+                title = (f"Test accuracy on {dataset}, {panels.seeds_of(members)}; {epochs}"
+                         f"{_DEVIATION}")
+                yield f"overview-{dataset}", figures.plot_overview(members, title, study)
+        elif kind == "bits" and drawable:
+            for network, name, members in _variants(accurate, study):
+                if any(r["n_bits"] is not None for r in members):
+                    title = (f"{name}, {panels.layers_of(*network)}, {_about(members, study)}"
+                             f"{_DEVIATION}")
+                    stem = "-".join(("bits", _words(name), *_in_file(network)))
+                    yield stem, figures.plot_bits(members, title, study)
+        elif kind == "epochs":
+            for key, members in split(rows, "dataset", *panels.NETWORK).items():
+                epochs = histories(sources, "epochs", {r["id"] for r in members})
+                if epochs:
+                    title = f"{key[0]}, {panels.layers_of(*key[1:])}, {_about(members, study)}"
+                    stem = "-".join(("epochs", key[0], *_in_file(key[1:])))
+                    yield stem, figures.plot_epochs(members, epochs, title, study)
+        elif kind in _PER_BLOCK:
+            for (dataset,), here in split(rows, "dataset").items():
+                for network, name, members in _variants(here, study):
+                    history = histories(sources, kind, {r["id"] for r in members})
+                    if history:
+                        title = (f"{name}, {dataset}, {panels.layers_of(*network)}, "
+                                 f"{_about(members, study)}; bands: extent over seeds")
+                        stem = "-".join((kind, _words(name), dataset, *_in_file(network)))
+                        yield stem, _PER_BLOCK[kind](members, history, title)
+
+
+def _in_file(network: tuple[str, int, int]) -> tuple[str, ...]:
+    """A network in a file's name."""
+    name, *shape = network
+    return tuple(map(str, shape)) if name == "mlp" else (name,)
+
+
+def _variants(
+    rows: Rows, study: Study
+) -> Iterator[tuple[tuple[str, int, int], str, Rows]]:
+    for name, variant in panels.variants(rows, study).items():
+        for network, members in split(variant, *panels.NETWORK).items():
+            yield network, name, members
+
+
+def left_out(rows: Rows) -> list[str]:
+    """What the figures do not show, in words."""
+    blank = sum(r["test_accuracy"] is None for r in panels.longest(rows))
+    said = [f"{blank} replicas without an accuracy, in overview and bits"] if blank else []
+    return panels.left_out(rows) + said
+
+
+def _about(rows: Rows, study: Study) -> str:
+    # The unquantized networks are in several variants.
+    variants = panels.variants(rows, study)
+    members = list({r["id"]: r for variant in variants.values() for r in variant}.values())
+    return f"{panels.trained(members, study)}, {panels.seeds_of(members)}"

@@ -1,0 +1,72 @@
+"""Writes a result store as CSV, plain or compressed: the same bytes for the same results."""
+
+import contextlib
+import csv
+import gzip
+import io
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, TextIO
+
+from experiments.commandline import options
+from experiments.store import selection
+from experiments.store.database import HISTORIES, Store
+
+__all__ = ["TABLES", "export", "writing"]
+
+TABLES = ("replicas", *HISTORIES)
+# First what identifies a replica and what it reached, then the rest as the store has it.
+_LEADING = (
+    "replica", "epoch", "tensor", "block", "phase", "algorithm", "dataset", "n_layers",
+    "hidden_width", "n_bits", "quantizer", "scope", "update", "seed", "epochs", "status",
+    "test_accuracy", "test_loss", "train_accuracy", "train_loss", "seconds",
+)
+
+
+def export(
+    store: Store,
+    table: str,
+    file: TextIO,
+    only: Sequence[selection.Condition] = (),
+    digits: int | None = None,
+) -> int:
+    """Writes a table of the store to an open text file; returns the number of rows.
+
+    Args:
+      table: "replicas", or a history, whose rows carry the replica's id.
+      file: open for writing, with newline="".
+      only: conditions on the replicas.
+      digits: significant digits of numbers with a fraction; None for all.
+    """
+    replicas = selection.matching(store.replicas(), only)
+    if table == "replicas":
+        rows = [row | {"n_bits": options.spell(row["n_bits"])} for row in replicas]
+    else:
+        rows = store.history(table, [row["id"] for row in replicas])
+    known = store.columns(table)
+    leading = [c for c in _LEADING if c in known]
+    columns = leading + [c for c in known if c not in leading]
+    writer = csv.writer(file)
+    writer.writerow(columns)
+    for row in rows:
+        writer.writerow([_rounded(row[c], digits) for c in columns])
+    return len(rows)
+
+
+def _rounded(value: Any, digits: int | None) -> Any:
+    return f"{value:.{digits}g}" if digits and isinstance(value, float) else value
+
+
+@contextlib.contextmanager
+def writing(path: Path) -> Iterator[TextIO]:
+    """For writing; compressed where the name ends in .gz, the same bytes for the same text."""
+    if path.suffix != ".gz":
+        with path.open("w", newline="") as file:
+            yield file
+        return
+    with (
+        path.open("wb") as raw,
+        gzip.GzipFile("", "wb", fileobj=raw, mtime=0) as packed,
+        io.TextIOWrapper(packed, newline="") as file,
+    ):
+        yield file
