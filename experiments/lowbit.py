@@ -14,52 +14,38 @@ if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 from collections.abc import Sequence
+from dataclasses import fields
 
 from experiments import commandline
-from experiments.cells import NETWORKS, Replica
+from experiments.cells import Cell, Replica, add_flag
 from experiments.commandline import options
-from experiments.data import DATASETS
+from experiments.data import HOLDOUT
 from experiments.report import tell
-from experiments.studies.lowbit import ALGORITHMS_STUDIED, TUNING_SEED, candidates, chosen
+from experiments.studies.lowbit import GIVEN, TUNING_SEED, candidates, chosen
 from experiments.sweep import sweep
-from qjax.algorithms import ALGORITHMS
-from qjax.memories import MEMORIES
-from qjax.schedules import SCHEDULES
 
 __all__ = ["main", "parser"]
+
+_EPOCHS = ("epochs", "readout_epochs")
+# Where the study has more to say of an axis than the axis itself.
+_HELP = {
+    "lr": "Adam's learning rates to choose from, in units of the range",
+    "n_bits": "1 (asymm: -1 and 1) to 16 (symm), or float",
+    "synthesizer_lr": "dni: those of the synthesizers to choose from; none: quantized, and trained "
+                      "like the weights",
+}
 
 
 def parser() -> options.Parser:
     """The command line of `python -m experiments.lowbit`."""
     p = options.Parser(prog="experiments.lowbit", description=__doc__)
-    p.add_argument("--algorithm", nargs="+", type=options.one_of(ALGORITHMS),
-                   default=ALGORITHMS_STUDIED, help=f"[{' '.join(ALGORITHMS_STUDIED)}]")
-    p.add_argument("--dataset", nargs="+", type=options.one_of(DATASETS),
-                   default=["mnist"], help="[mnist]")
-    p.add_argument("--network", nargs="+", type=options.one_of(NETWORKS),
-                   default=["mlp"], help="mlp, lenet (28x28 images) [mlp]")
-    p.add_argument("--n-bits", nargs="+", type=options.bits, default=[1, 2, 3, 4, None],
-                   help="1 (asymm: -1 and 1) to 16 (symm), or float [1 2 3 4 float]")
-    p.add_argument("--update", nargs="+", type=options.one_of(MEMORIES),
-                   default=list(MEMORIES), help="[all]")
-    p.add_argument("--n-layers", type=options.whole(0), default=2,
-                   help="mlp: hidden layers beyond the first [2]")
-    p.add_argument("--hidden-width", type=options.whole(1), default=100,
-                   help="mlp: units of every hidden layer [100]")
-    p.add_argument("--lr", nargs="+", type=options.positive, default=[0.006, 0.02, 0.06],
-                   help="Adam's learning rates to choose from, in units of the range "
-                        "[0.006 0.02 0.06]")
-    p.add_argument("--synthesizer-lr", nargs="+", type=options.positive_or_none,
-                   default=[5e-5, 1.5e-4, 5e-4],
-                   help="dni: those of the synthesizers to choose from; none: quantized, and "
-                        "trained like the weights [5e-5 1.5e-4 5e-4]")
-    p.add_argument("--schedule", nargs="+", default=["linear"],
-                   type=options.one_of([s for s in SCHEDULES if s != "exponential"]),
-                   help="how it may fall: constant, linear, cosine [linear]")
-    p.add_argument("--gain", nargs="+", type=options.positive, default=[0.75, 1.0, 1.5, 2.0],
-                   help="gains to choose from [0.75 1 1.5 2]")
-    p.add_argument("--batch-size", nargs="+", type=options.whole(1), default=[256],
-                   help="batch sizes to choose from [256]")
+    axes = p.add_argument_group(
+        "axes (one or several values each, [default]; of rates, schedules, gains, batch sizes and "
+        "the like the best is chosen for every combination of the others)"
+    )
+    for column in fields(Cell):
+        if column.name not in _EPOCHS:
+            add_flag(axes, column, GIVEN.get(column.name), _HELP.get(column.name, ""))
     p.add_argument("--epochs", type=options.whole(1), default=30, help="of the report [30]")
     p.add_argument("--tune-epochs", type=options.whole(1), default=10, help="of the choice [10]; "
                    "with few, what falls apart later is chosen")
@@ -74,6 +60,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line; returns the exit code."""
     p = parser()
     args = p.parse_args(arguments)
+    held_out = [name for name in args.dataset if name.endswith(HOLDOUT)]
+    if held_out:
+        p.error(f"--dataset {held_out[0]}: the study holds data out itself; give "
+                f"{held_out[0].removesuffix(HOLDOUT)}")
     tried = candidates(args)
 
     def tune(finished):

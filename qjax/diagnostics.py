@@ -73,6 +73,11 @@ def _flat(tree: Any) -> Array:
     return jnp.concatenate([at_least_float32(jnp.ravel(leaf)) for leaf in jax.tree.leaves(tree)])
 
 
+def _norm(tree: Any) -> Array:
+    leaves = [at_least_float32(leaf) for leaf in jax.tree.leaves(tree)]
+    return jnp.linalg.norm(leaves[0] if len(leaves) == 1 else _flat(leaves))
+
+
 def angle(a: Any, b: Any) -> Array:
     """Angle in degrees, 0 to 180, between two trees of equal structure, as vectors.
 
@@ -92,8 +97,8 @@ def sqnr(signal: Any, quantized: Any) -> Array:
 
     Of two trees, as vectors, or of two arrays.
     """
-    signal, quantized = _flat(signal), _flat(quantized)
-    return 20 * jnp.log10(jnp.linalg.norm(signal) / jnp.linalg.norm(signal - quantized))
+    noise = jax.tree.map(lambda x, q: at_least_float32(x) - at_least_float32(q), signal, quantized)
+    return 20 * jnp.log10(_norm(signal) / _norm(noise))
 
 
 def share_at_ends(x: Array, quantizer: Quantizer) -> Array:

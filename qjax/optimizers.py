@@ -87,7 +87,7 @@ def propose(
 
     Args:
       optimizer: a direction, e.g. from `OPTIMIZERS`.
-      gradients, weights: trees of one structure; weights as the memory shows them.
+      gradients, weights: trees of one structure; weights as their memory knows them.
       opt_state: of the optimizer, made for the weights.
       learning_rate, weight_decay: scalars, may be traced.
 

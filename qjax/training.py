@@ -61,7 +61,7 @@ class EpochMetrics(NamedTuple):
     Attributes:
       objective: mean over the epoch's steps of what the phase minimizes.
       train, test: scores after the epoch; None in a phase that does not predict.
-      ranges: of every trained tensor as the memory shows it, over all steps of the epoch.
+      ranges: of every trained tensor as its memory knows it, over all steps of the epoch.
       finite: nothing that is held is inf or nan after the epoch.
       diagnosis: arrays [blocks] on the first `batch_size` training examples; None if not asked for,
         or not to be had from this phase.
@@ -127,12 +127,12 @@ def train_epoch(
         batch = Batch(preprocess(examples.inputs[rows]), examples.labels[rows])
         key = jax.random.fold_in(step_key, index)
         state, objective = phase.step(key, _now(settings, epoch, index / steps), state, batch)
-        return (state, metrics.widen(ranges, shown(state))), objective
+        return (state, metrics.widen(ranges, weights(state))), objective
 
-    def shown(state):
-        return memories.read(settings.memory, state.held)
+    def weights(state):
+        return memories.behind(settings.memory, state.held)
 
-    start = (state, metrics.empty_ranges(jax.eval_shape(shown, state)))
+    start = (state, metrics.empty_ranges(jax.eval_shape(weights, state)))
     (state, ranges), objectives = jax.lax.scan(step, start, (jnp.arange(steps), order))
     return state, jnp.mean(objectives), ranges
 

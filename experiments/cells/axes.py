@@ -22,6 +22,7 @@ class Axis:
         expects.
       words: the valid values, where they are words.
       flags: how it is spelled on the command line; none: by its name.
+      tuned: is it chosen on held-out data where a study chooses?
       given: values without a flag; None: what `preset` gives.
       preset: (preset, is it quantized?) -> value without a flag.
       shown: what the help says of the value without a flag; None: `given`.
@@ -37,6 +38,7 @@ class Axis:
     parse: Callable[[str], Any]
     words: Collection[str] = ()
     flags: Sequence[str] = ()
+    tuned: bool = False
     given: Sequence[Any] | None = None
     preset: Callable[[Any, bool], Any] | None = None
     shown: str | None = None

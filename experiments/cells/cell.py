@@ -1,7 +1,7 @@
 """Cells: points of the grid that a sweep trains, with an axis for everything but the seed."""
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields, replace
 
 from experiments.cells.axes import axis, axis_of
@@ -9,6 +9,7 @@ from experiments.cells.kinds import (
     NONE,
     bits_of,
     combinations,
+    described,
     has_levels,
     own_numbers,
     program_of,
@@ -78,34 +79,36 @@ class Cell:
                           only=_is_quantized, off=NONE)
     scope: str = axis("range: [-1, 1] for all, or of each tensor", words=SCOPES, given=["local"],
                       number=NONE, only=_is_quantized, off=NONE)
-    update: str = axis("what holds the weights: how an update reaches the grid", words=MEMORIES,
+    update: str = axis(f"what holds the weights. {described()}", words=MEMORIES,
                        flags=["--update", "--memory"], given=["nearest"], only=_is_held, off=NONE)
     optimizer: str = axis("optimizer", words=OPTIMIZERS, shown="adadelta; hsic: sgd",
                           preset=lambda preset, quantized: preset.phases[0].optimizer)
     lr: float = axis("learning rate", positive, number=1.0,
                      shown=f"{', '.join(f'{k} {v:g}' for k, v in LEARNING_RATES.items())}; hsic 1",
-                     preset=lambda preset, quantized: preset.phases[0].lr)
+                     preset=lambda preset, quantized: preset.phases[0].lr, tuned=True)
     gamma: float = axis("factor on the learning rate per epoch, if exponential", positive,
                         number=0.0, shown="0.7; hsic 1",
                         preset=lambda preset, quantized: preset.phases[0].gamma,
-                        only=lambda cell: cell.schedule == "exponential", off=1.0)
+                        only=lambda cell: cell.schedule == "exponential", off=1.0, tuned=True)
     weight_decay: float = axis("times the weights, added to their gradients", not_negative,
                                number=0.0, shown="0; hsic 0.001",
-                               preset=lambda preset, quantized: preset.phases[0].weight_decay)
+                               preset=lambda preset, quantized: preset.phases[0].weight_decay,
+                               tuned=True)
     gradient_bits: int | None = axis("bits of parameter gradients (asymm local)", bits,
                                      given=[None], number=1)
     batch_size: int = axis("examples an update", whole(1), shown="64; hsic float 128",
                            preset=lambda preset, quantized: (
-                               preset.batch_size if quantized else preset.float_batch_size))
+                               preset.batch_size if quantized else preset.float_batch_size),
+                           tuned=True)
     epochs: int = axis("passes over the data", whole(1), given=[10])
     readout_epochs: int = axis("epochs of the output layer where it is trained by itself (hsic)",
                                whole(1), given=[5], only=_has_readout, off=0)
     schedule: str = axis("how the learning rate falls", words=SCHEDULES, default="exponential",
-                         given=["exponential"], number="exponential")
+                         given=["exponential"], number="exponential", tuned=True)
     gain: float | None = axis(
         "products are multiplied by gain / sqrt(fan-in), weights start in [-1, 1]; none: by 1, "
         "weights start in +-1 / sqrt(fan-in)", positive_or_none, default=None, given=[None],
-        number=1.0)
+        number=1.0, tuned=True)
     bias: str = axis("may biases be floats", words=["quantized", "float"], default="quantized",
                      given=["quantized"], only=_is_held, off="quantized")
     network: str = axis("mlp, or lenet for 28x28 images", words=NETWORKS, default="mlp",
@@ -116,9 +119,9 @@ class Cell:
     synthesizer_lr: float | None = axis(
         "dni: synthesizers are floats with that learning rate; none: quantized, and trained like "
         "the weights", positive_or_none, default=None, given=[None], number=1.0,
-        only=_has_synthesizers, off=None)
+        only=_has_synthesizers, off=None, tuned=True)
     label_smoothing: float = axis("share of a label that goes to all classes alike, in training",
-                                  share, default=0.0, given=[0.0], number=0.0)
+                                  share, default=0.0, given=[0.0], number=0.0, tuned=True)
     numbers: str = axis("numbers of the memory, NAME=VALUE[,VALUE] each", setting, default="",
                         flags=["--set"], given=[""], number="", shown="the memory's own",
                         expand=combinations, only=_is_held, off="",
@@ -147,11 +150,14 @@ UNQUANTIZED = {name: about.off for name, about in AXES.items()
 DEFAULTS = {f.name: f.default for f in fields(Cell) if f.default is not MISSING}
 
 
-def product(axes: dict[str, Sequence]) -> list[Cell]:
+def product(
+    axes: Mapping[str, Sequence], adapt: Callable[[Cell], Cell] = lambda cell: cell
+) -> list[Cell]:
     """All combinations of the axes' values, one cell each, in order, without repeats.
 
     Args:
       axes: a sequence of values for every field of `Cell`; the last one's values change first.
+      adapt: cell -> cell, applied first.
 
     Where an axis says nothing (`Axis.only`) it has one value: combinations that differ in it alone
     are one cell.
@@ -161,7 +167,7 @@ def product(axes: dict[str, Sequence]) -> list[Cell]:
         raise KeyError(f"no values for {', '.join(missing)}")
     cells = {}
     for values in itertools.product(*axes.values()):
-        cell = Cell(**dict(zip(axes, values, strict=True)))
+        cell = adapt(Cell(**dict(zip(axes, values, strict=True))))
         settled = {name: about.settled(cell, name) for name, about in AXES.items()}
         cells[replace(cell, **settled)] = None
     return list(cells)

@@ -18,8 +18,8 @@ from qjax.quantize import KINDS
 from qjax.spacings import Table, Uniform
 
 __all__ = [
-    "NONE", "Setting", "bits_of", "combinations", "has_levels", "memories_with", "numbers",
-    "own_numbers", "program_of", "quantizer", "setting",
+    "NONE", "Setting", "bits_of", "combinations", "described", "has_levels", "memories_with",
+    "numbers", "own_numbers", "program_of", "quantizer", "setting",
 ]
 
 NONE = "none"  # quantizer, scope and memory of a network that is not quantized
@@ -65,6 +65,17 @@ class Setting(NamedTuple):
 
     name: str
     values: tuple[float, ...]
+
+
+def described() -> str:
+    """What every memory is, in a line, with its numbers."""
+    told = []
+    for word, memory in MEMORIES.items():
+        more = ", ".join(f"{name} ({about.help}) [{about.default:g}]"
+                         for name, about in numbers_of(memory).items())
+        line = memory.__doc__.strip().partition("\n")[0].rstrip(".")
+        told.append(f"{word}: {line[0].lower()}{line[1:]}{'; --set ' + more if more else ''}")
+    return ". ".join(told).replace("%", "%%")
 
 
 def setting(text: str) -> Setting:

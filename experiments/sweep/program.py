@@ -217,10 +217,11 @@ class Program:
         """Raw images to the inputs of the network, as the algorithm's preset has them."""
         return self.kind.preprocess(images)
 
-    def shown(self, states: algorithms.TrainState) -> Any:
-        """All trained weights as the memory shows them, [seeds, cells]."""
+    def weights(self, states: algorithms.TrainState) -> Any:
+        """All trained weights as their memory knows them, [seeds, cells]."""
+
         def of(settings, state):
-            return memories.read(settings.memory, state.held)
+            return memories.behind(settings.memory, state.held)
 
         settings = self.settings(len(self.algorithm.phases) - 1)
         return jax.jit(replicate(of, ".r", "rr"))(settings, states)
@@ -409,7 +410,7 @@ def run_chunk(
                     checkpoint.save(done + epoch + 1, seconds, states)
                 yield report
             done += epochs
-    params = processes.collect(program.shown(states)) if save_params else None
+    params = processes.collect(program.weights(states)) if save_params else None
     if store:
         if save_params:
             _save_params(folder / "params", chunk, params)

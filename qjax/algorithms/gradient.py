@@ -43,28 +43,27 @@ def from_gradient(
         the way down, for diagnosis; None where the rule has none.
     """
 
-    def shown(settings, state):
-        return memories.read(settings.memory, state.held)
+    def known(settings, state):
+        return memories.behind(settings.memory, state.held)
 
     def begin(settings, state):
-        return state.replace(opt_state=rules.optimizer.init(shown(settings, state)))
+        return state.replace(opt_state=rules.optimizer.init(known(settings, state)))
 
     def respond(key, settings, state, batch):
-        """(trained weights, all weights, gradients, collections, loss) on a batch."""
-        weights = shown(settings, state)
-        every = {**weights, **memories.read(settings.memory, state.fixed)}
+        """(all weights, gradients, collections, loss) on a batch."""
+        weights = memories.read(settings.memory, {**state.held, **state.fixed})
         error_at = functools.partial(
             losses.output_error, rules.loss, labels=batch.labels,
             smoothing=settings.label_smoothing,
         )
-        return weights, every, *gradient(key, every, state.collections, batch, error_at)
+        return weights, *gradient(key, weights, state.collections, batch, error_at)
 
-    def proposed(settings, state, weights, gradients):
+    def proposed(settings, state, gradients):
         changes, opt_state = propose(
             rules.optimizer,
             rules.settle(gradients, settings),
             state.opt_state,
-            weights,
+            known(settings, state),
             settings.learning_rate,
             settings.weight_decay,
         )
@@ -74,8 +73,8 @@ def from_gradient(
 
     def step(key, settings, state, batch):
         gradient_key = jax.random.fold_in(key, 0)  # most rules draw nothing
-        weights, _, gradients, collections, loss = respond(gradient_key, settings, state, batch)
-        changes, opt_state = proposed(settings, state, weights, gradients)
+        _, gradients, collections, loss = respond(gradient_key, settings, state, batch)
+        changes, opt_state = proposed(settings, state, gradients)
         held = memories.write(key, settings.memory, state.held, changes)
         return state.replace(held=held, collections=collections, opt_state=opt_state), loss
 
@@ -87,22 +86,22 @@ def from_gradient(
 
     def probe(key, settings, state, batch):
         gradient_key = jax.random.fold_in(key, 0)
-        weights, every, gradients, _, _ = respond(gradient_key, settings, state, batch)
-        changes, _ = proposed(settings, state, weights, gradients)
+        weights, gradients, _, _ = respond(gradient_key, settings, state, batch)
+        changes, _ = proposed(settings, state, gradients)
         run, true_gradients = true_chain(
             network, weights["blocks"], state.collections, batch.inputs,
             lambda outputs: losses.output_error(
                 rules.loss, outputs, batch.labels, settings.label_smoothing)[1],
         )
         nothing = (None,) * len(network)
-        seen = feedback(gradient_key, every, state.collections) if feedback else nothing
+        seen = feedback(gradient_key, weights, state.collections) if feedback else nothing
         held = memories.write(key, settings.memory, state.held, changes)
         outputs = run.outputs[-1]
         return Probe(
             gradients["blocks"],
             true_gradients,
             tuple(seen),
-            optax.apply_updates(weights, changes)["blocks"],
+            optax.apply_updates(known(settings, state), changes)["blocks"],
             show(settings, state.replace(held=held)),
             run.outputs,
             losses.targets(batch.labels, outputs.shape[-1], outputs.dtype),

@@ -111,13 +111,13 @@ def hsic(
 
     def begin_bottleneck(settings, state):
         held, _, _ = split(state)
-        weights = memories.read(settings.memory, held)
-        return state.replace(opt_state=tuple(map(rules.optimizer.init, weights)))
+        known = memories.behind(settings.memory, held)
+        return state.replace(opt_state=tuple(map(rules.optimizer.init, known)))
 
     def bottleneck_step(key, settings, state, batch):
         held, collections, top = split(state)
-        shown = memories.read(settings.memory, held)
-        weights, target = list(shown), target_of(batch)
+        known = memories.behind(settings.memory, held)
+        weights, target = list(memories.read(settings.memory, held)), target_of(batch)
 
         # The original runs the whole network once before the batch's updates and once more before
         # each of them, and every run moves the running statistics. We do the same (the compiler
@@ -130,7 +130,7 @@ def hsic(
             loss, signal = jax.value_and_grad(objective)(run.outputs[index], target)
             gradient, _ = run.pullbacks[index](signal)
             change, opt_state = proposed(
-                settings, gradient, state.opt_state[index], shown[index]
+                settings, gradient, state.opt_state[index], known[index]
             )
             weights[index] = optax.apply_updates(weights[index], change)
             opt_states.append(opt_state)
@@ -146,6 +146,7 @@ def hsic(
         # gradient is that of the last block's objective through all blocks.
         held, collections, top = split(state)
         weights, target = memories.read(settings.memory, held), target_of(batch)
+        known = memories.behind(settings.memory, held)
         signal = jax.grad(objective)
         run, true_gradients = true_chain(
             body, weights, collections, batch.inputs, lambda z: signal(z, target)
@@ -156,14 +157,14 @@ def hsic(
         )
         changes = tuple(
             proposed(settings, *each)[0]
-            for each in zip(gradients, state.opt_state, weights, strict=True)
+            for each in zip(gradients, state.opt_state, known, strict=True)
         )
         written = memories.write(key, settings.memory, held, changes)
         own = Probe(
             gradients,
             true_gradients,
             (None,) * depth,
-            optax.apply_updates(weights, changes),
+            optax.apply_updates(known, changes),
             memories.read(settings.memory, written),
             run.outputs,
             targets_of(batch),

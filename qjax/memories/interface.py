@@ -16,8 +16,8 @@ from qjax.rounding import quantize
 from qjax.trees import Where, is_floating, paths_of
 
 __all__ = [
-    "Bits", "ByLeaf", "Held", "Memory", "account", "by_leaf", "grid_of", "hold", "is_held",
-    "place", "read", "write",
+    "Bits", "ByLeaf", "Held", "Memory", "account", "behind", "by_leaf", "grid_of", "hold",
+    "is_held", "place", "read", "write",
 ]
 
 
@@ -52,6 +52,13 @@ class Memory(Protocol):
 
     def account(self) -> Bits:
         """What it costs, from its numbers alone; 32 bits for a float."""
+
+    # A memory that knows more of its weights than it shows also has
+    #
+    #     def behind(self, held: Any) -> Array
+    #
+    # the weights as it knows them: to these weight decay is applied and a change is added, and
+    # these are recorded. Of all others that is what they show.
 
 
 @struct.dataclass
@@ -165,6 +172,19 @@ def read(memory: Any, held: Any) -> Any:
 
     def one(node):
         return entries.memories[node.which].read(node.state) if is_held(node) else node
+
+    return jax.tree.map(one, held, is_leaf=is_held)
+
+
+def behind(memory: Any, held: Any) -> Any:
+    """The tree with the weights as the memories know them: what they show, or more exactly."""
+    entries = _entries(memory)
+
+    def one(node):
+        if not is_held(node):
+            return node
+        own = entries.memories[node.which]
+        return getattr(own, "behind", own.read)(node.state)
 
     return jax.tree.map(one, held, is_leaf=is_held)
 

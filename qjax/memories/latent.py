@@ -29,6 +29,10 @@ class Latent:
         """Their nearest levels."""
         return quantize(held, make_grid(held, self.grid))
 
+    def behind(self, held: Array) -> Array:
+        """The floats."""
+        return held
+
     def write(self, key: Array, held: Array, change: Array) -> Array:
         """Adds to the floats."""
         del key

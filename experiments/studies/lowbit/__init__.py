@@ -5,8 +5,8 @@ the report. The module `figure` needs matplotlib, and is imported only by name.
 """
 
 from experiments.studies.lowbit.report import points, table_of
-from experiments.studies.lowbit.tuning import ALGORITHMS_STUDIED, TUNING_SEED, candidates, chosen
+from experiments.studies.lowbit.tuning import GIVEN, TUNING_SEED, candidates, chosen
 
 __all__ = [
-    "ALGORITHMS_STUDIED", "TUNING_SEED", "candidates", "chosen", "figure", "points", "table_of",
+    "GIVEN", "TUNING_SEED", "candidates", "chosen", "figure", "points", "table_of",
 ]

@@ -21,13 +21,16 @@ THESIS = "thesis, the best of all its networks"
 
 # Okabe and Ito's colours, markers that differ too; by position, so that a rule looks the same in
 # every figure, whichever others are there.
-_LOOKS = (("#D55E00", "v"), ("#0072B2", "o"), ("#009E73", "s"), ("#CC79A7", "D"),
-          ("#E69F00", "^"), ("#56B4E9", "P"))
-STYLES: Mapping[str, tuple[str, str]] = dict(zip(MEMORIES, _LOOKS, strict=False))
+_COLORS = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+_MARKERS = ("v", "o", "s", "D", "^", "P", "X", "<", ">", "p", "h")
+STYLES: Mapping[str, tuple[str, str]] = {
+    name: (_COLORS[place % len(_COLORS)], _MARKERS[place % len(_MARKERS)])
+    for place, name in enumerate(MEMORIES)
+}
 _UNKNOWN = ("#777777", "*")  # rules of another version of qjax
 
 # Grids are lines of their own, where there are several, with a stroke for each.
-_GRID = ("quantizer", "scope")
+_GRID = ("quantizer", "scope", "numbers")
 _STROKES = ("-", "--", ":", "-.")
 
 _COLUMNS = 3
@@ -129,7 +132,7 @@ def plot_lowbit(rows: Rows, title: str, best: Mapping[int, float]) -> Figure:
 
 
 def _panel(
-    axis: Axes, rows: Rows, crosses: Mapping[int, float], grids: Sequence[tuple[str, str]]
+    axis: Axes, rows: Rows, crosses: Mapping[int, float], grids: Sequence[tuple[str, ...]]
 ) -> None:
     columns = ("update", *_GRID) if grids else ("update",)
     lines = split((r for r in rows if r["n_bits"] is not None), *columns)
@@ -142,7 +145,7 @@ def _panel(
         look.band(axis, [bits for (bits,), _ in points], spreads, color=color, marker=marker,
                      markersize=5.5, linewidth=1.5,
                      linestyle=_STROKES[grids.index(tuple(grid)) % len(_STROKES) if grid else 0],
-                     label=" ".join(line))
+                     label=" ".join(filter(None, line)))
     floats = [r["test_accuracy"] for r in rows if r["n_bits"] is None]
     if floats:
         look.level(axis, floats, look.FLOAT, "float")

@@ -36,7 +36,7 @@ BOUND_SYNTHESIZERS = "Synthesizers are quantized, and trained, like the weights 
 DIVERGED = "A diverged replica counts with its last finite metrics, if it has any."
 
 _POINT = ("dataset", "network", "n_layers", "hidden_width", "algorithm", "update", "n_bits",
-          "quantizer", "scope")
+          "quantizer", "scope", "numbers")
 
 
 class Point(NamedTuple):
@@ -138,7 +138,7 @@ def table_of(found: Iterable[Point], dataset: str) -> Table:
     """
     found = [p for p in found if p.cell.dataset == dataset]
     quantized = [p.cell for p in found if p.cell.n_bits is not None]
-    grids = [name for name in ("quantizer", "scope")
+    grids = [name for name in ("quantizer", "scope", "numbers")
              if len({getattr(cell, name) for cell in quantized}) > 1]
     entries = []
     for point in found:
