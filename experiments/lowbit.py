@@ -15,13 +15,12 @@ if __name__ == "__main__":
 
 from collections.abc import Sequence
 
-from experiments import commandline
+from experiments import commandline, sweep
 from experiments.cells import NETWORKS, Replica
 from experiments.commandline import options
 from experiments.data import DATASETS
 from experiments.report import tell
 from experiments.studies.lowbit import ALGORITHMS_STUDIED, TUNING_SEED, candidates, chosen
-from experiments.sweep import sweep
 from qjax.algorithms import ALGORITHMS
 from qjax.schedules import SCHEDULES
 from qjax.updates import UPDATE_RULES
