@@ -16,13 +16,12 @@ if __name__ == "__main__":
 from collections.abc import Sequence
 from dataclasses import fields
 
-from experiments import commandline
+from experiments import commandline, sweep
 from experiments.cells import Cell, Replica, add_flag
 from experiments.commandline import options
 from experiments.data import HOLDOUT
 from experiments.report import tell
 from experiments.studies.lowbit import GIVEN, TUNING_SEED, candidates, chosen
-from experiments.sweep import sweep
 
 __all__ = ["main", "parser"]
 

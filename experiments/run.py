@@ -11,11 +11,10 @@ from collections.abc import Sequence
 from dataclasses import fields
 
 from experiments import cells as grid
-from experiments import commandline
+from experiments import commandline, sweep
 from experiments.cells import LEARNING_RATES, add_flag, kinds, preset_of
 from experiments.commandline import options
 from experiments.report import tell
-from experiments.sweep import sweep
 from qjax.quantize import make_quantizer
 
 __all__ = ["cells_of", "main", "parser"]

@@ -12,12 +12,11 @@ if __name__ == "__main__":
 
 from collections.abc import Sequence
 
-from experiments import commandline
+from experiments import commandline, sweep
 from experiments.cells import Replica
 from experiments.commandline import options
 from experiments.report import tell
 from experiments.studies import thesis
-from experiments.sweep import sweep
 
 __all__ = ["main", "parser"]
 

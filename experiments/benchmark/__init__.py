@@ -1,1 +1,28 @@
-"""How long training takes, and where the time goes."""
+"""How long training takes beside what the machine could do, and where the time of a step goes.
+
+`measure` times a group of replicas, `break_down` the parts of its step; `about_machine` says what
+large products and copies reach here, `relate` and `compare` set one beside the other.
+"""
+
+from experiments.benchmark.breakdown import (
+    BATCH,
+    PARTS,
+    REST,
+    TOTAL,
+    break_down,
+    make_program,
+    measure,
+)
+from experiments.benchmark.machine import about_machine, torch_step_ms
+from experiments.benchmark.reports import (
+    COMPARED,
+    compare,
+    product_flops,
+    read_report,
+    relate,
+)
+
+__all__ = [
+    "BATCH", "COMPARED", "PARTS", "REST", "TOTAL", "about_machine", "break_down", "compare",
+    "make_program", "measure", "product_flops", "read_report", "relate", "torch_step_ms",
+]

@@ -17,8 +17,7 @@ import numpy as np
 
 from experiments.cells import NETWORKS, Cell, preset_of
 from experiments.data import Dataset
-from experiments.sweep.devices import make_mesh
-from experiments.sweep.program import Program
+from experiments.sweep import Program, make_mesh
 from qjax import algorithms, training
 from qjax.algorithms import Phase, Rules, TrainState
 from qjax.memories import Float
@@ -31,7 +30,7 @@ __all__ = [
     "PARTS",
     "REST",
     "TOTAL",
-    "breakdown",
+    "break_down",
     "make_program",
     "measure",
     "memory_bytes",
@@ -328,7 +327,7 @@ def parts_of(times: Mapping[str, float]) -> dict[str, float]:
     return {**parts, REST: total - sum(parts.values()), TOTAL: total}
 
 
-def breakdown(program: Program, replicas: int, rounds: int = 8) -> list[dict[str, Any]]:
+def break_down(program: Program, replicas: int, rounds: int = 8) -> list[dict[str, Any]]:
     """Times the parts of a group's first phase.
 
     The learning rate is 0, so that no variant diverges: times do not depend on it. Evaluation is

@@ -4,15 +4,16 @@ An axis of the grid is declared once (`cell.Cell`); flags, ids, groups and colum
 Beside it are the settings that an algorithm has where nothing else is said, and networks by name.
 """
 
+from experiments.cells import kinds
 from experiments.cells.axes import add_flag
 from experiments.cells.cell import AXES, DEFAULTS, NONE, UNQUANTIZED, Cell, product
-from experiments.cells.kinds import numbers
+from experiments.cells.memories import memory_of
 from experiments.cells.networks import NETWORKS, SMALLEST
 from experiments.cells.presets import LEARNING_RATES, Preset, preset_of
 from experiments.cells.replicas import Chunk, Replica, chunks_of, group, halves
 
 __all__ = [
     "AXES", "DEFAULTS", "LEARNING_RATES", "NETWORKS", "NONE", "SMALLEST", "UNQUANTIZED", "Cell",
-    "Chunk", "Preset", "Replica", "add_flag", "chunks_of", "group", "halves", "numbers",
+    "Chunk", "Preset", "Replica", "add_flag", "chunks_of", "group", "halves", "kinds", "memory_of",
     "preset_of", "product",
 ]

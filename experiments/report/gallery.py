@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from experiments.report import figures, panels
 from experiments.report.panels import Rows, split
 from experiments.report.study import NO_STUDY, Study
-from experiments.store import histories, results
+from experiments.store import history_of, results
 
 __all__ = ["FIGURES", "drawn", "left_out"]
 
@@ -58,7 +58,7 @@ def drawn(
                     yield stem, figures.plot_bits(members, title, study)
         elif kind == "epochs":
             for key, members in split(rows, "dataset", *panels.NETWORK).items():
-                epochs = histories(sources, "epochs", {r["id"] for r in members})
+                epochs = history_of(sources, "epochs", {r["id"] for r in members})
                 if epochs:
                     title = f"{key[0]}, {panels.layers_of(*key[1:])}, {_about(members, study)}"
                     stem = "-".join(("epochs", key[0], *_in_file(key[1:])))
@@ -66,7 +66,7 @@ def drawn(
         elif kind in _PER_BLOCK:
             for (dataset,), here in split(rows, "dataset").items():
                 for network, name, members in _variants(here, study):
-                    history = histories(sources, kind, {r["id"] for r in members})
+                    history = history_of(sources, kind, {r["id"] for r in members})
                     if history:
                         title = (f"{name}, {dataset}, {panels.layers_of(*network)}, "
                                  f"{_about(members, study)}; bands: extent over seeds")

@@ -1,15 +1,15 @@
 """Where results are kept: one SQLite file in a folder, which several programs share by locks.
 
 `results` reads finished replicas wherever they are, in a folder, a store or an exported file,
-`histories` what happened along their training; `selection` picks some by a flag; `exporting` and
+`history_of` what happened along their training; `selection` picks some by a flag; `exporting` and
 `restoring` write a store to files and back.
 """
 
 from experiments.store import exporting, restoring, results, selection
 from experiments.store.database import FILE_NAME, HISTORIES, Store, StoreError
-from experiments.store.histories import histories
+from experiments.store.histories import history_of
 
 __all__ = [
-    "FILE_NAME", "HISTORIES", "Store", "StoreError", "exporting", "histories", "restoring",
+    "FILE_NAME", "HISTORIES", "Store", "StoreError", "exporting", "history_of", "restoring",
     "results", "selection",
 ]

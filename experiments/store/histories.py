@@ -13,7 +13,7 @@ from experiments.store import results
 from experiments.store.database import FILE_NAME
 from qjax.diagnostics import Diagnosis
 
-__all__ = ["histories"]
+__all__ = ["history_of"]
 
 
 def _number(text: str) -> float | None:
@@ -33,7 +33,7 @@ _KINDS: Mapping[str, Mapping[str, Callable[[str], Any]]] = {
 }
 
 
-def histories(
+def history_of(
     paths: Iterable[Path], table: str, replicas: Collection[str]
 ) -> list[dict[str, Any]]:
     """Rows of a table, one of `store.HISTORIES`, of the replicas with these ids.

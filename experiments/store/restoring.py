@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from experiments.cells import Replica
 from experiments.store import results
 from experiments.store.database import HISTORIES, Store
-from experiments.store.histories import histories
+from experiments.store.histories import history_of
 
 __all__ = ["Finished", "finished_in", "restore"]
 
@@ -43,7 +43,7 @@ def finished_in(paths: Iterable[Path]) -> list[Finished]:
         here = {row["id"]: row for row in _checked(path)}
         replicas |= here
         for table, known in tables.items():
-            rows = histories([path], table, here)
+            rows = history_of([path], table, here)
             known |= dict.fromkeys(here, ())  # never two trainings' parts under one id
             known |= {i: list(group) for i, group in groupby(rows, itemgetter("replica"))}
     return [Finished(row, {table: known.get(i, ()) for table, known in tables.items()})

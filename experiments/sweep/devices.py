@@ -4,10 +4,9 @@ import itertools
 import math
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from jax.sharding import Mesh
+import jax
+from jax.sharding import Mesh
 
 __all__ = ["keep_programs", "load", "make_mesh"]
 
@@ -17,8 +16,6 @@ def keep_programs() -> None:
 
     In the folder of jax's own setting JAX_COMPILATION_CACHE_DIR, else in the user's cache folder.
     """
-    import jax
-
     if jax.config.jax_compilation_cache_dir is None:
         home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
         jax.config.update("jax_compilation_cache_dir", str(Path(home) / "qjax"))
@@ -26,8 +23,6 @@ def keep_programs() -> None:
 
 
 def _shape(n_seeds: int, n_cells: int) -> tuple[int, int]:
-    import jax
-
     total = jax.device_count()
     counts = range(1, total + 1)
     # Every process takes part in every program: with several, all devices are used.
@@ -47,10 +42,8 @@ def load(n_seeds: int, n_cells: int) -> int:
     return math.ceil(n_seeds / seeds) * math.ceil(n_cells / cells)
 
 
-def make_mesh(n_seeds: int, n_cells: int) -> "Mesh":
+def make_mesh(n_seeds: int, n_cells: int) -> Mesh:
     """A mesh with axes "seeds" and "cells" that gives each device the fewest replicas."""
-    import jax
-
     shape = _shape(n_seeds, n_cells)
     return jax.make_mesh(
         shape,

@@ -69,7 +69,7 @@ def footprint(cells: Sequence[Cell], dataset: Dataset, diagnose: bool = False) -
 
     One step and one chunk of the evaluation are compiled, as XLA alone knows what it keeps in
     memory at the same time; the loops around them only repeat them. Within 30 % of what the whole
-    program reserves (tests/sweep/test_memory.py).
+    program reserves (tests/sweep/test_footprint.py).
     """
     return _footprint(Program((cells[0].program,) * _SAMPLE, dataset, None), diagnose)
 

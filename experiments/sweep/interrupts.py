@@ -1,8 +1,11 @@
-"""Ctrl-C and a scheduler's SIGTERM as one KeyboardInterrupt that cannot get lost."""
+"""Ctrl-C and a scheduler's SIGTERM as one KeyboardInterrupt that cannot get lost, and the end."""
 
+import os
 import signal
+import sys
+from typing import NoReturn
 
-__all__ = ["Interrupts"]
+__all__ = ["Interrupts", "leave"]
 
 
 class Interrupts:
@@ -34,3 +37,14 @@ class Interrupts:
     def _interrupt(self, number, frame):
         self._requested = True
         raise KeyboardInterrupt
+
+
+def leave(code: int) -> NoReturn:
+    """Ends the program. After an interruption without Python's own exit.
+
+    That would tear down a compilation still in flight, and crash; all files are closed by now.
+    """
+    if code == 130:
+        sys.stdout.flush()
+        os._exit(code)
+    sys.exit(code)

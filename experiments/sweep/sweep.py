@@ -1,17 +1,10 @@
-"""Trains replicas: plans chunks, claims them, runs them, survives what goes wrong.
+"""Trains replicas: plans chunks, claims them, runs them, survives what goes wrong."""
 
-What `experiments.run` and `experiments.thesis` share: the flags that say where and how (not what),
-the plan, the progress and the end of a run.
-"""
-
-import argparse
 import functools
-import os
-import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import jax
 from rich.console import Console
@@ -19,148 +12,20 @@ from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 
 from experiments import cells as grid
-from experiments.cells import SMALLEST
-from experiments.commandline import options
-from experiments.data import DATASETS, HOLDOUT, DataError, Dataset, load
+from experiments.data import Dataset
 from experiments.store import FILE_NAME, Store, StoreError
 from experiments.sweep import devices, processes
-from experiments.sweep import footprint as memory
-from experiments.sweep import program as runner
 from experiments.sweep.checkpoint import CheckpointError, unfinished
+from experiments.sweep.chunk import run_chunk
+from experiments.sweep.footprint import available, footprint, is_exhausted
 from experiments.sweep.forecast import Forecast, spell
 from experiments.sweep.interrupts import Interrupts
+from experiments.sweep.origin import origin
 
-__all__ = ["Stage", "Sweep", "Tell", "add_arguments", "leave", "main"]
+__all__ = ["Sweep", "Tell"]
 
-
-def add_arguments(p: options.Parser) -> None:
-    """Adds the flags that say where results go and how the work is done."""
-    p.add_argument("--out", type=Path, default=Path("results"), help="result folder [results]")
-    p.add_argument(
-        "--data-dir", type=Path, default=None,
-        help="folder with <dataset>/*-ubyte[.gz] IDX files (or QJAX_DATA_DIR); else TFDS",
-    )
-    p.add_argument("--resume", action="store_true", help="continue an interrupted run")
-    p.add_argument("--checkpoint-every", type=options.whole(1), default=1, metavar="EPOCHS",
-                   help="epochs between checkpoints, which is what an interruption can cost [1]")
-    p.add_argument("--save-params", action="store_true", help="keep final weights in OUT/params")
-    p.add_argument("--diagnostics", action="store_true",
-                   help="look inside after every epoch: angles between the algorithm's and the "
-                   "true gradient, between feedback and weights, quantization error, nHSIC, ...")
-    p.add_argument("--dry-run", action="store_true", help="print the plan and stop")
-    p.add_argument(
-        "--memory-limit", type=_memory, default=None, metavar="SIZE",
-        help="what a device may use, like 500M or 4G [most of it; CPU: half the machine's memory]",
-    )
-    several = p.add_argument_group(
-        "several processes, on one machine or many (under SLURM srun says it all by itself)"
-    )
-    several.add_argument("--distributed", action="store_true",
-                         help="join the other processes that the cluster has started")
-    several.add_argument("--coordinator", metavar="HOST:PORT", default=None,
-                         help="where process 0 listens, for use without a cluster")
-    several.add_argument("--num-processes", type=options.whole(1), default=None)
-    several.add_argument("--process-id", type=options.whole(0), default=None)
-
-
-def _memory(text: str) -> int:
-    try:
-        return memory.size(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(
-            f"expected a size like 500M or 4G, got {text!r}"
-        ) from None
-
-
-# What to train, given the finished replicas that the result folder has.
-Stage = Callable[[list[dict[str, Any]]], Sequence[grid.Replica]]
 # Prints what there is to say of finished replicas (rows of the store), when all is done.
 Tell = Callable[[Sequence[Mapping[str, Any]], Console], None]
-
-
-def main(p: options.Parser, args: argparse.Namespace, tell: Tell, *stages: Stage) -> int:
-    """Trains what the result folder does not have yet; returns the exit code.
-
-    Args:
-      p: for errors.
-      args: with the flags of `add_arguments`.
-      tell: ends a stage that was not interrupted.
-      stages: one after the other; each says which replicas, in the order of the summary. A later
-        one may depend on what the earlier ones gave.
-    """
-    _join(p, args)
-    devices.keep_programs()
-    console = Console(
-        width=None if sys.stdout.isatty() else 160, quiet=not processes.is_first()
-    )
-    code = 0
-    try:
-        for stage in stages:
-            wanted = stage(processes.shared(_finished(args.out)))
-            names = dict.fromkeys(replica.cell.dataset for replica in wanted)
-            _check_sizes(wanted)
-            datasets = {name: load(name, args.data_dir) for name in names}
-            sweep = Sweep(datasets, args.out, console, tell, args.memory_limit, args.resume,
-                          args.checkpoint_every, args.save_params, args.diagnostics)
-            if args.dry_run:
-                sweep.show(wanted)
-                return 0
-            if not processes.is_first():
-                code = sweep.run(wanted, None)
-            else:
-                with Store(args.out) as store:
-                    code = sweep.run(wanted, store)
-            if processes.shared(code):
-                break
-    except (DataError, StoreError) as error:
-        p.error(str(error))
-    return code
-
-
-def _check_sizes(wanted: Iterable[grid.Replica]) -> None:
-    """Raises DataError where a network needs larger images than a data set has."""
-    for network, name in dict.fromkeys((r.cell.network, r.cell.dataset) for r in wanted):
-        side = SMALLEST.get(network, 1)
-        if min(DATASETS[name.removesuffix(HOLDOUT)].image_shape[:2]) < side:
-            raise DataError(f"{network} needs images of {side}x{side}, {name} has smaller ones: "
-                            "leave one of them out of --network or --dataset")
-
-
-def _finished(out: Path) -> list[dict[str, Any]]:
-    """Finished replicas of a result folder; none if it does not exist yet."""
-    if not (out / FILE_NAME).is_file():
-        return []
-    with Store(out, create=False) as store:
-        return [row for row in store.replicas() if row["status"] in ("done", "diverged")]
-
-
-def leave(code: int) -> NoReturn:
-    """Ends the program. After an interruption without Python's own exit.
-
-    That would tear down a compilation still in flight, and crash; all files are closed by now.
-    """
-    if code == 130:
-        sys.stdout.flush()
-        os._exit(code)
-    sys.exit(code)
-
-
-def _join(p, args) -> None:
-    alone = (args.coordinator, args.num_processes, args.process_id)
-    if any(part is not None for part in alone):
-        if None in alone:
-            p.error("--coordinator, --num-processes and --process-id go together")
-        if args.process_id >= args.num_processes:
-            p.error(f"--process-id counts from 0: expected at most {args.num_processes - 1}, "
-                    f"got {args.process_id}")
-    elif not (args.distributed or processes.under_slurm()):
-        return
-    try:
-        processes.join(*alone)
-    except (ValueError, RuntimeError) as error:
-        reason = str(error).partition("\n")[0]
-        p.error(f"the processes did not find each other ({reason}): start them with srun, "
-                "or with --coordinator HOST:PORT --num-processes N --process-id I")
 
 
 @dataclass(frozen=True)
@@ -173,7 +38,7 @@ class Sweep:
       console: for the plan, messages and progress.
       tell: of what is finished, when nothing is left.
       memory_limit: bytes a device may use; None for what it has.
-      resume, checkpoint_every, save_params, diagnose: see `runner.run_chunk`.
+      resume, checkpoint_every, save_params, diagnose: see `chunk.run_chunk`.
     """
 
     datasets: dict[str, Dataset]
@@ -191,13 +56,13 @@ class Sweep:
         table = Table(title="Plan")
         for column in ("group", "update", "cells", "replicas", "chunks", "memory a device"):
             table.add_column(column, justify="left" if column in ("group", "update") else "right")
-        limit = memory.available() if self.memory_limit is None else self.memory_limit
+        limit = available() if self.memory_limit is None else self.memory_limit
         chunks, seeds_of = [], {}
         for cell, seed in replicas:
             seeds_of.setdefault(cell, []).append(seed)
         for group in grid.group(seeds_of):
             members = [grid.Replica(cell, seed) for cell in group for seed in seeds_of[cell]]
-            needs = memory.footprint(group, self.datasets[group[0].dataset], self.diagnose)
+            needs = footprint(group, self.datasets[group[0].dataset], self.diagnose)
             most = needs.fitting(limit)
             pieces = list(grid.chunks_of(members, most * len(jax.devices())))
             largest = max(devices.load(len(p.seeds), len(p.cells)) for p in pieces)
@@ -327,14 +192,14 @@ class Sweep:
             queue = list(chunks)
             while queue:
                 chunk = queue.pop(0)
-                claimed = store.claim(chunk.replicas, runner.origin()) if store else None
+                claimed = store.claim(chunk.replicas, origin()) if store else None
                 if not processes.shared(claimed):
                     forecast.skip(sum(self._costs(chunk)))
                     continue
                 error = self._run(chunk, store, interrupts, forecast, update)
                 if error is None:
                     continue
-                if memory.is_exhausted(error) and len(chunk.replicas) > 1:
+                if is_exhausted(error) and len(chunk.replicas) > 1:
                     self._say(f"{chunk.cells[0].label}: out of memory with "
                               f"{len(chunk.replicas)} replicas at once, going on with half of them")
                     queue = _halved(chunk, [chunk, *queue])
@@ -351,9 +216,7 @@ class Sweep:
     def _costs(self, chunk: grid.Chunk) -> list[float]:
         """What each epoch of a chunk costs, in bytes moved."""
         cell, size = chunk.cells[0], len(chunk.replicas)
-        moved = memory.footprint(
-            chunk.cells, self.datasets[cell.dataset], self.diagnose
-        ).moved
+        moved = footprint(chunk.cells, self.datasets[cell.dataset], self.diagnose).moved
         counts = (cell.epochs, cell.readout_epochs)
         return [size * each for each, count in zip(moved, counts, strict=False)
                 for _ in range(count)]
@@ -364,7 +227,7 @@ class Sweep:
         costs, seen = self._costs(chunk), 0
         update(description=label)
         try:
-            for epoch in runner.run_chunk(
+            for epoch in run_chunk(
                 chunk, self.datasets[chunk.cells[0].dataset], store, self.out,
                 resume=self.resume, checkpoint_every=self.checkpoint_every,
                 save_params=self.save_params, diagnose=self.diagnose, warn=self._say,

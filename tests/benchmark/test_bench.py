@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments import bench
+from experiments import bench, benchmark
 from experiments.benchmark import breakdown
 from qjax import training
 
@@ -29,7 +29,7 @@ def report(rows, floor_ms=0.1, **machine):
 def test_products_of_a_step():
     # 784-4-10, batch 64: two forward, two weight gradients, one input gradient.
     first, second = 2 * 64 * 784 * 4, 2 * 64 * 4 * 10
-    assert bench.product_flops(0, 4) == 2 * first + 3 * second
+    assert benchmark.product_flops(0, 4) == 2 * first + 3 * second
 
 
 def test_bytes_of_a_step():
@@ -38,15 +38,15 @@ def test_bytes_of_a_step():
 
 
 def test_figures_relative_to_the_machine():
-    found = bench.relate(row(ms=0.5), MACHINE, torch_ms=2.0)
-    assert found["gflops"] == pytest.approx(bench.product_flops(0, 4) / 0.5e-3 / 1e9)
+    found = benchmark.relate(row(ms=0.5), MACHINE, torch_ms=2.0)
+    assert found["gflops"] == pytest.approx(benchmark.product_flops(0, 4) / 0.5e-3 / 1e9)
     assert found["gflops_share"] == pytest.approx(found["gflops"] / 100)
     assert found["gbytes"] == pytest.approx(2.0)  # 1 MB in half a millisecond
     assert found["gbytes_share"] == pytest.approx(0.2)
     assert found["torch_ratio"] == pytest.approx(4.0)
-    assert bench.relate(row(), MACHINE, None)["torch_ratio"] is None
+    assert benchmark.relate(row(), MACHINE, None)["torch_ratio"] is None
     # The loop is backprop's: no ratio for the others.
-    assert bench.relate(row(algorithm="fa"), MACHINE, 2.0)["torch_ratio"] is None
+    assert benchmark.relate(row(algorithm="fa"), MACHINE, 2.0)["torch_ratio"] is None
 
 
 def test_parts_and_rest_add_up():
@@ -62,7 +62,7 @@ def test_parts_and_rest_add_up():
 def test_comparison_pairs_rows_and_says_what_differs():
     old = report([row(1), row(28, ms=0.5)], floor_ms=0.1)
     new = report([row(28, ms=0.4), row(112)], floor_ms=0.2, cores=4)
-    (pair,), remarks = bench.compare(old, new)
+    (pair,), remarks = benchmark.compare(old, new)
     assert pair["replicas"] == 28
     assert pair["ms_per_replica_step"] == pytest.approx((0.5, 0.4, 0.8))
     assert pair["floors"] == pytest.approx((5.0, 2.0, 0.4))
@@ -88,9 +88,9 @@ def test_reports_that_cannot_be_compared(tmp_path, content, message):
     path = tmp_path / "old.json"
     path.write_text(content)
     with pytest.raises(ValueError, match=message):
-        bench.read_report(path)
+        benchmark.read_report(path)
     with pytest.raises(ValueError, match="cannot read"):
-        bench.read_report(tmp_path / "none.json")
+        benchmark.read_report(tmp_path / "none.json")
 
 
 def test_command_line(tmp_path, capsys):
@@ -98,7 +98,7 @@ def test_command_line(tmp_path, capsys):
     tiny = ["--algorithm", "fa", "--n-layers", "0", "--hidden-width", "4", "--steps", "2",
             "--replicas", "2"]
     assert bench.main([*tiny, "--json", str(path)]) == 0
-    written = bench.read_report(path)
+    written = benchmark.read_report(path)
     (found,) = written["rows"]
     assert found["algorithm"] == "fa"
     assert found["replicas"] == 2

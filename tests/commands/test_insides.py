@@ -11,7 +11,7 @@ from matplotlib import pyplot as plt
 
 from experiments import export, run
 from experiments.report import gallery
-from experiments.store import FILE_NAME, Store, histories
+from experiments.store import FILE_NAME, Store, history_of
 from experiments.store.results import load
 from experiments.studies.thesis import THESIS
 from qjax.diagnostics import Diagnosis
@@ -79,7 +79,7 @@ def test_they_are_exported_and_read_again(folder, tmp_path, rows):
             "--table", "diagnostics")
     ids = {r["id"] for r in load(tmp_path / "x.csv")}
     columns = ("replica", "epoch", "block", *Diagnosis._fields)
-    assert histories([tmp_path / "x.csv"], "diagnostics", ids) == [
+    assert history_of([tmp_path / "x.csv"], "diagnostics", ids) == [
         {c: r[c] for c in columns} for r in rows
     ]
 

@@ -21,8 +21,9 @@ from experiments import run
 from experiments.cells import Chunk, Replica
 from experiments.data import load
 from experiments.store import FILE_NAME, Store
-from experiments.sweep import program as runner
+from experiments.sweep import sweep
 from experiments.sweep.checkpoint import Checkpoint
+from experiments.sweep.chunk import run_chunk
 from qjax.algorithms import ALGORITHMS
 
 ROOT = Path(__file__).parents[2]
@@ -651,7 +652,7 @@ def train(folder, chunk, stop=None, resume=False, **more):
     seen = []
     with Store(folder) as store:
         store.claim(chunk.replicas, {})
-        epochs = runner.run_chunk(
+        epochs = run_chunk(
             chunk, DIGITS, store, folder, resume=resume, save_params=True, **more
         )
         for report in epochs:
@@ -802,14 +803,12 @@ def test_a_failed_replica_is_tried_again(tmp_path):
 
 def failing(monkeypatch, message, when):
     """Makes chunks for which `when` holds end as if the device had reported `message`."""
-    whole_run = runner.run_chunk
-
-    def run_chunk(chunk, *args, **kwargs):
+    def failing_run(chunk, *args, **kwargs):
         if when(chunk):
             raise jax.errors.JaxRuntimeError(message)
-        yield from whole_run(chunk, *args, **kwargs)
+        yield from run_chunk(chunk, *args, **kwargs)
 
-    monkeypatch.setattr(runner, "run_chunk", run_chunk)
+    monkeypatch.setattr(sweep, "run_chunk", failing_run)
 
 
 def test_a_program_that_fails_is_reported_and_the_others_go_on(tmp_path, monkeypatch):

@@ -8,7 +8,8 @@ import scipy.stats
 from test_cells import CELL, FLOAT
 from test_results import row
 
-from experiments.report.estimates import estimate, mean_and_deviation, paired_differences
+from experiments.report import estimate, paired_differences
+from experiments.report.estimates import mean_and_deviation
 
 
 @pytest.mark.parametrize("values", [[1.0, 2.0, 4.0], [97.25, 96.5], [0.1] * 7])

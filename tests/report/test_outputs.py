@@ -17,7 +17,7 @@ from test_store import ORIGIN, epoch
 from experiments import export, plot
 from experiments.cells import Cell, Replica
 from experiments.report import figures, gallery, look, summary
-from experiments.store import Store, histories
+from experiments.store import Store, history_of
 from experiments.store.results import ResultsError
 from experiments.studies.thesis import THESIS, Key, Published, with_published
 
@@ -351,16 +351,16 @@ def test_histories_of_a_store_and_of_exports_agree(swept, tmp_path):
             base.mkdir(exist_ok=True)
             path = base / f"x-{table}{suffix}"
             assert export.main(["--out", str(swept), "--table", table, "--csv", str(path)]) == 0
-            found = histories([base / "x.csv"], table, ids)
-            assert found == histories([swept], table, ids)
+            found = history_of([base / "x.csv"], table, ids)
+            assert found == history_of([swept], table, ids)
             assert {row["replica"] for row in found} == ids
 
 
 def test_histories_of_the_later_source_count(swept, tmp_path):
     other = store_of(tmp_path, sweep(), epochs=5)
     (replica,) = [r["id"] for r in rows_of(swept) if r["n_bits"] is None and r["seed"] == 0]
-    assert len(histories([swept, other], "epochs", [replica])) == 5
-    assert len(histories([other, swept], "epochs", [replica])) == 2
+    assert len(history_of([swept, other], "epochs", [replica])) == 5
+    assert len(history_of([other, swept], "epochs", [replica])) == 2
 
 
 def test_a_damaged_history_names_its_place(swept, tmp_path):
@@ -370,7 +370,7 @@ def test_a_damaged_history_names_its_place(swept, tmp_path):
     first = lines[1].split(",")[0]
     path.write_text("\n".join([lines[0], lines[1].replace(",0,", ",zero,", 1), *lines[2:]]))
     with pytest.raises(ResultsError, match=r"x-epochs\.csv, line 2, column epoch"):
-        histories([tmp_path / "x.csv"], "epochs", [first])
+        history_of([tmp_path / "x.csv"], "epochs", [first])
 
 
 # Figures

@@ -10,11 +10,10 @@ from test_cells import CELL, FLOAT
 from test_results import csv_of, row
 
 from experiments import compare
-from experiments.cells.presets import preset_of
+from experiments.cells import preset_of
 from experiments.store.results import ResultsError
-from experiments.studies.thesis import agreement, comparison
+from experiments.studies.thesis import Key, Published, agreement, comparison, read_published
 from experiments.studies.thesis.agreement import Comparison
-from experiments.studies.thesis.published import Key, Published, read_published
 
 HEADER = ("algorithm,dataset,n_layers,hidden_width,n_bits,quantizer,scope,float_accuracy,"
           "float_loss,accuracy,loss")

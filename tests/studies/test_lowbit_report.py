@@ -20,7 +20,7 @@ from experiments.cells import NONE
 from experiments.report import look
 from experiments.studies.lowbit import TUNING_SEED, report
 from experiments.studies.lowbit import figure as lowbit_figure
-from experiments.studies.thesis.published import Key, Published
+from experiments.studies.thesis import Key, Published
 from qjax.algorithms import ALGORITHMS
 from qjax.updates import UPDATE_RULES
 

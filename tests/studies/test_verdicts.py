@@ -8,9 +8,8 @@ from test_results import csv_of, row
 
 from experiments import verdicts as command
 from experiments.cells import preset_of
-from experiments.studies.thesis import verdicts
-from experiments.studies.thesis.pairs import pairs_of, trained
-from experiments.studies.thesis.verdicts import MARKERS
+from experiments.studies.thesis import MARKERS, trained, verdicts
+from experiments.studies.thesis.pairs import pairs_of
 
 LOCAL = {"scope": "local"}
 GLOBAL = {"scope": "global"}

@@ -8,12 +8,10 @@ import numpy as np
 import pytest
 from test_cells import CELL
 
-from experiments.cells.presets import preset_of
+from experiments.cells import preset_of
 from experiments.data import Dataset, load
-from experiments.sweep import footprint as memory
-from experiments.sweep.devices import make_mesh
-from experiments.sweep.footprint import Footprint, footprint
-from experiments.sweep.program import Program
+from experiments.sweep import Program, make_mesh
+from experiments.sweep.footprint import Footprint, footprint, is_exhausted, size
 from qjax import training
 
 
@@ -94,18 +92,18 @@ def test_as_many_replicas_as_fit():
     [("1000", 1000), ("1K", 1024), ("500M", 500 * 2**20), ("1.5G", 3 * 2**29), ("2gib", 2**31)],
 )
 def test_sizes(text, value):
-    assert memory.size(text) == value
+    assert size(text) == value
 
 
 @pytest.mark.parametrize("text", ["G", "-1G", "1X", "one"])
 def test_what_is_no_size(text):
     with pytest.raises(ValueError, match=text):
-        memory.size(text)
+        size(text)
 
 
 def test_a_real_out_of_memory_error_is_recognized():
     """A petabyte."""
     with pytest.raises(jax.errors.JaxRuntimeError) as error:
         jax.block_until_ready(jax.jit(lambda: jax.numpy.ones((2**50,)))())
-    assert memory.is_exhausted(error.value)
-    assert not memory.is_exhausted(jax.errors.JaxRuntimeError("INTERNAL: broken"))
+    assert is_exhausted(error.value)
+    assert not is_exhausted(jax.errors.JaxRuntimeError("INTERNAL: broken"))

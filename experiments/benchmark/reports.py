@@ -1,0 +1,104 @@
+"""Reports of the benchmark: rows beside what the machine can do, files, two side by side."""
+
+import itertools
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from experiments.benchmark.breakdown import BATCH, CLASSES, FEATURES
+
+__all__ = ["COMPARED", "compare", "product_flops", "read_report", "relate"]
+
+ROW = ("algorithm", "n_layers", "hidden_width", "replicas")
+COMPARED = {"ms_per_replica_step": "ms", "evaluation_s": "eval s", "compile_s": "compile s"}
+MACHINE = ("device", "devices", "cores", "processor", "jax")
+
+
+def product_flops(n_layers: int, hidden_width: int) -> int:
+    """Of one step: forward, weight gradient, and input gradient of all layers but the first."""
+    sizes = [FEATURES, *[hidden_width] * (n_layers + 1), CLASSES]
+    layers = [2 * BATCH * a * b for a, b in itertools.pairwise(sizes)]
+    return 3 * sum(layers) - layers[0]
+
+
+def relate(
+    row: Mapping[str, Any], machine: Mapping[str, Any], torch_ms: float | None
+) -> dict[str, Any]:
+    """A row of `measure` beside what the machine can do.
+
+    Returns:
+      The row with gflops, gbytes: `product_flops` and bytes_per_replica_step by the step's time;
+      gflops_share, gbytes_share: of the machine's matmul_gflops and copy_gbytes;
+      torch_ratio: times as long as the step the PyTorch loop takes; None but for backprop.
+    """
+    ms = row["ms_per_replica_step"]
+    gflops = product_flops(row["n_layers"], row["hidden_width"]) / ms / 1e6
+    gbytes = row["bytes_per_replica_step"] / ms / 1e6
+    return {
+        **row,
+        "gflops": gflops,
+        "gflops_share": gflops / machine["matmul_gflops"],
+        "gbytes": gbytes,
+        "gbytes_share": gbytes / machine["copy_gbytes"],
+        "torch_ratio": torch_ms / ms if torch_ms and row["algorithm"] == "backprop" else None,
+    }
+
+
+def _positive(value: Any) -> bool:
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return number and 0 < value < math.inf
+
+
+def read_report(path: Path) -> dict[str, Any]:
+    """A file that --json has written, by this version or an older one.
+
+    Raises:
+      ValueError: for anything else, with a message for people.
+    """
+    try:
+        report = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ValueError(f"cannot read {path}: {error.strerror}") from None
+    except (ValueError, RecursionError):
+        raise ValueError(f"{path} is damaged or no JSON file") from None
+    try:
+        names = [tuple(row[name] for name in ROW) for row in report["rows"]]
+        numbers = [row[name] for row in report["rows"] for name in COMPARED]
+        fits = isinstance(report["machine"], dict) and len(set(names)) == len(names) > 0
+        fits = fits and all(map(_positive, [report["floor_ms"], *numbers]))
+    except (KeyError, TypeError):
+        fits = False
+    if not fits:
+        raise ValueError(f"{path} is not a report that bench --json writes, or is damaged")
+    return report
+
+
+def compare(old: Mapping[str, Any], new: Mapping[str, Any]) -> tuple[list[dict], list[str]]:
+    """Two reports side by side.
+
+    Returns:
+      A dict per row that both have: `ROW`, and (old, new, new / old) of each of `COMPARED` and of
+      "floors", the step's time in units of the report's floor_ms;
+      sentences on what makes the comparison less than fair.
+    """
+    remarks = [
+        f"{name}: {old['machine'].get(name, 'not recorded')} then, {new['machine'].get(name)} now"
+        for name in MACHINE
+        if old["machine"].get(name) != new["machine"].get(name)
+    ]
+    before, now = ({tuple(row[n] for n in ROW): row for row in r["rows"]} for r in (old, new))
+    for rows, others, side in ((before, now, "old"), (now, before, "new")):
+        alone = [f"{a} ({n},{w}) x {r}" for a, n, w, r in rows if (a, n, w, r) not in others]
+        if alone:
+            remarks.append(f"only in the {side} report: {', '.join(alone)}")
+
+    pairs = []
+    for key in (key for key in now if key in before):
+        values = {name: (before[key][name], now[key][name]) for name in COMPARED}
+        was, is_now = values["ms_per_replica_step"]
+        values["floors"] = was / old["floor_ms"], is_now / new["floor_ms"]
+        ratios = {name: (a, b, b / a) for name, (a, b) in values.items()}
+        pairs.append({**dict(zip(ROW, key, strict=True)), **ratios})
+    return pairs, remarks

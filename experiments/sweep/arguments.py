@@ -1,0 +1,68 @@
+"""The flags that say where results go and how the work is done, not what is trained."""
+
+import argparse
+from pathlib import Path
+
+from experiments.commandline import options
+from experiments.sweep import processes
+from experiments.sweep.footprint import size
+
+__all__ = ["add_arguments", "join"]
+
+
+def add_arguments(p: options.Parser) -> None:
+    """Adds the flags that say where results go and how the work is done."""
+    p.add_argument("--out", type=Path, default=Path("results"), help="result folder [results]")
+    p.add_argument(
+        "--data-dir", type=Path, default=None,
+        help="folder with <dataset>/*-ubyte[.gz] IDX files (or QJAX_DATA_DIR); else TFDS",
+    )
+    p.add_argument("--resume", action="store_true", help="continue an interrupted run")
+    p.add_argument("--checkpoint-every", type=options.whole(1), default=1, metavar="EPOCHS",
+                   help="epochs between checkpoints, which is what an interruption can cost [1]")
+    p.add_argument("--save-params", action="store_true", help="keep final weights in OUT/params")
+    p.add_argument("--diagnostics", action="store_true",
+                   help="look inside after every epoch: angles between the algorithm's and the "
+                   "true gradient, between feedback and weights, quantization error, nHSIC, ...")
+    p.add_argument("--dry-run", action="store_true", help="print the plan and stop")
+    p.add_argument(
+        "--memory-limit", type=_memory, default=None, metavar="SIZE",
+        help="what a device may use, like 500M or 4G [most of it; CPU: half the machine's memory]",
+    )
+    several = p.add_argument_group(
+        "several processes, on one machine or many (under SLURM srun says it all by itself)"
+    )
+    several.add_argument("--distributed", action="store_true",
+                         help="join the other processes that the cluster has started")
+    several.add_argument("--coordinator", metavar="HOST:PORT", default=None,
+                         help="where process 0 listens, for use without a cluster")
+    several.add_argument("--num-processes", type=options.whole(1), default=None)
+    several.add_argument("--process-id", type=options.whole(0), default=None)
+
+
+def _memory(text: str) -> int:
+    try:
+        return size(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"expected a size like 500M or 4G, got {text!r}"
+        ) from None
+
+
+def join(p: options.Parser, args: argparse.Namespace) -> None:
+    """Joins the other processes if there are any; before any use of jax."""
+    alone = (args.coordinator, args.num_processes, args.process_id)
+    if any(part is not None for part in alone):
+        if None in alone:
+            p.error("--coordinator, --num-processes and --process-id go together")
+        if args.process_id >= args.num_processes:
+            p.error(f"--process-id counts from 0: expected at most {args.num_processes - 1}, "
+                    f"got {args.process_id}")
+    elif not (args.distributed or processes.under_slurm()):
+        return
+    try:
+        processes.join(*alone)
+    except (ValueError, RuntimeError) as error:
+        reason = str(error).partition("\n")[0]
+        p.error(f"the processes did not find each other ({reason}): start them with srun, "
+                "or with --coordinator HOST:PORT --num-processes N --process-id I")

@@ -1,0 +1,79 @@
+"""A training from its arguments to its exit code: its stages, each with data and an open store."""
+
+import argparse
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from experiments.cells import SMALLEST, Replica
+from experiments.commandline import options
+from experiments.data import DATASETS, HOLDOUT, DataError, load
+from experiments.store import FILE_NAME, Store, StoreError
+from experiments.sweep import processes
+from experiments.sweep.arguments import join
+from experiments.sweep.devices import keep_programs
+from experiments.sweep.sweep import Sweep, Tell
+
+__all__ = ["Stage", "main"]
+
+# What to train, given the finished replicas that the result folder has.
+Stage = Callable[[list[dict[str, Any]]], Sequence[Replica]]
+
+
+def main(p: options.Parser, args: argparse.Namespace, tell: Tell, *stages: Stage) -> int:
+    """Trains what the result folder does not have yet; returns the exit code.
+
+    Args:
+      p: for errors.
+      args: with the flags of `add_arguments`.
+      tell: ends a stage that was not interrupted.
+      stages: one after the other; each says which replicas, in the order of the summary. A later
+        one may depend on what the earlier ones gave.
+    """
+    join(p, args)
+    keep_programs()
+    console = Console(
+        width=None if sys.stdout.isatty() else 160, quiet=not processes.is_first()
+    )
+    code = 0
+    try:
+        for stage in stages:
+            wanted = stage(processes.shared(_finished(args.out)))
+            names = dict.fromkeys(replica.cell.dataset for replica in wanted)
+            _check_sizes(wanted)
+            datasets = {name: load(name, args.data_dir) for name in names}
+            sweep = Sweep(datasets, args.out, console, tell, args.memory_limit, args.resume,
+                          args.checkpoint_every, args.save_params, args.diagnostics)
+            if args.dry_run:
+                sweep.show(wanted)
+                return 0
+            if not processes.is_first():
+                code = sweep.run(wanted, None)
+            else:
+                with Store(args.out) as store:
+                    code = sweep.run(wanted, store)
+            if processes.shared(code):
+                break
+    except (DataError, StoreError) as error:
+        p.error(str(error))
+    return code
+
+
+def _check_sizes(wanted: Iterable[Replica]) -> None:
+    """Raises DataError where a network needs larger images than a data set has."""
+    for network, name in dict.fromkeys((r.cell.network, r.cell.dataset) for r in wanted):
+        side = SMALLEST.get(network, 1)
+        if min(DATASETS[name.removesuffix(HOLDOUT)].image_shape[:2]) < side:
+            raise DataError(f"{network} needs images of {side}x{side}, {name} has smaller ones: "
+                            "leave one of them out of --network or --dataset")
+
+
+def _finished(out: Path) -> list[dict[str, Any]]:
+    """Finished replicas of a result folder; none if it does not exist yet."""
+    if not (out / FILE_NAME).is_file():
+        return []
+    with Store(out, create=False) as store:
+        return [row for row in store.replicas() if row["status"] in ("done", "diverged")]
