@@ -10,9 +10,17 @@ import itertools
 from collections.abc import Sequence
 from dataclasses import fields
 
-from experiments import cells as grid
 from experiments import commandline, sweep
-from experiments.cells import LEARNING_RATES, add_flag, kinds, preset_of
+from experiments.cells import (
+    AXES,
+    LEARNING_RATES,
+    Cell,
+    Replica,
+    add_flag,
+    kinds,
+    preset_of,
+    product,
+)
 from experiments.commandline import options
 from experiments.report import tell
 from qjax.quantize import make_quantizer
@@ -28,13 +36,13 @@ def parser() -> options.Parser:
     axes = p.add_argument_group(
         "axes (one or several values each, [default]; all combinations are trained)"
     )
-    for column in fields(grid.Cell):
+    for column in fields(Cell):
         if column.name not in _EPOCHS:
             add_flag(axes, column)
     p.add_argument("--seeds", type=options.whole(1), default=3, help="replicas of every cell [3]")
     p.add_argument("--first-seed", type=options.whole(0), default=0, help="seed of the first [0]")
     for name in _EPOCHS:
-        about = grid.AXES[name]
+        about = AXES[name]
         (count,) = about.given
         p.add_argument("--" + name.replace("_", "-"), type=about.parse, default=count,
                        help=f"{about.help} [{count}]")
@@ -42,23 +50,23 @@ def parser() -> options.Parser:
     return p
 
 
-def cells_of(args) -> list[grid.Cell]:
+def cells_of(args) -> list[Cell]:
     """The cells that parsed arguments ask for; what is not given comes from the presets."""
     cells = []
     for algorithm, n_bits in itertools.product(args.algorithm, args.n_bits):
         preset, quantized = preset_of(algorithm), n_bits is not None
-        usual = {name: about.preset(preset, quantized) for name, about in grid.AXES.items()
+        usual = {name: about.preset(preset, quantized) for name, about in AXES.items()
                  if about.preset}
         for optimizer in args.optimizer or [usual["optimizer"]]:
             own = usual if optimizer == usual["optimizer"] else (
                 usual | {"lr": LEARNING_RATES[optimizer]})
-            values = {name: getattr(args, name) or [own[name]] for name in grid.AXES
+            values = {name: getattr(args, name) or [own[name]] for name in AXES
                       if name not in _EPOCHS}
             values |= {name: [getattr(args, name)] for name in _EPOCHS}
             values |= {"algorithm": [algorithm], "n_bits": [n_bits], "optimizer": [optimizer]}
-            values |= {name: about.expand(values[name]) for name, about in grid.AXES.items()
+            values |= {name: about.expand(values[name]) for name, about in AXES.items()
                        if about.expand}
-            cells += grid.product(values)
+            cells += product(values)
     return list(dict.fromkeys(cells))
 
 
@@ -83,7 +91,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         p.error("--gain-rule learned needs a gain to start from: add --gain 1, for example")
     cells = cells_of(args)
     seeds = range(args.first_seed, args.first_seed + args.seeds)
-    wanted = [grid.Replica(cell, seed) for cell in cells for seed in seeds]
+    wanted = [Replica(cell, seed) for cell in cells for seed in seeds]
     return sweep.main(p, args, tell, lambda finished: wanted)
 
 

@@ -3,6 +3,8 @@
 import os
 import tempfile
 
+import pytest
+
 # A CPU suffices, and tests must not take over an accelerator.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 # Hundreds of small programs are compiled and run for milliseconds: LLVM's optimizations would take
@@ -13,3 +15,11 @@ if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     _programs = tempfile.TemporaryDirectory(prefix="qjax-programs-")
     os.environ["JAX_COMPILATION_CACHE_DIR"] = _programs.name
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
+
+
+@pytest.fixture(scope="session")
+def swept(tmp_path_factory):
+    """A store of one algorithm: three widths, all quantizers and float; three seeds, two epochs."""
+    from examples import store_of, sweep  # which import jax
+
+    return store_of(tmp_path_factory.mktemp("swept"), sweep())

@@ -46,25 +46,27 @@ def grown(tmp_path_factory):
     return root
 
 
-def run(root, *words):
+def run(root, words, *more):
     own = {**os.environ, "PYTHONPATH": str(root)}
-    return subprocess.run([sys.executable, "-m", *words], cwd=root, env=own, text=True,
-                          capture_output=True, check=False)
+    return subprocess.run([sys.executable, "-m", *words.split(), *map(str, more)], cwd=root,
+                          env=own, text=True, capture_output=True, check=False)
 
 
 def exported(root, out):
-    done = run(root, "experiments.export", "--out", str(out))
+    done = run(root, "experiments.export", "--out", out)
     assert done.returncode == 0, done.stderr
     return list(csv.DictReader(io.StringIO(done.stdout)))
 
 
 def test_all_four_train_tabulate_and_plot_at_once(grown):
     out = grown / "all"
-    done = run(grown, "experiments.run", *(
-        "--dataset digits --algorithm local_errors --n-layers 0 --hidden-width 40 --n-bits 4 "
-        "--quantizer squares --scope global --gain 1.5 --bias float --memory noisy --set "
-        "write_noise=0,1 --dead-zone 0 0.9 --optimizer adam --lr 0.02 --epochs 8 --seeds 1"
-    ).split(), "--out", str(out))
+    done = run(
+        grown,
+        "experiments.run --dataset digits --algorithm local_errors --n-layers 0 --hidden-width 40 "
+        "--n-bits 4 --quantizer squares --scope global --gain 1.5 --bias float --memory noisy "
+        "--set write_noise=0,1 --dead-zone 0 0.9 --optimizer adam --lr 0.02 --epochs 8 --seeds 1",
+        "--out", out,
+    )
     assert done.returncode == 0, done.stderr
     assert "write_noise=1.0" in done.stdout
     rows = {(r["numbers"], r["dead_zone"]): float(r["test_accuracy"]) for r in exported(grown, out)}
@@ -75,23 +77,24 @@ def test_all_four_train_tabulate_and_plot_at_once(grown):
     assert rows["write_noise=1.0", "0.0"] < good - 10
     assert rows["write_noise=0.0", "0.9"] < good - 3
     for command in ("plot", "tables"):
-        done = run(grown, f"experiments.{command}", "--results", str(out))
+        done = run(grown, f"experiments.{command}", "--results", out)
         assert done.returncode == 0, done.stderr
 
 
 def test_the_commands_of_the_text_plan_what_they_say(grown):
     for step, section in SECTIONS.items():
         command = re.search(r"```bash\npython -m (.*?)```", section, re.DOTALL)[1]
-        words = command.replace("\\\n", " ").split()
-        done = run(grown, *words, "--dry-run", "--out", str(grown / "dry"))
+        done = run(grown, command.replace("\\\n", " "), "--dry-run", "--out", grown / "dry")
         assert done.returncode == 0, (step, done.stderr)
         assert "nothing was run" in done.stdout
 
 
 def test_the_study_of_few_bits_takes_them_up(grown):
-    done = run(grown, "experiments.lowbit", *(
-        "--dataset digits --algorithm local_errors --n-bits 2 --lr 0.02 --gain 1 --memory noisy "
-        "nearest --set write_noise=0,0.1 --dead-zone 0 0.1 --dry-run"
-    ).split(), "--out", str(grown / "dry"))
+    done = run(
+        grown,
+        "experiments.lowbit --dataset digits --algorithm local_errors --n-bits 2 --lr 0.02 "
+        "--gain 1 --memory noisy nearest --set write_noise=0,0.1 --dead-zone 0 0.1 --dry-run",
+        "--out", grown / "dry",
+    )
     assert done.returncode == 0, done.stderr
     assert "6 cells x 1 seeds" in done.stdout

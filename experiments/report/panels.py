@@ -19,10 +19,9 @@ Rows = Sequence[Mapping[str, Any]]
 # Columns that say which network it is.
 NETWORK = ("network", "n_layers", "hidden_width")
 # What must agree, besides quantizer and scope, for replicas to be points of one line.
-_AXES = ("dataset", *NETWORK, "n_bits", "quantizer", "scope", "epochs",
-         "readout_epochs")
+_AXES = ("dataset", *NETWORK, "n_bits", "quantizer", "scope", "epochs", "readout_epochs")
 _SETTINGS = tuple(name for name in AXES if name not in _AXES)
-# An unquantized network has no update rule and, by the thesis's protocol, its own batch size.
+# An unquantized network has no update rule and, by its preset, its own batch size.
 _OF_FLOAT = tuple(name for name in _SETTINGS
                   if name != "batch_size" and name not in UNQUANTIZED)
 

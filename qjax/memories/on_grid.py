@@ -31,7 +31,7 @@ def _bits(grid: Quantizer) -> Bits:
 class Nearest:
     """Take the step, then round to the nearest level: a step below half a level is lost.
 
-    The thesis's way. Needs nothing but the weight.
+    Needs nothing but the weight.
     """
 
     grid: Quantizer = Quantizer(bits=0)

@@ -5,26 +5,12 @@ import json
 from dataclasses import fields, replace
 
 import pytest
+from examples import CELL, FLOAT, OTHER
 from hypothesis import given
 from hypothesis import strategies as st
 
 from experiments.cells import DEFAULTS, NONE, Cell, Replica, chunks_of, group, product
 
-CELL = Cell(
-    algorithm="backprop", dataset="digits", n_layers=1, hidden_width=50, n_bits=4,
-    quantizer="symm", scope="local", update="nearest", optimizer="adadelta", lr=1.0, gamma=0.7,
-    weight_decay=0.0, gradient_bits=None, batch_size=64, epochs=10, readout_epochs=0,
-)
-FLOAT = replace(CELL, n_bits=None, quantizer=NONE, scope=NONE, update=NONE)
-# Another value for every field.
-OTHER = {
-    "algorithm": "fa", "dataset": "mnist", "n_layers": 2, "hidden_width": 51, "n_bits": 5,
-    "quantizer": "asymm", "scope": "global", "update": "latent", "optimizer": "sgd", "lr": 0.5,
-    "gamma": 0.8, "weight_decay": 1e-3, "gradient_bits": 4, "batch_size": 32, "epochs": 11,
-    "readout_epochs": 5, "schedule": "linear", "gain": 1.5, "bias": "float",
-    "network": "lenet", "gain_rule": "learned", "synthesizer_lr": 0.01,
-    "label_smoothing": 0.1, "numbers": "write_noise=0.1",
-}
 NUMBERS = ("n_bits", "quantizer", "scope", "lr", "gamma", "weight_decay", "schedule",
            "label_smoothing", "numbers")
 FIELDS = [f.name for f in fields(Cell)]

@@ -16,6 +16,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from examples import TINY
 
 from experiments import run
 from experiments.cells import Chunk, Replica
@@ -27,7 +28,6 @@ from experiments.sweep.chunk import run_chunk
 from qjax.algorithms import ALGORITHMS
 
 ROOT = Path(__file__).parents[2]
-TINY = "--dataset digits --hidden-width 4 --n-layers 0 --seeds 2"
 FINALS = ("status", "test_accuracy", "test_loss", "train_accuracy", "train_loss", "diverged_epoch")
 
 

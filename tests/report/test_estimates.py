@@ -5,8 +5,7 @@ import math
 import numpy as np
 import pytest
 import scipy.stats
-from test_cells import CELL, FLOAT
-from test_results import row
+from examples import CELL, FLOAT, row
 
 from experiments.report import estimate, paired_differences
 from experiments.report.estimates import mean_and_deviation

@@ -8,9 +8,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import scipy.stats
+from examples import CELL, FLOAT, csv_of, row
 from rich.console import Console
-from test_cells import CELL, FLOAT
-from test_results import csv_of, row
 
 from experiments import tables as command
 from experiments.report import Column, Estimate, Table, formats, tables

@@ -8,10 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from test_cells import CELL, FLOAT, OTHER
-from test_results import HSIC, csv_of, row
-from test_run import TINY
-from test_store import epoch, fill
+from examples import CELL, FLOAT, HSIC, OTHER, TINY, csv_of, epoch, fill, row
 
 from experiments import export, restore, run
 from experiments.cells import DEFAULTS, Cell, Replica

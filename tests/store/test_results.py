@@ -1,44 +1,17 @@
 """Results from folders, stores and CSV files."""
 
-import csv
 import gzip
 import math
 import re
 import sqlite3
-from dataclasses import asdict, replace
+from dataclasses import replace
 
 import pytest
-from test_cells import CELL, FLOAT
-from test_store import ORIGIN, epoch
+from examples import CELL, FLOAT, HSIC, ORIGIN, csv_of, epoch, row
 
 from experiments import export
 from experiments.cells import Replica
 from experiments.store import FILE_NAME, Store, results
-
-HSIC = replace(CELL, algorithm="hsic", epochs=30, readout_epochs=20)
-
-
-def row(cell, seed=0, accuracy=50.0, loss=1.0, status="done"):
-    """A row as the store gives it."""
-    return asdict(cell) | {
-        "id": Replica(cell, seed).id, "seed": seed, "status": status, "test_accuracy": accuracy,
-        "test_loss": loss, "train_accuracy": None, "train_loss": None, "seconds": 2.5,
-        "diverged_epoch": None, "git_commit": None, "jax": "0.10",
-    }
-
-
-def csv_of(path, rows, **changes):
-    """Writes rows as `experiments.export` does; `changes` replaces columns, None leaves one out."""
-    lines = []
-    for r in rows:
-        bits = "float" if r["n_bits"] is None else r["n_bits"]
-        line = r | {"n_bits": bits} | changes
-        lines.append({k: v for k, v in line.items() if changes.get(k, "") is not None})
-    with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, lines[0])
-        writer.writeheader()
-        writer.writerows(lines)
-    return path
 
 
 def stored(folder, finished, running=()):

@@ -10,33 +10,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from test_cells import CELL, FLOAT
+from examples import CELL, FLOAT, ORIGIN, epoch, fill, ranges
 
 from experiments.cells import DEFAULTS, Replica
 from experiments.store import FILE_NAME, Store, StoreError
 from experiments.store.database import VERSION
 
-ORIGIN = {"device": "1 x cpu", "jax": "0", "jaxlib": "0", "qjax": "0", "git_commit": None}
 NAN, INF = math.nan, math.inf
 A, B = Replica(CELL, 0), Replica(FLOAT, 1)
-
-
-def epoch(replica, number, loss=1.0, accuracy=50.0, finite=True, **more):
-    return {
-        "replica": replica.id, "epoch": number, "phase": "train", "objective": loss,
-        "train_loss": loss, "train_accuracy": accuracy, "test_loss": loss,
-        "test_accuracy": accuracy, "finite": finite, **more,
-    }
-
-
-def ranges(replica, number):
-    return [(replica.id, number, "blocks/0/kernel", -1.0, 1.0 + number)]
-
-
-def fill(store, replica, rows):
-    store.claim([replica], ORIGIN)
-    for row in rows:
-        store.record([row], ranges(replica, row["epoch"]))
 
 
 @pytest.fixture
@@ -188,8 +169,8 @@ def test_a_killed_program_has_claimed_nothing(store):
     code = f"""
 import sys; sys.path[:0] = {sys.path!r}
 from pathlib import Path
-from test_store import A, ORIGIN, Store
-store = Store(Path({str(store.path.parent)!r})); store.claim([A], ORIGIN)
+from examples import CELL, ORIGIN, Replica, Store
+store = Store(Path({str(store.path.parent)!r})); store.claim([Replica(CELL, 0)], ORIGIN)
 print("claimed", flush=True); input()
 """
     program = subprocess.Popen(
@@ -334,8 +315,8 @@ def test_a_missing_store_cannot_be_read_and_is_not_made(tmp_path):
 WRITER = """
 import sys
 from pathlib import Path
-sys.path[:0] = ["tests/store", "tests/cells"]
-from test_store import *
+sys.path.insert(0, "tests")
+from examples import *
 folder, first, replicas, epochs = Path(sys.argv[1]), *map(int, sys.argv[2:])
 with Store(folder) as store:
     print("open", flush=True)

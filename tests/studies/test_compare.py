@@ -6,8 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import scipy.stats
-from test_cells import CELL, FLOAT
-from test_results import csv_of, row
+from examples import CELL, MNIST, MNIST_FLOAT, csv_of, row
 
 from experiments import compare
 from experiments.cells import preset_of
@@ -22,8 +21,6 @@ LINES = [
     "backprop,mnist,1,50,8,symm,local,97.5,0.1,96,inf",
     "fa,mnist,1,50,8,symm,local,30,nan,20,3",
 ]
-MNIST = replace(CELL, dataset="mnist", epochs=30)
-MNIST_FLOAT = replace(FLOAT, dataset="mnist")
 KEY = Key("backprop", "mnist", 1, 50, 4, "symm", "local")
 
 

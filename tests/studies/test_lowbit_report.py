@@ -9,11 +9,10 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import scipy.stats
+from examples import CELL, csv_of, row
 from hypothesis import given
 from hypothesis import strategies as st
 from matplotlib.colors import to_hex
-from test_cells import CELL
-from test_results import csv_of, row
 
 from experiments import lowbit_report
 from experiments.cells import NONE

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import pytest
-from test_cells import CELL, FLOAT
+from examples import CELL, FLOAT
 
 from experiments.cells import preset_of
 from experiments.studies.thesis import THESIS

@@ -3,8 +3,7 @@
 from dataclasses import replace
 
 import pytest
-from test_compare import MNIST, MNIST_FLOAT
-from test_results import csv_of, row
+from examples import MNIST, MNIST_FLOAT, csv_of, row
 
 from experiments import verdicts as command
 from experiments.cells import preset_of

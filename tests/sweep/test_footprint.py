@@ -6,7 +6,7 @@ from dataclasses import replace
 import jax
 import numpy as np
 import pytest
-from test_cells import CELL
+from examples import CELL
 
 from experiments.cells import preset_of
 from experiments.data import Dataset, load

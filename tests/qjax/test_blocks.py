@@ -80,7 +80,8 @@ def test_blocks_of_flax_layers_learn_under_every_algorithm(name):
 
     losses, outputs, gradients, state = train(KEY)
     assert losses[-1] < 0.7 * losses[0]
-    assert outputs.shape == (6, 3) and jnp.all(jnp.isfinite(outputs))
+    assert outputs.shape == (6, 3)
+    assert jnp.all(jnp.isfinite(outputs))
     # Running statistics move, and every parameter gets a gradient.
     assert jnp.any(state.collections[1]["batch_stats"]["BatchNorm_0"]["mean"] != 0)
     assert all(jnp.any(g != 0) for g in jax.tree.leaves(gradients[-1]))
@@ -149,7 +150,7 @@ def test_a_layer_of_flax_gives_what_the_block_of_the_same_weights_gives():
 @pytest.mark.parametrize("name", ["fa", "usf", "frsf", "brsf", "kp"])
 def test_a_kernel_that_keeps_its_errors_to_itself_is_refused_by_name(name):
     network = (Dense(4), Own(asks=False))
-    with pytest.raises(ValueError, match=r"block 1 \(Own\) sends errors .* 'kernel'.*backprop, dfa"):
+    with pytest.raises(ValueError, match=r"block 1 \(Own\) sends .* 'kernel'.*backprop, dfa"):
         ALGORITHMS[name](network, SGD).init(KEY, Settings(), IMAGES)
     for other in ("backprop", "dfa", "dni"):
         ALGORITHMS[other](network, SGD).init(KEY, Settings(), IMAGES)

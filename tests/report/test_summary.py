@@ -1,0 +1,139 @@
+"""What a run ends with: the table, and what it does not show."""
+
+import io
+from dataclasses import fields, replace
+
+import pytest
+from examples import CELL, FLOAT
+from rich.console import Console
+
+from experiments.cells import Cell, Replica
+from experiments.report import summary
+
+COLUMNS = [f.name for f in fields(Cell)]
+
+
+# Numbers
+
+
+@pytest.mark.parametrize(
+    ("values", "text"),
+    [([1.0, 3.0], "2.00 ± 1.41"), ([None, 5.0], "5.00"), ([], "-"), ([None], "-")],
+)
+def test_spread(values, text):
+    assert summary.spread(values) == text
+
+
+def test_by_cell_keeps_together_what_differs_only_in_the_columns_named():
+    rows = [{"a": 1, "seed": 0}, {"a": 2, "seed": 0}, {"a": 1, "seed": 1}]
+    members = list(summary.by_cell(rows, ["seed"]).values())
+    assert members == [[rows[0], rows[2]], [rows[1]]]
+
+
+# The summary
+
+
+def row(cell=CELL, seed=0, test_accuracy=50.0, status="done"):
+    return vars(cell) | {
+        "id": Replica(cell, seed).id, "seed": seed, "status": status,
+        "test_accuracy": test_accuracy, "test_loss": 1.0, "seconds": 1.0 + seed,
+    }
+
+
+def rendered(rows):
+    console = Console(width=200, file=io.StringIO(), color_system=None)
+    title, table, line = summary.summary(rows, COLUMNS)
+    console.print(title)
+    console.print(table)
+    return console.file.getvalue(), line
+
+
+def body(text):
+    """Cells of the table's rows."""
+    return [[c.strip() for c in line.split("│")[1:-1]] for line in text.splitlines() if "│" in line]
+
+
+def test_summary_shows_mean_and_deviation_over_seeds():
+    text, _ = rendered([row(seed=s, test_accuracy=a) for s, a in enumerate([90.0, 92.0, 97.0])])
+    assert body(text) == [["93.0 ± 3.6"]]
+    assert "3 seeds" in text
+
+
+def test_summary_has_a_column_per_width_and_float_last():
+    cells = [FLOAT, replace(CELL, n_bits=16), replace(CELL, n_bits=2)]
+    text, _ = rendered([row(c) for c in cells])
+    positions = [text.index(word) for word in ("2 bits", "16 bits", "float")]
+    assert positions == sorted(positions)
+
+
+def test_summary_has_a_row_per_setting():
+    cells = [replace(CELL, update=u, n_bits=b) for u in ("nearest", "latent") for b in (2, 4)]
+    values = [10.0, 20.0, 30.0, 40.0]
+    text, _ = rendered([row(c, test_accuracy=v) for c, v in zip(cells, values, strict=True)])
+    assert body(text) == [
+        ["nearest", "10.0", "20.0"], ["latent", "30.0", "40.0"],
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [("lr", [0.5, 1.0]), ("optimizer", ["sgd", "adam"]), ("batch_size", [32, 64]),
+     ("gradient_bits", [4, None]), ("dataset", ["digits", "mnist"]), ("epochs", [1, 2])],
+)
+def test_summary_shows_the_columns_that_differ(name, values):
+    text, line = rendered([row(replace(CELL, **{name: v})) for v in values])
+    assert name in text
+    assert f" {name} " not in line
+    assert len(body(text)) == 2
+
+
+def test_what_is_the_same_stands_below_the_summary():
+    _, line = rendered([row(), row(seed=1)])
+    for name in set(COLUMNS) - {"n_bits"}:
+        assert f" {name} " in line
+    assert "lr 1.0" in line
+
+
+def test_summary_counts_diverged_replicas():
+    rows = [row(test_accuracy=40.0), row(seed=1, test_accuracy=60.0, status="diverged")]
+    assert body(rendered(rows)[0]) == [["50.0 ± 14.1 (1 diverged)"]]
+
+
+def test_summary_of_replicas_that_never_had_a_number():
+    rows = [row(seed=s, test_accuracy=None, status="diverged") for s in (0, 1)]
+    assert body(rendered(rows)[0]) == [["- (2 diverged)"]]
+
+
+def warned(*rows):
+    return " ".join(summary.warnings(list(rows), COLUMNS))
+
+
+def test_warnings_name_what_exploded_and_what_to_type():
+    burst = row(replace(CELL, dataset="mnist", n_bits=3), test_accuracy=31.0) | {"test_loss": 2e32}
+    text = warned(burst, row(test_accuracy=90.0))
+    assert "Exploded (test loss up to 2e+32): 1 cell: backprop mnist 3 bits symm local nearest" in (
+        text)
+    assert "--update stochastic" in text
+    assert "README.md" in text
+    assert "smaller --lr" not in text
+    text = warned(row(FLOAT, status="diverged", test_accuracy=None))
+    assert "Exploded: 1 cell: backprop digits float." in text
+    assert "smaller --lr" in text
+
+
+def test_warnings_name_what_is_no_better_than_guessing():
+    cells = [replace(CELL, n_bits=bits) for bits in (2, 3, 4, 5)]
+    text = warned(*(row(c, test_accuracy=11.0) for c in cells), row(FLOAT, test_accuracy=60.0))
+    assert text.startswith("No better than guessing: 4 cells: backprop digits 2 bits symm local "
+                           "nearest, backprop digits 3 bits")
+    assert " and 1 more. 4 of these have few levels" in text
+
+
+def test_there_is_nothing_to_warn_of_where_all_went_well():
+    assert warned(row(test_accuracy=85.0), row(FLOAT, test_accuracy=97.0)) == ""
+    # One bad seed of several is in the deviation.
+    assert warned(row(test_accuracy=12.0), row(seed=1, test_accuracy=85.0)) == ""
+
+
+def test_summary_of_nothing():
+    assert body(rendered([])[0]) == []
