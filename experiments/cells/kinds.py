@@ -19,7 +19,7 @@ from qjax.spacings import Table, Uniform
 
 __all__ = [
     "NONE", "Setting", "bits_of", "combinations", "described", "has_levels", "memories_with",
-    "numbers", "own_numbers", "program_of", "quantizer", "setting",
+    "number_of", "numbers", "own_numbers", "program_of", "quantizer", "setting",
 ]
 
 NONE = "none"  # quantizer, scope and memory of a network that is not quantized
@@ -116,6 +116,13 @@ def numbers(text: str) -> dict[str, float]:
     """What a cell says of its memory's numbers; the others are the memory's own."""
     return {name: float(value) for name, _, value in
             (part.partition("=") for part in text.split())}
+
+
+def number_of(memory: str, text: str, name: str) -> float | None:
+    """The value of a number in a cell, its own or the memory's; None where it has none."""
+    about = numbers_of(MEMORIES[memory]) if memory in MEMORIES else {}
+    usual = about[name].default if name in about else None
+    return numbers(text).get(name, usual)
 
 
 def own_numbers(memory: str, text: str) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
+from experiments.cells import kinds
 from experiments.commandline import options
 from experiments.store import selection
 from experiments.store.database import HISTORIES, Store
@@ -32,6 +33,8 @@ def export(
 ) -> int:
     """Writes a table of the store to an open text file; returns the number of rows.
 
+    Numbers of memories that some replica sets have columns of their own besides, numbers.NAME.
+
     Args:
       table: "replicas", or a history, whose rows carry the replica's id.
       file: open for writing, with newline="".
@@ -46,6 +49,11 @@ def export(
     known = store.columns(table)
     leading = [c for c in _LEADING if c in known]
     columns = leading + [c for c in known if c not in leading]
+    if table == "replicas":
+        names = sorted({name for row in rows for name in kinds.numbers(row.get("numbers", ""))})
+        columns += [f"numbers.{name}" for name in names]
+        rows = [row | {f"numbers.{name}": kinds.number_of(row["update"], row["numbers"], name)
+                       for name in names} for row in rows]
     writer = csv.writer(file)
     writer.writerow(columns)
     for row in rows:

@@ -188,7 +188,7 @@ def _value(column: str, text: str) -> Any:
     if column == "status":
         return options.one_of(_STATUSES)(text)
     if column in _TEXTS:
-        if not text:
+        if not text and DEFAULTS.get(column) != "":
             raise ValueError("expected a word, found nothing")
         return text
     if column in _WHOLE:
