@@ -170,7 +170,7 @@ def _settings(cells: Iterable[Cell], but: Iterable[str]) -> str:
     texts = []
     for name in _SETTINGS:
         here, there = (options.spell(getattr(c, name), name) for c in (cells[0], cells[-1]))
-        if name not in but and here != NONE:
+        if name not in but and here not in (NONE, ""):
             own = f" (float networks: {there})" if there not in (here, NONE) else ""
             texts.append(f"{name} {here}{own}")
     return f"Settings: {', '.join(texts)}."
