@@ -84,7 +84,8 @@ def summary(
         cells = [[m for m in members if m["n_bits"] == value] for value in bits]
         settings = (spell(members[0][c], c) for c in differing)
         table.add_row(*settings, *(_entry(cell) for cell in cells))
-    same = [c for c in columns if c not in differing and len({r[c] for r in rows}) == 1]
+    same = [c for c in columns
+            if c not in differing and len({r[c] for r in rows}) == 1 and rows[0][c] != ""]
     return title, table, "All: " + ", ".join(f"{c} {spell(rows[0][c], c)}" for c in same)
 
 
