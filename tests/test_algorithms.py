@@ -472,6 +472,14 @@ def test_predictions_use_the_weights_that_are_shown():
 
 
 @pytest.mark.parametrize("name", [name for name in ALGORITHMS if name != "hsic"])
+def test_a_single_block_follows_the_true_gradient(name):
+    algorithm = ALGORITHMS[name](mlp([], 3), SGD)
+    state = start(algorithm)
+    after, _ = steps(algorithm, state)
+    assert_close(shown(after)["blocks"], true_step(shown(state)["blocks"]))
+
+
+@pytest.mark.parametrize("name", [name for name in ALGORITHMS if name != "hsic"])
 def test_training_learns_a_batch(name):
     algorithm = ALGORITHMS[name](SMALL, Rules(OPTIMIZERS["adam"]()))
     settings = Settings(learning_rate=0.03)
