@@ -53,14 +53,19 @@ def params(algorithm, variant, k, dtype=np.float32):
     return trees
 
 
-def collections(algorithm, variant, k, dtype=np.float32):
-    """Feedback matrices (fa) and running statistics (hsic) after k steps, per block."""
+def fixed(algorithm, variant, k, dtype=np.float32):
+    """Feedback matrices (fa) after k steps, as our trees."""
+    if algorithm != "fa":
+        return {}
     at, v = f"trajectory/{algorithm}/{variant}/{k}", vectors()
-    if algorithm == "fa":
-        return tuple(
-            {"feedback": {"kernel": v[f"{at}/{name}.weight_backward"].T.astype(dtype)}}
-            for name in LAYERS["fa"]
-        )
+    return {"feedback": tuple(
+        {"kernel": v[f"{at}/{name}.weight_backward"].T.astype(dtype)} for name in LAYERS["fa"]
+    )}
+
+
+def collections(algorithm, variant, k, dtype=np.float32):
+    """Running statistics (hsic) after k steps, per block."""
+    at, v = f"trajectory/{algorithm}/{variant}/{k}", vectors()
     if algorithm == "hsic":
         return tuple(
             {"batch_stats": {"BatchNorm_0": {

@@ -131,14 +131,15 @@ def trained():
     program = breakdown.make_program("backprop", 0, 4, 2, 4)
     settings, found = program.settings(0), {}
     keys = program.keys([0], 1)
-    for name, phase in breakdown.variants(program).items():
+    for name, variant in breakdown.variants(program).items():
+        phase, own = variant.phase, variant.settings(settings)
         epoch = training.make_epoch(
             phase, evaluate_after=False, batch_size=64, shuffle=True,
             preprocess=program.preprocess, mesh=program.mesh,
         )
-        states = program.init()(program.keys([0], 0), settings)
-        states = training.make_begin(phase, program.mesh)(states)
-        states, _ = epoch(keys, 0, settings, states, program.data)
+        states = program.init()(program.keys([0], 0), own)
+        states = training.make_begin(phase, program.mesh)(own, states)
+        states, _ = epoch(keys, 0, own, states, program.data)
         found[name] = jax.tree.map(np.asarray, jax.tree.leaves(states))
     return found
 

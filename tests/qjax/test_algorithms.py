@@ -6,11 +6,26 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from qjax import updates
-from qjax.algorithms import ALGORITHMS, Batch, Rules, Settings, backprop, dni, fa, hsic
-from qjax.algorithms.interface import chain, output_error, run_blocks
-from qjax.networks import Dense, init_network, mlp
+from qjax import memories
+from qjax.algorithms import (
+    ALGORITHMS,
+    Batch,
+    Rules,
+    Settings,
+    backprop,
+    chain,
+    dni,
+    fa,
+    hsic,
+    run_blocks,
+)
+from qjax.blocks import init_network
+from qjax.losses import cross_entropy, output_error
+from qjax.memories import MEMORIES, Float, Held, Latent, Nearest, Stochastic, by_leaf
+from qjax.networks import Dense, mlp
+from qjax.optimizers import OPTIMIZERS
 from qjax.quantize import make_quantizer
+from qjax.synthetic import is_synthesizer
 
 RNG = np.random.default_rng(0)
 BATCH = Batch(
@@ -18,7 +33,7 @@ BATCH = Batch(
 )
 NETWORK = mlp([5, 4], 3)
 KEY = jax.random.key(0)
-SGD = Rules(updates.OPTIMIZERS["sgd"]())
+SGD = Rules(OPTIMIZERS["sgd"]())
 PLAIN = Settings(learning_rate=0.3)
 
 
@@ -29,7 +44,12 @@ def compiled(function):
 
 def start(algorithm, settings=PLAIN):
     state = compiled(algorithm.init)(KEY, settings, BATCH.inputs)
-    return algorithm.phases[0].begin(state)
+    return algorithm.phases[0].begin(settings, state)
+
+
+def shown(state, settings=PLAIN):
+    """All trained weights as the memory shows them."""
+    return memories.read(settings.memory, state.held)
 
 
 def steps(algorithm, state, settings=PLAIN, phase=0, count=1):
@@ -78,28 +98,26 @@ def test_backprop_takes_the_step_of_the_true_gradient():
     algorithm = backprop(NETWORK, SGD)
     state = start(algorithm)
     after, losses = steps(algorithm, state)
-    assert_close(after.params["blocks"], true_step(state.params["blocks"]))
-    np.testing.assert_allclose(losses[0], loss_from(state.params["blocks"], *BATCH), rtol=1e-6)
+    assert_close(shown(after)["blocks"], true_step(shown(state)["blocks"]))
+    np.testing.assert_allclose(losses[0], loss_from(shown(state)["blocks"], *BATCH), rtol=1e-6)
 
 
 def test_fa_with_the_kernels_as_feedback_is_backprop():
     algorithm = fa(NETWORK, SGD)
     state = start(algorithm)
-    as_kernels = tuple(
-        {"feedback": {"kernel": block["kernel"]}} for block in state.params["blocks"]
-    )
-    after, _ = steps(algorithm, state.replace(collections=as_kernels))
-    assert_close(after.params["blocks"], true_step(state.params["blocks"]))
+    as_kernels = tuple({"kernel": block["kernel"]} for block in state.held["blocks"])
+    after, _ = steps(algorithm, state.replace(fixed={"feedback": as_kernels}))
+    assert_close(shown(after)["blocks"], true_step(shown(state)["blocks"]))
 
 
 def test_fa_with_its_own_feedback_moves_the_output_only_as_backprop_does():
     algorithm = fa(NETWORK, SGD)
     state = start(algorithm)
     after, _ = steps(algorithm, state)
-    expected = true_step(state.params["blocks"])
-    assert_close(after.params["blocks"][-1], expected[-1])
+    expected = true_step(shown(state)["blocks"])
+    assert_close(shown(after)["blocks"][-1], expected[-1])
     for index in range(2):
-        change = np.abs(after.params["blocks"][index]["kernel"] - expected[index]["kernel"])
+        change = np.abs(shown(after)["blocks"][index]["kernel"] - expected[index]["kernel"])
         assert change.max() > 1e-3
 
 
@@ -107,8 +125,9 @@ def test_fa_sends_the_error_through_every_feedback_matrix():
     algorithm = fa(NETWORK, SGD)
     state = start(algorithm)
     after, _ = steps(algorithm, state)
-    one, two, three = jax.tree.map(np.asarray, state.params["blocks"])
-    feedback = [np.asarray(c["feedback"]["kernel"]) for c in state.collections]
+    one, two, three = jax.tree.map(np.asarray, shown(state)["blocks"])
+    fixed = memories.read(PLAIN.memory, state.fixed)
+    feedback = [np.asarray(b["kernel"]) for b in fixed["feedback"]]
     x = np.asarray(BATCH.inputs)
     h1 = np.maximum(x @ one["kernel"] + one["bias"], 0)
     h2 = np.maximum(h1 @ two["kernel"] + two["bias"], 0)
@@ -118,7 +137,7 @@ def test_fa_sends_the_error_through_every_feedback_matrix():
     error = error @ feedback[2].T * (h2 > 0)
     two_gradient = h1.T @ error
     error = error @ feedback[1].T * (h1 > 0)
-    ours = [b["kernel"] for b in after.params["blocks"]]
+    ours = [b["kernel"] for b in shown(after)["blocks"]]
     np.testing.assert_allclose(ours[1], two["kernel"] - 0.3 * two_gradient, rtol=1e-4, atol=1e-6)
     np.testing.assert_allclose(ours[0], one["kernel"] - 0.3 * x.T @ error, rtol=1e-4, atol=1e-6)
 
@@ -126,11 +145,12 @@ def test_fa_sends_the_error_through_every_feedback_matrix():
 def test_fa_feedback_is_xavier_on_the_grid_and_never_trained():
     algorithm = fa(mlp([40, 40], 40), SGD)
     state = start(algorithm)
-    for collection, fan_in in zip(state.collections, (6, 40, 40), strict=True):
-        feedback, limit = collection["feedback"]["kernel"], np.sqrt(6 / (fan_in + 40))
+    fixed = memories.read(PLAIN.memory, state.fixed)
+    for matrix, fan_in in zip(fixed["feedback"], (6, 40, 40), strict=True):
+        feedback, limit = matrix["kernel"], np.sqrt(6 / (fan_in + 40))
         assert 0.9 * limit < np.abs(feedback).max() <= limit
     after, _ = steps(algorithm, state, count=2)
-    assert_same(after.collections, state.collections)
+    assert_same((after.fixed, after.collections), (state.fixed, state.collections))
 
 
 class Oracle(nn.Module):
@@ -144,18 +164,19 @@ class Oracle(nn.Module):
 def test_dni_with_perfect_synthesizers_is_backprop():
     algorithm = dni(NETWORK, SGD, Oracle())
     state = start(algorithm)
-    blocks = state.params["blocks"]
+    blocks = shown(state)["blocks"]
     true, h = [], BATCH.inputs
     for index, layer in enumerate(blocks[:-1]):
         h = jax.nn.relu(h @ layer["kernel"] + layer["bias"])
         above = blocks[index + 1 :]
         true.append({"gradient": jax.grad(loss_from, argnums=1)(above, h, BATCH.labels)})
     assert all(np.abs(t["gradient"]).max() > 1e-3 for t in true)
-    perfect = state.replace(params={"blocks": blocks, "synthesizers": tuple(true)})
+    synthesizers = jax.tree.map(Held, tuple(true))
+    perfect = state.replace(held={**state.held, "synthesizers": synthesizers})
     after, _ = steps(algorithm, perfect)
-    assert_close(after.params["blocks"], true_step(blocks))
+    assert_close(shown(after)["blocks"], true_step(blocks))
     # Their targets are what they predicted: nothing is left for them to learn.
-    assert_close(after.params["synthesizers"], tuple(true), rtol=0, atol=1e-6)
+    assert_close(shown(after)["synthesizers"], tuple(true), rtol=0, atol=1e-6)
 
 
 def test_dni_lets_no_other_signal_cross():
@@ -163,12 +184,12 @@ def test_dni_lets_no_other_signal_cross():
     algorithm = dni(NETWORK, SGD, Oracle())
     state = start(algorithm)
     after, losses = steps(algorithm, state)
-    blocks = state.params["blocks"]
-    assert_same(after.params["blocks"][:-1], blocks[:-1])
-    assert_close(after.params["blocks"][-1], true_step(blocks)[-1])
+    blocks = shown(state)["blocks"]
+    assert_same(shown(after)["blocks"][:-1], blocks[:-1])
+    assert_close(shown(after)["blocks"][-1], true_step(blocks)[-1])
     np.testing.assert_allclose(losses[0], loss_from(blocks, *BATCH), rtol=1e-6)
     # The last synthesizer's target is the real gradient, the one below it hears only zeros.
-    below, last = (s["gradient"] for s in after.params["synthesizers"])
+    below, last = (s["gradient"] for s in shown(after)["synthesizers"])
     np.testing.assert_array_equal(below, np.zeros((8, 5)))
     h = BATCH.inputs
     for layer in blocks[:-1]:
@@ -183,39 +204,41 @@ def test_synthesizers_have_a_learning_rate_of_their_own():
     (usual, _), (slow, _) = (
         steps(algorithm, before, PLAIN.replace(beside_rate=rate)) for rate in (1.0, 0.25)
     )
-    assert_same(slow.params["blocks"], usual.params["blocks"])
-    begun = before.params["synthesizers"]
-    assert differs(usual.params["synthesizers"], begun)
+    assert_same(shown(slow)["blocks"], shown(usual)["blocks"])
+    begun = shown(before)["synthesizers"]
+    assert differs(shown(usual)["synthesizers"], begun)
     assert_close(
-        slow.params["synthesizers"],
-        jax.tree.map(lambda a, b: a + (b - a) / 4, begun, usual.params["synthesizers"]),
+        shown(slow)["synthesizers"],
+        jax.tree.map(lambda a, b: a + (b - a) / 4, begun, shown(usual)["synthesizers"]),
     )
 
 
 def test_synthesizers_can_stay_off_the_grid():
-    def off(path, leaf):
-        return not path.startswith("synthesizers/")
-
-    coarse = PLAIN.replace(quantizer=make_quantizer(2, "symm", "global"))
-    rules = SGD._replace(update=updates.only(off, updates.stochastic))
-    bound, free = (dni(NETWORK, r) for r in (SGD._replace(update=updates.stochastic), rules))
-    begun = start(free, coarse)
+    coarse = Stochastic(make_quantizer(2, "symm", "global"))
+    free = PLAIN.replace(memory=by_leaf((is_synthesizer, Float()), coarse))
+    unquantized = PLAIN.replace(memory=Stochastic())
+    algorithm = dni(NETWORK, SGD)
+    begun = start(algorithm, free)
     # Unquantized: to the last bit or two, as the programs that draw them are not the same.
-    assert_close(begun.params["synthesizers"], start(bound).params["synthesizers"])
-    after, _ = steps(free, begun, coarse, count=3)
-    for state in (begun, after):
+    assert_close(
+        shown(begun, free)["synthesizers"],
+        shown(start(algorithm, unquantized), unquantized)["synthesizers"],
+    )
+    after, _ = steps(algorithm, begun, free, count=3)
+    begun, after = shown(begun, free), shown(after, free)
+    for weights in (begun, after):
         assert all(jnp.isin(x, jnp.array([-1.0, 0.0, 1.0])).all()
-                   for x in jax.tree.leaves(state.params["blocks"]))
+                   for x in jax.tree.leaves(weights["blocks"]))
         assert not any(jnp.isin(x, jnp.array([-1.0, 1.0])).any()
-                       for x in jax.tree.leaves(state.params["synthesizers"]))
-    assert differs(after.params["synthesizers"], begun.params["synthesizers"])
+                       for x in jax.tree.leaves(weights["synthesizers"]))
+    assert differs(after["synthesizers"], begun["synthesizers"])
 
 
 def test_dni_without_label_context_has_no_context_weights():
     with_labels, without = (
         jax.eval_shape(
             dni(NETWORK, SGD, label_context=flag).init, KEY, PLAIN, BATCH.inputs
-        ).params["synthesizers"]
+        ).held["synthesizers"]
         for flag in (True, False)
     )
     assert all("context" in tree for tree in with_labels)
@@ -228,12 +251,12 @@ def test_chained_pullbacks_are_the_gradient():
 
     def loss(params, x):
         logits = run_blocks(network, params, collections, x).outputs[-1]
-        return output_error(logits, BATCH.labels)[0]
+        return output_error(cross_entropy, logits, BATCH.labels)[0]
 
     @jax.jit
     def ours(params, x):
         run = run_blocks(network, params, collections, x)
-        _, error = output_error(run.outputs[-1], BATCH.labels)
+        _, error = output_error(cross_entropy, run.outputs[-1], BATCH.labels)
         return chain(run.pullbacks, error)
 
     expected = jax.jit(jax.grad(loss, argnums=(0, 1)))(params, BATCH.inputs)
@@ -243,7 +266,7 @@ def test_chained_pullbacks_are_the_gradient():
 @pytest.mark.parametrize("smoothing", [0.0, 0.1, 0.7])
 def test_label_smoothing_is_cross_entropy_with_softer_labels(smoothing):
     logits = jnp.asarray(RNG.normal(size=(8, 3)) * 2, jnp.float32)
-    loss, error = output_error(logits, BATCH.labels, smoothing)
+    loss, error = output_error(cross_entropy, logits, BATCH.labels, smoothing)
     p = np.exp(np.asarray(logits, np.float64))
     p /= p.sum(-1, keepdims=True)
     target = (1 - smoothing) * np.eye(3)[BATCH.labels] + smoothing / 3
@@ -264,7 +287,7 @@ def test_label_smoothing_reaches_every_algorithm_and_is_off_by_default():
 
 def test_output_error_is_softmax_minus_label_over_the_batch():
     logits = jnp.asarray(RNG.normal(size=(8, 3)), jnp.float32)
-    loss, error = output_error(logits, BATCH.labels)
+    loss, error = output_error(cross_entropy, logits, BATCH.labels)
     p = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
     one_hot = np.eye(3)[np.asarray(BATCH.labels)]
     np.testing.assert_allclose(loss, -np.mean(np.log(p[one_hot == 1])), rtol=1e-5)
@@ -290,21 +313,22 @@ def test_hsic_objective_falls(after_bottleneck):
 
 def test_hsic_bottleneck_moves_the_body_alone(after_bottleneck):
     before, after, _ = after_bottleneck
-    assert len(before.params["blocks"]) == 4  # with the readout
+    assert len(shown(before)["blocks"]) == 4  # with the readout
     for index in range(3):
-        assert differs(after.params["blocks"][index], before.params["blocks"][index])
+        assert differs(shown(after)["blocks"][index], shown(before)["blocks"][index])
         assert differs(after.collections[index], before.collections[index])
-    assert_same(after.params["blocks"][3], before.params["blocks"][3])
+    assert_same(shown(after)["blocks"][3], shown(before)["blocks"][3])
 
 
 def test_hsic_readout_moves_the_readout_alone(after_bottleneck):
     _, before, _ = after_bottleneck
     phase = HSIC.phases[1]
-    before = phase.begin(before)
-    after, losses = steps(HSIC, before, Settings(learning_rate=1.0), phase=1, count=10)
-    assert_same(after.params["blocks"][:3], before.params["blocks"][:3])
+    settings = Settings(learning_rate=1.0)
+    before = phase.begin(settings, before)
+    after, losses = steps(HSIC, before, settings, phase=1, count=10)
+    assert_same(shown(after)["blocks"][:3], shown(before)["blocks"][:3])
     assert_same(after.collections, before.collections)
-    assert differs(after.params["blocks"][3], before.params["blocks"][3])
+    assert differs(shown(after)["blocks"][3], shown(before)["blocks"][3])
     assert losses[-1] < losses[0]
 
 
@@ -346,43 +370,43 @@ def on_grid(tensor, cell):
             and low - 1e-6 <= x.min() and x.max() <= high + 1e-6)
 
 
-# Every rule with the algorithms that treat their parameters in ways of their own.
+# Every memory with the algorithms that treat their weights in ways of their own.
 OWN = ("backprop", "dni", "hsic")
-COMBINATIONS = [(name, rule) for name in OWN for rule in updates.UPDATE_RULES]
+COMBINATIONS = [(name, memory) for name in OWN for memory in MEMORIES]
 COMBINATIONS += [(name, "stochastic") for name in ALGORITHMS if name not in OWN]
 
 
-@pytest.mark.parametrize(("name", "rule"), COMBINATIONS)
-def test_one_step_of_many_replicas(name, rule):
-    """jit and vmap over seeds and quantizers; weights where the update rule keeps them."""
-    optimizer = updates.OPTIMIZERS["sgd" if name == "hsic" else "adadelta"]()
-    algorithm = ALGORITHMS[name](SMALL, Rules(optimizer, updates.UPDATE_RULES[rule]))
+@pytest.mark.parametrize(("name", "memory"), COMBINATIONS)
+def test_one_step_of_many_replicas(name, memory):
+    """jit and vmap over seeds and quantizers; weights where the memory keeps them."""
+    optimizer = OPTIMIZERS["sgd" if name == "hsic" else "adadelta"]()
+    algorithm = ALGORITHMS[name](SMALL, Rules(optimizer))
 
     def replica(key, quantizer):
-        settings = Settings(learning_rate=0.5, quantizer=quantizer)
+        settings = Settings(learning_rate=0.5, memory=MEMORIES[memory](quantizer))
         state = first = algorithm.init(key, settings, BATCH.inputs)
         for phase in algorithm.phases:
-            state, loss = phase.step(key, settings, phase.begin(state), BATCH)
-        return first, state, loss, algorithm.phases[-1].predict(settings, state, BATCH.inputs)
+            state, loss = phase.step(key, settings, phase.begin(settings, state), BATCH)
+        weights = {"first": shown(first, settings), "after": shown(state, settings)}
+        logits = algorithm.phases[-1].predict(settings, state, BATCH.inputs)
+        return first, state, weights, loss, logits
 
     over_cells = jax.vmap(replica, in_axes=(None, 0))
     keys = jax.random.split(jax.random.key(3), 2)
     run = compiled(jax.vmap(over_cells, in_axes=(0, None)))
-    first, state, loss, logits = run(keys, QUANTIZERS)
+    first, state, weights, loss, logits = run(keys, QUANTIZERS)
     assert loss.shape == (2, len(CELLS))
     assert logits.shape == (2, len(CELLS), 8, 3)
     assert np.isfinite(loss).all()
     assert np.isfinite(logits).all()
-    assert differs(first.params, state.params)
-    kept = {"first": first.params, "after": state.params}
-    if rule == "latent" or name == "hsic":  # hsic's readout has rules of its own: nearest
-        kept = {} if rule == "latent" else {"after": {"blocks": state.params["blocks"]}}
-    for path, leaf in jax.tree_util.tree_leaves_with_path(kept):
+    assert differs(first.held, state.held)
+    kept = () if memory == "latent" else (first.held, state.held, state.fixed)
+    for path, leaf in jax.tree_util.tree_leaves_with_path((weights, kept)):
         for cell in range(1, len(CELLS)):
             for seed in range(2):
                 assert on_grid(leaf[seed, cell], cell), (path, cell)
-    if rule == "latent":
-        kernel = state.params["blocks"][0]["kernel"]
+    if memory == "latent":
+        kernel = state.held["blocks"][0]["kernel"].state
         assert not on_grid(kernel[0, 1], 1)
 
 
@@ -391,8 +415,8 @@ def test_feedback_and_synthesizers_start_on_the_grid(name):
     algorithm = ALGORITHMS[name](NETWORK, SGD)
     init = compiled(algorithm.init)
     for cell in range(1, len(CELLS)):
-        state = init(KEY, Settings(quantizer=CELLS[cell]), BATCH.inputs)
-        extra = state.collections if name == "fa" else state.params["synthesizers"]
+        state = init(KEY, Settings(memory=Nearest(CELLS[cell])), BATCH.inputs)
+        extra = state.fixed if name == "fa" else state.held["synthesizers"]
         assert jax.tree.leaves(extra)
         assert all(on_grid(leaf, cell) for leaf in jax.tree.leaves(extra))
 
@@ -402,18 +426,17 @@ def test_initial_state_is_decided_by_the_key(name):
     init = compiled(ALGORITHMS[name](SMALL).init)
     first, again, other = (init(jax.random.key(seed), PLAIN, BATCH.inputs) for seed in (0, 0, 1))
     assert_same(first, again)
-    kernels = [[b["kernel"] for b in state.params["blocks"]] for state in (first, other)]
+    kernels = [[b["kernel"] for b in shown(state)["blocks"]] for state in (first, other)]
     assert all((a != b).any() for a, b in zip(*kernels, strict=True))
 
 
 @pytest.mark.parametrize("name", ["backprop", "fa", "dni"])
-def test_without_bits_no_update_rule_quantizes(name):
-    settings = Settings(learning_rate=0.3, quantizer=make_quantizer(None))
-    results = []
-    begun = start(ALGORITHMS[name](SMALL, SGD), settings)
-    for rule in updates.UPDATE_RULES.values():
-        algorithm = ALGORITHMS[name](SMALL, SGD._replace(update=rule))
-        results.append(steps(algorithm, begun, settings)[0].params)
+def test_without_bits_no_memory_quantizes(name):
+    algorithm, results = ALGORITHMS[name](SMALL, SGD), []
+    begun = start(algorithm, PLAIN.replace(memory=Nearest(make_quantizer(None))))
+    for memory in (Float(), *(about(make_quantizer(None)) for about in MEMORIES.values())):
+        settings = PLAIN.replace(memory=memory)
+        results.append(shown(steps(algorithm, begun, settings)[0], settings))
     for other in results[1:]:
         assert_close(other, results[0], rtol=1e-6, atol=1e-7)
     kernel = results[0]["blocks"][0]["kernel"]
@@ -425,10 +448,10 @@ def test_quantized_gradients_have_few_values():
     settings = Settings(learning_rate=1.0, gradient_quantizer=make_quantizer(2, "asymm", "local"))
     state = start(algorithm, settings)
     after, _ = steps(algorithm, state, settings)
-    gradients = jax.grad(loss_from)(state.params["blocks"], *BATCH)
+    gradients = jax.grad(loss_from)(shown(state)["blocks"], *BATCH)
     for index in range(3):
         name = "kernel"
-        change = state.params["blocks"][index][name] - after.params["blocks"][index][name]
+        change = shown(state)["blocks"][index][name] - shown(after)["blocks"][index][name]
         assert len(np.unique(np.round(change, 5))) <= 4
         expected = gradients[index][name]
         np.testing.assert_allclose(change.max(), expected.max(), atol=1e-6)
@@ -437,21 +460,28 @@ def test_quantized_gradients_have_few_values():
 
 def test_predictions_use_the_weights_that_are_shown():
     quantizer = make_quantizer(2, "symm", "local")
-    settings = Settings(quantizer=quantizer)
-    kept = backprop(NETWORK, SGD._replace(update=updates.latent))
-    shown = backprop(NETWORK, SGD)
-    state = start(kept, settings)
-    quantized = state.replace(params=updates.latent.read(state.params, quantizer))
-    assert differs(quantized.params, state.params)
+    kept, shows = (Settings(memory=about(quantizer)) for about in (Latent, Nearest))
+    algorithm = backprop(NETWORK, SGD)
+    (phase,) = algorithm.phases
+    state = start(algorithm, kept)
+    quantized = state.replace(held=jax.tree.map(Held, shown(state, kept)))
+    assert differs(quantized.held, state.held)
     np.testing.assert_array_equal(
-        kept.phases[0].predict(settings, state, BATCH.inputs),
-        shown.phases[0].predict(settings, quantized, BATCH.inputs),
+        phase.predict(kept, state, BATCH.inputs), phase.predict(shows, quantized, BATCH.inputs)
     )
 
 
 @pytest.mark.parametrize("name", [name for name in ALGORITHMS if name != "hsic"])
+def test_a_single_block_follows_the_true_gradient(name):
+    algorithm = ALGORITHMS[name](mlp([], 3), SGD)
+    state = start(algorithm)
+    after, _ = steps(algorithm, state)
+    assert_close(shown(after)["blocks"], true_step(shown(state)["blocks"]))
+
+
+@pytest.mark.parametrize("name", [name for name in ALGORITHMS if name != "hsic"])
 def test_training_learns_a_batch(name):
-    algorithm = ALGORITHMS[name](SMALL, Rules(updates.OPTIMIZERS["adam"]()))
+    algorithm = ALGORITHMS[name](SMALL, Rules(OPTIMIZERS["adam"]()))
     settings = Settings(learning_rate=0.03)
     _, losses = steps(algorithm, start(algorithm, settings), settings, count=150)
     assert losses[-1] < 0.5 * losses[0]

@@ -4,11 +4,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from test_algorithms import BATCH, NETWORK, PLAIN, SGD, start, steps
+from test_algorithms import BATCH, NETWORK, PLAIN, SGD, assert_same, shown, start, steps
 
-from qjax import algorithms
+from qjax import algorithms, memories
 from qjax.algorithms import Settings
 from qjax.algorithms.fa import _draw_all
+from qjax.memories import Nearest
 from qjax.networks import mlp
 from qjax.quantize import make_quantizer
 
@@ -17,6 +18,11 @@ KERNELS = range(3)
 
 def arrays(tree):
     return jax.tree.map(lambda x: np.asarray(x, np.float64), tree)
+
+
+def fixed(state, settings=PLAIN):
+    """The matrices that are never written, as the memory shows them."""
+    return memories.read(settings.memory, state.fixed)
 
 
 def numpy_gradients(blocks, signal_at):
@@ -46,9 +52,9 @@ def numpy_gradients(blocks, signal_at):
 def check(algorithm, state, signal_at):
     """One step of plain gradient descent moves the blocks by NumPy's gradients."""
     after, _ = steps(algorithm, state)
-    blocks = arrays(state.params["blocks"])
+    blocks = arrays(shown(state)["blocks"])
     for new, old, gradient in zip(
-        after.params["blocks"], blocks, numpy_gradients(blocks, signal_at), strict=True
+        shown(after)["blocks"], blocks, numpy_gradients(blocks, signal_at), strict=True
     ):
         for name, expected in gradient.items():
             np.testing.assert_allclose(new[name], old[name] - 0.3 * expected, rtol=1e-4, atol=1e-6)
@@ -64,49 +70,48 @@ def through(matrices):
 def test_errors_travel_through_the_feedback(name):
     algorithm = algorithms.ALGORITHMS[name](NETWORK, SGD)
     state = start(algorithm)
-    weights = [np.asarray(b["kernel"]) for b in state.params["blocks"]]
-    if name == "kp":
-        drawn = [np.asarray(b["kernel"]) for b in state.params["feedback"]]
+    weights = [np.asarray(b["kernel"]) for b in shown(state)["blocks"]]
+    trees = shown(state) if name == "kp" else fixed(state)
+    assert ("feedback" in trees) == (name != "usf")
+    drawn = [np.asarray(b["kernel"]) for b in trees.get("feedback", ())]
+    if name == "usf":  # Xavier: the variance of a kernel is 2 / (fan_in + fan_out)
+        matrices = [np.sign(w) * np.sqrt(2 / sum(w.shape)) for w in weights]
+    elif name == "frsf":
+        matrices = [np.sign(w) * np.abs(m) for w, m in zip(weights, drawn, strict=True)]
     else:
-        drawn = [np.asarray(c["feedback"]["kernel"]) for c in state.collections]
-    matrices = {
-        "fa": drawn,
-        "kp": drawn,
-        # Xavier: the variance of a kernel is 2 / (fan_in + fan_out).
-        "usf": [np.sign(w) * np.sqrt(2 / sum(w.shape)) for w in weights],
-        "frsf": [np.sign(w) * np.abs(m) for w, m in zip(weights, drawn, strict=True)],
-    }[name]
+        matrices = drawn
     after = check(algorithm, state, through(matrices))
-    if name != "kp":  # the random matrices stay as they are
-        for c, matrix in zip(after.collections, drawn, strict=True):
-            np.testing.assert_array_equal(c["feedback"]["kernel"], matrix)
+    # The random matrices stay as they are, and none comes to stay.
+    assert_same((after.fixed, after.collections), (state.fixed, state.collections))
 
 
 def test_brsf_draws_magnitudes_for_every_batch():
     algorithm = algorithms.brsf(NETWORK, SGD)
     state = start(algorithm)
-    weights = [np.asarray(b["kernel"]) for b in state.params["blocks"]]
+    weights = [np.asarray(b["kernel"]) for b in shown(state)["blocks"]]
     step_key = jax.random.fold_in(jax.random.key(0), 0)  # of `steps`
-    drawn = _draw_all(jax.random.fold_in(step_key, 0), state.params["blocks"], state.collections)
+    drawn = _draw_all(jax.random.fold_in(step_key, 0), shown(state)["blocks"], state.collections)
     matrices = [np.sign(w) * np.abs(m["kernel"]) for w, m in zip(weights, drawn, strict=True)]
     check(algorithm, state, through(matrices))
 
     def moved(key):
-        return algorithm.phases[0].step(key, PLAIN, state, BATCH)[0].params["blocks"]
+        return shown(algorithm.phases[0].step(key, PLAIN, state, BATCH)[0])["blocks"]
 
     one, other = moved(jax.random.key(1)), moved(jax.random.key(2))
     assert (one[0]["kernel"] != other[0]["kernel"]).any()
     np.testing.assert_array_equal(one[-1]["kernel"], other[-1]["kernel"])  # whose error is exact
 
 
-def test_dfa_sends_the_output_error_to_every_block():
+@pytest.mark.parametrize("gain", [1.0, 0.3])
+def test_dfa_sends_the_output_error_to_every_block(gain):
     algorithm = algorithms.dfa(NETWORK, SGD)
     state = start(algorithm)
-    matrices = [np.asarray(c["direct"]["kernel"]) for c in state.collections[:-1]]
+    assert [float(c["direct"]["gain"]) for c in state.collections[:-1]] == [1.0, 1.0]
+    state = state.replace(collections=(*({"direct": {"gain": jnp.float32(gain)}},) * 2, {}))
+    matrices = [gain * np.asarray(b["kernel"]) for b in fixed(state)["direct"]]
     assert [m.shape for m in matrices] == [(3, 5), (3, 4)]
     after = check(algorithm, state, lambda index, error, output: output @ matrices[index])
-    for c, matrix in zip(after.collections, matrices, strict=False):
-        np.testing.assert_array_equal(c["direct"]["kernel"], matrix)
+    assert_same((after.fixed, after.collections), (state.fixed, state.collections))
 
 
 @pytest.mark.parametrize("name", ["fa", "usf", "frsf", "brsf", "dfa", "kp"])
@@ -115,11 +120,11 @@ def test_the_last_block_receives_the_true_gradient(name):
     state = start(algorithm)
     after, _ = steps(algorithm, state)
     truth, _ = steps(algorithms.backprop(NETWORK, SGD), state.replace(
-        params={"blocks": state.params["blocks"]}, collections=({}, {}, {})
+        held={"blocks": state.held["blocks"]}, collections=({}, {}, {}), fixed={}
     ))
     for leaf in ("kernel", "bias"):
         np.testing.assert_allclose(
-            after.params["blocks"][-1][leaf], truth.params["blocks"][-1][leaf], atol=1e-6
+            shown(after)["blocks"][-1][leaf], shown(truth)["blocks"][-1][leaf], atol=1e-6
         )
 
 
@@ -131,7 +136,7 @@ def test_kolen_pollack_feedback_becomes_the_weights():
 
     def gaps(state):
         return [np.asarray(b["kernel"] - w["kernel"]) for b, w in zip(
-            state.params["feedback"], state.params["blocks"], strict=True)]
+            shown(state)["feedback"], shown(state)["blocks"], strict=True)]
 
     for then, now in zip(gaps(state), gaps(after), strict=True):
         # Both receive the same gradient: their difference only decays.
@@ -142,15 +147,14 @@ def test_kolen_pollack_feedback_becomes_the_weights():
 @pytest.mark.parametrize("name", ["fa", "frsf", "dfa", "kp"])
 def test_stored_feedback_lies_on_the_device_grid(name):
     network, settings = mlp([5, 4], 3, gain="fixed"), Settings(
-        gain=jnp.float32(1.5), quantizer=make_quantizer(2, "symm", "global")
+        gain=jnp.float32(1.5), memory=Nearest(make_quantizer(2, "symm", "global"))
     )
     state = start(algorithms.ALGORITHMS[name](network, SGD), settings)
-    if name == "kp":
-        stored = [b["kernel"] for b in state.params["feedback"]]
-    elif name == "dfa":
-        stored = [c["direct"]["kernel"] / (1.5 * 3**-0.5) for c in state.collections[:-1]]
-    else:
-        stored = [c["feedback"]["kernel"] for c in state.collections]
+    trees = shown(state, settings) if name == "kp" else fixed(state, settings)
+    stored = [b["kernel"] for b in trees["direct" if name == "dfa" else "feedback"]]
+    if name == "dfa":
+        gains = [c["direct"]["gain"] for c in state.collections[:-1]]
+        np.testing.assert_allclose(gains, [1.5 * 3**-0.5] * 2, rtol=1e-6)
     for matrix in stored:
         np.testing.assert_allclose(matrix, np.round(matrix), atol=1e-6)
         assert set(np.round(np.asarray(matrix)).ravel()) <= {-1.0, 0.0, 1.0}

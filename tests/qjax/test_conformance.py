@@ -7,8 +7,10 @@ import optax
 import pytest
 import vectors
 
-from qjax import algorithms, networks, updates
+from qjax import algorithms, memories, networks
 from qjax.algorithms import Batch, Rules, Settings, TrainState
+from qjax.memories import Held, Nearest
+from qjax.optimizers import OPTIMIZERS
 from qjax.quantize import make_quantizer
 
 QUANTIZERS = {
@@ -27,21 +29,27 @@ SPY = optax.GradientTransformation(
 )
 
 
+def memory_of(variant):
+    return Nearest(make_quantizer(*QUANTIZERS[variant]))
+
+
 def trajectory(algorithm, variant, steps, dtype=np.float32, optimizer=None):
     """Our state and objectives after `steps` steps from the original's initial tensors."""
-    default = updates.OPTIMIZERS["sgd" if algorithm == "hsic" else "adadelta"]()
+    default = OPTIMIZERS["sgd" if algorithm == "hsic" else "adadelta"]()
     phase = algorithms.ALGORITHMS[algorithm](NETWORK, Rules(optimizer or default)).phases[0]
     settings = Settings(
         weight_decay=DECAY if algorithm == "hsic" else 0.0,
-        quantizer=make_quantizer(*QUANTIZERS[variant]),
+        memory=memory_of(variant),
     )
     trees = vectors.params(algorithm, variant, 0, dtype)
-    held = vectors.collections(algorithm, variant, 0, dtype)
+    fixed = vectors.fixed(algorithm, variant, 0, dtype)
+    collections = vectors.collections(algorithm, variant, 0, dtype)
     if algorithm == "hsic":  # the readout takes no part in the first phase
         readout = {"kernel": np.zeros((10, 10), dtype), "bias": np.zeros(10, dtype)}
         trees["blocks"] += (readout,)
-        held += ({},)
-    state = phase.begin(jax.tree.map(jnp.asarray, TrainState(trees, held)))
+        collections += ({},)
+    state = TrainState(jax.tree.map(Held, trees), collections, fixed=jax.tree.map(Held, fixed))
+    state = phase.begin(settings, jax.tree.map(jnp.asarray, state))
     step = jax.jit(phase.step)
     losses = []
     for k in range(steps):
@@ -54,10 +62,10 @@ def trajectory(algorithm, variant, steps, dtype=np.float32, optimizer=None):
     return state, losses
 
 
-def first_blocks(state):
+def first_blocks(state, variant):
     """Trees that the vectors hold: hsic's readout left out."""
-    blocks = state.params["blocks"][:3]
-    return {**state.params, "blocks": blocks}
+    weights = memories.read(memory_of(variant), state.held)
+    return {**weights, "blocks": weights["blocks"][:3]}
 
 
 def leaves(tree):
@@ -72,7 +80,7 @@ def test_float_trajectories_agree(algorithm):
     for k in (1, 6):
         state, losses = trajectory(algorithm, "float", k)
         expected = leaves(vectors.params(algorithm, "float", k))
-        ours = leaves(first_blocks(state))
+        ours = leaves(first_blocks(state, "float"))
         assert ours.keys() == expected.keys()
         for name, tensor in expected.items():
             np.testing.assert_allclose(ours[name], tensor, atol=1e-5, rtol=0, err_msg=name)
@@ -100,7 +108,7 @@ def test_hsic_float_trajectory_agrees_in_float64():
         for k in (1, 6):
             state, losses = trajectory("hsic", "float", k, np.float64)
             expected = leaves(vectors.params("hsic", "float", k, np.float64))
-            ours = leaves(first_blocks(state))
+            ours = leaves(first_blocks(state, "float"))
             for name, tensor in expected.items():
                 assert relative(ours[name], tensor) < 1e-5, name
             statistics = leaves(vectors.collections("hsic", "float", k, np.float64))
@@ -135,7 +143,7 @@ def test_quantized_trajectories_agree_on_the_grid_points(algorithm, variant):
     dtype = np.float64 if algorithm == "hsic" else np.float32
     with jax.enable_x64(dtype is np.float64):
         state, _ = trajectory(algorithm, variant, 6, dtype)
-    ours = leaves(first_blocks(state))
+    ours = leaves(first_blocks(state, variant))
     expected = leaves(vectors.params(algorithm, variant, 6))
     bits, kind, scope = QUANTIZERS[variant]
     same = total = 0

@@ -6,9 +6,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from test_algorithms import BATCH, KEY, NETWORK, SGD, assert_close, assert_same, compiled, loss_from
+from test_algorithms import (
+    BATCH,
+    KEY,
+    NETWORK,
+    SGD,
+    assert_close,
+    assert_same,
+    compiled,
+    loss_from,
+    shown,
+)
 
-from qjax import updates
+from qjax import memories
 from qjax.algorithms import ALGORITHMS, Batch, Rules, Settings, backprop
 from qjax.diagnostics import (
     Diagnosis,
@@ -21,13 +31,16 @@ from qjax.diagnostics import (
     sqnr,
 )
 from qjax.hsic import nhsic
+from qjax.memories import MEMORIES, Float, Nearest
 from qjax.networks import mlp
-from qjax.quantize import KINDS, SCOPES, make_quantizer
+from qjax.optimizers import OPTIMIZERS
+from qjax.quantize import SCOPES, make_quantizer
 from qjax.training import Data, make_begin, make_epoch, make_init
 
 RNG = np.random.default_rng(0)
 FLOAT = make_quantizer(None)
-GRIDS = [(bits, kind, scope) for bits in (2, 4) for kind in KINDS for scope in SCOPES]
+UNIFORM = ("asymm", "symm")
+GRIDS = [(bits, kind, scope) for bits in (2, 4) for kind in UNIFORM for scope in SCOPES]
 
 
 def float32(tree):
@@ -204,11 +217,11 @@ def made_up():
     probe = Probe(
         gradients=(own[0], None, own[2]),
         true_gradients=(true[0], None, true[2]),
-        feedback=(RNG.normal(size=(4, 6)), None, None),
+        feedback=({"kernel": RNG.normal(size=(4, 6))}, None, None),
         wanted=(wanted[0], None, wanted[2]),
         written=(written[0], None, written[2]),
         outputs=outputs,
-        one_hot=np.eye(3)[RNG.integers(0, 3, examples)],
+        targets=np.eye(3)[RNG.integers(0, 3, examples)],
     )
     return probe, then, now, RNG.normal(size=(examples, 2, 2, 1))
 
@@ -227,10 +240,11 @@ def test_diagnose_gives_every_figure_to_its_block():
             for trees in zip(*(getattr(probe, name) for name in names), strict=True)
         ]
 
+    matrix, kernel = probe.feedback[0]["kernel"], now[0]["kernel"]
     expected = {
         "gradient_angle": per_block(degrees, "gradients", "true_gradients"),
-        "feedback_angle": [degrees(probe.feedback[0], now[0]["kernel"]), np.nan, np.nan],
-        "feedback_ratio": [ratio(probe.feedback[0], now[0]["kernel"]), np.nan, np.nan],
+        "feedback_angle": [degrees(matrix, kernel), np.nan, np.nan],
+        "feedback_ratio": [ratio(matrix, kernel), np.nan, np.nan],
         "sqnr": per_block(
             lambda w, q: decibels(w["kernel"], q["kernel"]), "wanted", "written"
         ),
@@ -247,7 +261,7 @@ def test_diagnose_gives_every_figure_to_its_block():
     np.testing.assert_allclose(ours.changed, [[1.0] * 3, changed], rtol=1e-6)
 
     nhsic_of = compiled(nhsic)
-    for name, other in (("nhsic_x", inputs.reshape(12, -1)), ("nhsic_y", probe.one_hot)):
+    for name, other in (("nhsic_x", inputs.reshape(12, -1)), ("nhsic_y", probe.targets)):
         values = per_block(lambda z, o=other: nhsic_of(*float32((z.reshape(12, -1), o))), "outputs")
         for cell in range(2):
             np.testing.assert_allclose(getattr(ours, name)[cell], values, rtol=2e-3, err_msg=name)
@@ -255,16 +269,23 @@ def test_diagnose_gives_every_figure_to_its_block():
 
 # --- the probes of the algorithms ---
 
-SETTINGS = Settings(learning_rate=0.3, weight_decay=0.05, quantizer=FLOAT)
-ON_GRID = SETTINGS.replace(quantizer=make_quantizer(3, "symm", "global"))
+GRID = {"SETTINGS": FLOAT, "ON_GRID": make_quantizer(3, "symm", "global")}
 ALIGNED = ("fa", "usf", "frsf", "brsf", "kp")
 ONE_PHASE = [name for name in ALGORITHMS if name not in ("hsic", "dni_conv")]  # dni on vectors
 
 
+def settings_of(settings, memory="nearest"):
+    memory = MEMORIES[memory](GRID[settings])
+    return Settings(learning_rate=0.3, weight_decay=0.05, memory=memory)
+
+
+SETTINGS = settings_of("SETTINGS")
+
+
 @cache
-def looks(name, rule="nearest"):
+def looks(name):
     """(initial state of settings, its probe, its state after the step that was probed)."""
-    algorithm = ALGORITHMS[name](NETWORK, SGD._replace(update=updates.UPDATE_RULES[rule]))
+    algorithm = ALGORITHMS[name](NETWORK, SGD)
     (phase,) = algorithm.phases
 
     def look(settings, state):
@@ -272,13 +293,17 @@ def looks(name, rule="nearest"):
         return phase.probe(KEY, settings, state, BATCH), after, phase.show(settings, after)
 
     init = compiled(algorithm.init)
-    return lambda settings: phase.begin(init(KEY, settings, BATCH.inputs)), compiled(look)
+
+    def begin(settings):
+        return phase.begin(settings, init(KEY, settings, BATCH.inputs))
+
+    return begin, compiled(look)
 
 
 @cache
-def seen(name, rule="nearest", settings="SETTINGS"):
-    settings = {"SETTINGS": SETTINGS, "ON_GRID": ON_GRID}[settings]
-    init, look = looks(name, rule)
+def seen(name, memory="nearest", settings="SETTINGS"):
+    settings = settings_of(settings, memory)
+    init, look = looks(name)
     state = init(settings)
     return state, *look(settings, state)
 
@@ -296,8 +321,8 @@ def angles(probe):
 @pytest.mark.parametrize("name", ONE_PHASE)
 def test_a_probe_is_the_step(name, settings):
     state, probe, after, _ = seen(name, "nearest", settings)
-    assert_same(probe.written, after.params["blocks"])
-    before = state.params["blocks"]
+    assert_same(probe.written, shown(after)["blocks"])
+    before = shown(state)["blocks"]
     assert_close(
         probe.wanted,
         jax.tree.map(lambda p, g: p - 0.3 * (g + 0.05 * p), before, probe.gradients),
@@ -310,25 +335,29 @@ def test_a_probe_is_the_step(name, settings):
         assert not np.allclose(flat(probe.wanted), flat(probe.written), atol=1e-2)
 
 
-@pytest.mark.parametrize("rule", ["stochastic", "pulse", "latent"])
-def test_a_probe_writes_by_the_update_rule(rule):
-    _, probe, after, shown = seen("backprop", rule, "ON_GRID")
-    assert_same(probe.written, shown)
-    if rule == "latent":
-        assert_same(probe.wanted, after.params["blocks"])
+@pytest.mark.parametrize("memory", ["stochastic", "pulse", "latent"])
+def test_a_probe_writes_as_the_memory_does(memory):
+    state, probe, after, now = seen("backprop", memory, "ON_GRID")
+    assert_same(probe.written, now)
+    if memory == "latent":
+        before = shown(state, settings_of("ON_GRID", memory))["blocks"]
+        changes = jax.tree.map(lambda p, g: -0.3 * (g + 0.05 * p), before, probe.gradients)
+        assert_close(probe.wanted, jax.tree.map(jnp.add, before, changes))
+        floats, floats_after = (memories.read(Float(), s.held["blocks"]) for s in (state, after))
+        assert_close(floats_after, jax.tree.map(jnp.add, floats, changes))
         assert (flat(probe.wanted) != flat(probe.written)).any()
 
 
 @pytest.mark.parametrize("name", ONE_PHASE)
 def test_true_gradients_are_of_the_loss_whatever_the_feedback(name):
     state, probe, _, _ = seen(name)
-    assert_close(probe.true_gradients, true_gradients(state.params["blocks"]))
+    assert_close(probe.true_gradients, true_gradients(shown(state)["blocks"]))
 
 
 @pytest.mark.parametrize("name", ["backprop", "fa"])
 def test_true_gradients_are_at_the_weights_that_are_shown(name):
     state, probe, _, _ = seen(name, "latent", "ON_GRID")
-    kept = state.params["blocks"]
+    kept = memories.read(Float(), state.held["blocks"])
     thirds = jax.tree.map(lambda p: jnp.round(3 * jnp.clip(p, -1, 1)) / 3, kept)
     assert_close(probe.true_gradients, true_gradients(thirds))
     assert degrees(probe.true_gradients, true_gradients(kept)) > 1
@@ -352,49 +381,51 @@ def test_others_follow_it_in_the_last_block_alone(name):
 def test_fa_with_the_kernels_as_feedback_follows_it_everywhere():
     init, look = looks("fa")
     state = init(SETTINGS)
-    kernels = [b["kernel"] for b in state.params["blocks"]]
-    mirrored = state.replace(collections=tuple({"feedback": {"kernel": k}} for k in kernels))
-    probe, _, _ = look(SETTINGS, mirrored)
+    kernels = tuple({"kernel": b["kernel"]} for b in state.held["blocks"])
+    probe, _, _ = look(SETTINGS, state.replace(fixed={"feedback": kernels}))
     assert angles(probe).max() < 0.1
-    ours = compiled(diagnose)(
-        probe, state.params["blocks"], state.params["blocks"], FLOAT, BATCH.inputs
-    )
+    blocks = shown(state)["blocks"]
+    ours = compiled(diagnose)(probe, blocks, blocks, FLOAT, BATCH.inputs)
     np.testing.assert_allclose(ours.gradient_angle, np.zeros(3), atol=0.1)
     np.testing.assert_allclose(ours.feedback_angle, np.zeros(3), atol=1e-3)
     np.testing.assert_allclose(ours.feedback_ratio, np.ones(3), rtol=1e-6)
-    assert min(degrees(b, k) for b, k in zip(seen("fa")[1].feedback, kernels, strict=True)) > 10
+    pairs = zip(seen("fa")[1].feedback, blocks, strict=True)
+    assert min(degrees(b, block["kernel"]) for b, block in pairs) > 10
 
 
 @pytest.mark.parametrize("name", ALIGNED)
 def test_the_feedback_is_what_stands_in_for_the_kernels(name):
     state, probe, _, _ = seen(name)
-    kernels = [np.asarray(b["kernel"]) for b in state.params["blocks"]]
+    kernels = [np.asarray(b["kernel"]) for b in shown(state)["blocks"]]
+    ours = [b["kernel"] for b in probe.feedback]
+    fixed = memories.read(SETTINGS.memory, state.fixed)
     if name == "kp":
-        expected = [b["kernel"] for b in state.params["feedback"]]
+        expected = [b["kernel"] for b in shown(state)["feedback"]]
     elif name == "fa":
-        expected = [c["feedback"]["kernel"] for c in state.collections]
+        expected = [b["kernel"] for b in fixed["feedback"]]
     elif name == "usf":
         expected = [np.sign(k) * np.sqrt(2 / sum(k.shape)) for k in kernels]
     elif name == "frsf":
-        stored = [c["feedback"]["kernel"] for c in state.collections]
+        stored = [b["kernel"] for b in fixed["feedback"]]
         expected = [np.sign(k) * np.abs(m) for k, m in zip(kernels, stored, strict=True)]
     else:  # new magnitudes of Xavier's range, within sqrt(6 / (fan_in + fan_out))
-        expected = [np.sign(k) * np.abs(b) for k, b in zip(kernels, probe.feedback, strict=True)]
-        for k, b in zip(kernels, probe.feedback, strict=True):
+        expected = [np.sign(k) * np.abs(b) for k, b in zip(kernels, ours, strict=True)]
+        for k, b in zip(kernels, ours, strict=True):
             assert 0.5 < np.abs(b).max() / np.sqrt(6 / sum(k.shape)) <= 1
-    assert_close(list(probe.feedback), expected)
+    assert_close(probe.feedback, tuple({"kernel": b} for b in expected))
 
 
 def test_brsf_shows_the_feedback_of_that_batch():
     """Hidden block l hears the error through B of block l + 1: solve for B, do not ask for it."""
     state, probe, _, _ = seen("brsf")
-    one, two, three = jax.tree.map(np.asarray, state.params["blocks"])
+    one, two, three = jax.tree.map(np.asarray, shown(state)["blocks"])
     x, labels = map(np.asarray, BATCH)
     h1 = np.maximum(x @ one["kernel"] + one["bias"], 0)
     h2 = np.maximum(h1 @ two["kernel"] + two["bias"], 0)
     logits = h2 @ three["kernel"] + three["bias"]
     odds = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
-    error = (odds - np.eye(3)[labels]) / 8 @ probe.feedback[2].T * (h2 > 0)
+    down = probe.feedback[2]["kernel"]
+    error = (odds - np.eye(3)[labels]) / 8 @ down.T * (h2 > 0)
     np.testing.assert_allclose(probe.gradients[1]["kernel"], h1.T @ error, rtol=1e-4, atol=1e-6)
 
 
@@ -406,11 +437,11 @@ def test_no_kernel_stands_in_where_errors_do_not_go_down(name):
 def test_outputs_and_labels_are_the_batchs():
     state, probe, _, _ = seen("dni")
     h = np.asarray(BATCH.inputs)
-    for index, (layer, ours) in enumerate(zip(state.params["blocks"], probe.outputs, strict=True)):
+    for index, (layer, ours) in enumerate(zip(shown(state)["blocks"], probe.outputs, strict=True)):
         h = h @ np.asarray(layer["kernel"]) + np.asarray(layer["bias"])
         h = h if index == 2 else np.maximum(h, 0)
         np.testing.assert_allclose(ours, h, rtol=1e-4, atol=1e-6)
-    np.testing.assert_array_equal(probe.one_hot, np.eye(3)[np.asarray(BATCH.labels)])
+    np.testing.assert_array_equal(probe.targets, np.eye(3)[np.asarray(BATCH.labels)])
 
 
 # --- hsic's probes ---
@@ -421,7 +452,7 @@ def hsic_probes():
     algorithm = ALGORITHMS["hsic"](NETWORK)
     state = compiled(algorithm.init)(KEY, SETTINGS, BATCH.inputs)
     probes = [
-        compiled(phase.probe)(KEY, SETTINGS, phase.begin(state), BATCH)
+        compiled(phase.probe)(KEY, SETTINGS, phase.begin(SETTINGS, state), BATCH)
         for phase in algorithm.phases
     ]
     return state, *probes
@@ -431,12 +462,12 @@ def test_hsic_probes_what_the_phase_trains(hsic_probes):
     state, bottleneck, readout = hsic_probes
     body, top = (True,) * 3 + (False,), (False,) * 3 + (True,)
     for probe, trained in ((bottleneck, body), (readout, top)):
-        for name in set(Probe._fields) - {"feedback", "one_hot"}:
+        for name in set(Probe._fields) - {"feedback", "targets"}:
             assert tuple(tree is not None for tree in getattr(probe, name)) == trained
         assert probe.feedback == (None,) * 4
-        np.testing.assert_array_equal(probe.one_hot, np.eye(3)[np.asarray(BATCH.labels)])
+        np.testing.assert_array_equal(probe.targets, np.eye(3)[np.asarray(BATCH.labels)])
         for p, g, wanted in zip(
-            state.params["blocks"], probe.gradients, probe.wanted, strict=True
+            shown(state)["blocks"], probe.gradients, probe.wanted, strict=True
         ):
             assert g is None or jax.tree.structure(p) == jax.tree.structure(g)
             assert wanted is None or jax.tree.structure(p) == jax.tree.structure(wanted)
@@ -457,7 +488,7 @@ def test_hsic_hears_its_own_objective_and_is_measured_by_the_last_blocks(hsic_pr
             values.append(nhsic(z, BATCH.inputs) - 500 * nhsic(z, one_hot))
         return jnp.stack(values)
 
-    body = state.params["blocks"][:3]
+    body = shown(state)["blocks"][:3]
     gradients = compiled(jax.jacrev(objectives))(body)  # [objective, ...] of every block
     for index, (own, true) in enumerate(
         zip(probe.gradients[:3], probe.true_gradients[:3], strict=True)
@@ -494,14 +525,14 @@ def stacked(settings):
 @pytest.fixture(scope="module")
 def epochs():
     """(before, after and report with diagnostics, after and report without)."""
-    algorithm = backprop(mlp([5], 3), Rules(updates.OPTIMIZERS["sgd"]()))
+    algorithm = backprop(mlp([5], 3), Rules(OPTIMIZERS["sgd"]()))
     (phase,) = algorithm.phases
     settings = stacked(
-        Settings(learning_rate=0.5, gamma=0.0, quantizer=make_quantizer(*(w or (None,))))
+        Settings(learning_rate=0.5, gamma=0.0, memory=Nearest(make_quantizer(*(w or (None,)))))
         for w in CELLS
     )
     begin = make_begin(phase)
-    before = begin(make_init(algorithm, (EPOCH_BATCH, 6))(SEEDS, settings))
+    before = begin(settings, make_init(algorithm, (EPOCH_BATCH, 6))(SEEDS, settings))
     words = {"batch_size": EPOCH_BATCH, "shuffle": True, "preprocess": preprocess}
     copy = jax.tree.map(np.asarray, before)
     looking, not_looking = (
@@ -511,7 +542,7 @@ def epochs():
     asked = looking(SEEDS, 0, settings, jax.tree.map(jnp.asarray, copy), DATA)
     kept = jax.tree.map(np.asarray, asked)
     stopped = looking(SEEDS, 1, settings, asked[0], DATA)  # gamma 0: at a learning rate of zero
-    return copy.params["blocks"], kept, without, stopped
+    return shown(copy)["blocks"], kept, without, stopped
 
 
 def test_an_epoch_reports_a_diagnosis_per_replica_and_block(epochs):
@@ -541,7 +572,7 @@ def test_changed_is_between_the_epochs_start_and_end(epochs):
             for index in range(2):
                 old, new = (
                     blocks[index]["kernel"][seed, cell]
-                    for blocks in (before, state.params["blocks"])
+                    for blocks in (before, shown(state)["blocks"])
                 )
                 codes = (x if words is None else codes_of(x, *words)[0] for x in (old, new))
                 expected = np.mean(np.not_equal(*codes))
@@ -559,7 +590,7 @@ def test_where_the_schedule_has_stopped_the_training_nothing_changes(epochs):
 def test_the_first_examples_are_looked_at_after_the_epoch(epochs):
     _, (state, report), _, _ = epochs
     x = PIXELS[:EPOCH_BATCH] / 255
-    one, two = jax.tree.map(lambda leaf: leaf[1, 0], state.params["blocks"])
+    one, two = jax.tree.map(lambda leaf: leaf[1, 0], shown(state)["blocks"])
     hidden = np.maximum(x @ one["kernel"] + one["bias"], 0)
     outputs = (hidden, hidden @ two["kernel"] + two["bias"])
     one_hot, nhsic_of = np.eye(3)[np.asarray(EXAMPLES.labels)[:EPOCH_BATCH]], compiled(nhsic)

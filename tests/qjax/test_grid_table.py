@@ -13,8 +13,9 @@ import numpy as np
 import optax
 import pytest
 
+from qjax import memories
+from qjax.memories import MEMORIES, Float, Held
 from qjax.quantize import (
-    KINDS,
     SCOPES,
     Quantizer,
     decode,
@@ -27,9 +28,9 @@ from qjax.quantize import (
     quantize_tree,
     straight_through,
 )
-from qjax.updates import UPDATE_RULES
 
 DTYPES = ("float16", "bfloat16", "float32", "float64")
+UNIFORM = ("asymm", "symm")  # kinds
 SIGNIFICANT = {"float16": 11, "bfloat16": 8, "float32": 24, "float64": 53}
 SIZE = 24  # of all but two, so that programs are compiled once
 
@@ -55,7 +56,7 @@ LARGEST = {"float16": 6e4, "bfloat16": 3e38, "float32": 3e38, "float64": 1.7e308
 
 modes = pytest.mark.parametrize("mode", ["eager", "jit", "vmap", "debug_nans"])
 every_grid = pytest.mark.parametrize(
-    ("dtype", "kind", "scope"), list(itertools.product(DTYPES, KINDS, SCOPES))
+    ("dtype", "kind", "scope"), list(itertools.product(DTYPES, UNIFORM, SCOPES))
 )
 
 
@@ -219,14 +220,19 @@ def test_chance_moves_values_to_a_neighbour_and_levels_nowhere(dtype, kind, scop
 
 
 def zero_updates(start, quantizer, key):
-    """`start` after 30 updates of zero under every rule, and through optax's addition."""
+    """`start` after 30 updates of zero in every memory, and through optax's addition."""
     nothing = jax.tree.map(jnp.zeros_like, start)
     after = {}
-    for name, rule in UPDATE_RULES.items():
-        def write(params, key, rule=rule):
-            return rule.write(key, params, nothing, quantizer), None
+    for name, about in MEMORIES.items():
+        memory = about(quantizer)
 
-        after[name], _ = jax.lax.scan(write, start, jax.random.split(key, 30))
+        def write(held, key, memory=memory):
+            return memories.write(key, memory, held, nothing), None
+
+        keys = jax.random.split(key, 30)
+        held, _ = jax.lax.scan(write, jax.tree.map(Held, start), keys)
+        after[name] = memories.read(Float(), held)
+        after[f"{name}, shown"] = memories.read(memory, held)
     chain = keep_on_grid(quantizer, key=key)
 
     def step(carry, _):
@@ -240,7 +246,7 @@ def zero_updates(start, quantizer, key):
 
 @every_grid
 def test_zero_updates_move_no_weight(dtype, kind, scope):
-    """Under any rule, also through optax's addition, however often."""
+    """In any memory, also through optax's addition, however often."""
     with width(dtype):
         quantizer = make_quantizer(4, kind, scope)
         values = jax.random.normal(jax.random.key(0), (200,)).astype(dtype) * 0.4
@@ -255,25 +261,26 @@ def test_zero_updates_move_no_weight(dtype, kind, scope):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("rule", ["nearest", "stochastic", "pulse", "latent"])
-def test_updates_are_right_on_average(dtype, rule):
+@pytest.mark.parametrize("name", ["nearest", "stochastic", "pulse", "latent"])
+def test_updates_are_right_on_average(dtype, name):
     """A step of 0.3 levels (nearest: 0.7), also from levels that half precision rounds."""
     with width(dtype):
         quantizer, bits = make_quantizer(6, "asymm", "global"), 6
         step = 2 / (2**bits - 1)
-        size = {"nearest": 0.7, "latent": 2.0}.get(rule, 0.3) * step
+        size = {"nearest": 0.7, "latent": 2.0}.get(name, 0.3) * step
         column = quantize(jnp.linspace(-0.8, 0.8, 7).astype(dtype), make_grid(
             jnp.ones(1, dtype), quantizer))
-        count = 1 if rule in ("nearest", "latent") else 4000
+        count = 1 if name in ("nearest", "latent") else 4000
         params = jnp.tile(column, (count, 1))
         changes = jnp.full_like(params, size)
-        written = UPDATE_RULES[rule].write(jax.random.key(2), params, changes, quantizer)
+        memory = MEMORIES[name](quantizer)
+        written = memory.write(jax.random.key(2), params, changes)
         assert written.dtype == params.dtype
-        shown = UPDATE_RULES[rule].read(written, quantizer)
+        shown = memory.read(written)
         levels, lowest = grid64(as64(column), bits, "asymm", "global")
         (start, _), (end, _) = (expected_codes(as64(x), levels, lowest) for x in (column, shown))
         moved = (end - start).mean(0)
-        expected = {"nearest": 1.0, "latent": 2.0}.get(rule, 0.3)
+        expected = {"nearest": 1.0, "latent": 2.0}.get(name, 0.3)
         # Half precision rounds the wanted step, and latent's sum, by some of their digits.
         tolerance = 4 * np.sqrt(0.3 * 0.7 / count) if count > 1 else 1e-6
         assert np.all(np.abs(moved - expected) <= tolerance + 4 * 2.0 ** -SIGNIFICANT[dtype])
@@ -298,7 +305,7 @@ def test_pulses_step_by_one_level_of_the_grid(dtype, kind, scope):
         assert equal_levels(ours, (end, end), levels, lowest, dtype)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", UNIFORM)
 def test_a_range_measured_on_one_tensor_holds_for_another(kind):
     grid = make_grid(jnp.array([-1.0, 0.3, 2.0]), make_quantizer(4, kind, "local"))
     x = jnp.array([-50.0, 50.0, jnp.inf, 0.1])
@@ -314,9 +321,9 @@ def test_a_range_measured_on_one_tensor_holds_for_another(kind):
 
 def test_a_nan_change_shows_and_stays_where_it_is():
     x, change = jnp.array([0.0, 0.5, 1.0]), jnp.array([0.1, jnp.nan, 0.1])
-    for name, rule in UPDATE_RULES.items():
-        ours = rule.read(rule.write(jax.random.key(0), x, change, make_quantizer(3)),
-                         make_quantizer(3))
+    for name, about in MEMORIES.items():
+        memory = about(make_quantizer(3))
+        ours = memory.read(memory.write(jax.random.key(0), x, change))
         np.testing.assert_array_equal(np.isnan(ours), [False, True, False], err_msg=name)
 
 
@@ -337,6 +344,7 @@ def functions(quantizer, key):
     def grid(x):
         return make_grid(x, quantizer)
 
+    held_by = {name: about(quantizer) for name, about in MEMORIES.items()}
     return {
         "quantize": lambda x: total(quantize(x, grid(x))),
         "stochastic": lambda x: total(quantize(x, grid(x), key)),
@@ -345,8 +353,8 @@ def functions(quantizer, key):
         "decode": lambda x: total(decode(encode(x, grid(x)), grid(x))),
         "tree": lambda x: total(quantize_tree({"w": x}, quantizer)["w"]),
         "keep_on_grid": kept,
-        **{name: lambda x, rule=rule: total(rule.read(rule.write(key, x, x, quantizer), quantizer))
-           for name, rule in UPDATE_RULES.items()},
+        **{name: lambda x, memory=memory: total(memory.read(memory.write(key, x, x)))
+           for name, memory in held_by.items()},
     }
 
 
@@ -372,8 +380,8 @@ def test_derivatives_are_finite(dtype, kind, scope):
 def test_without_a_grid_the_derivative_is_as_if_it_were_not_there(mode, name):
     x = tensor(name, "float32")
     quantizer = make_quantizer(None) if name == "usual" else make_quantizer(4, "asymm", "local")
-    # What each function multiplies x by: pulse adds a tenth of it, the rules all of it.
-    factors = {"pulse": 1.1, **dict.fromkeys(UPDATE_RULES, 2.0)}
+    # What each function multiplies x by: pulse adds a tenth of it, the memories all of it.
+    factors = {"pulse": 1.1, **dict.fromkeys(MEMORIES, 2.0)}
     with jax.debug_nans(True):
         run_them = derivatives if mode == "eager" else compiled(derivatives)
         gradients = run_them(x, quantizer, jax.random.key(0))
@@ -417,7 +425,7 @@ def test_the_unquantized_member_of_a_batch_has_its_derivative():
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", UNIFORM)
 def test_a_type_is_trusted_with_as_many_bits_as_it_can_tell_apart(dtype, kind):
     most = SIGNIFICANT[dtype]
     for bound in (1.0, 1.01, 1.5, 1.99):

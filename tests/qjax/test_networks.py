@@ -5,19 +5,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from qjax import algorithms, updates
+from qjax import algorithms, memories
 from qjax.algorithms import interface
-from qjax.networks import (
-    BatchNorm,
-    Dense,
-    apply_block,
-    forward,
-    identity,
-    init_network,
-    is_weight,
-    mlp,
-    uniform_fan_in,
-)
+from qjax.blocks import apply_block, forward, init_network
+from qjax.losses import cross_entropy, output_error
+from qjax.memories import Float, Stochastic, by_leaf
+from qjax.networks import BatchNorm, Dense, identity, is_log_gain, mlp, uniform_fan_in
+from qjax.optimizers import OPTIMIZERS
 from qjax.quantize import make_quantizer
 
 RNG = np.random.default_rng(0)
@@ -212,25 +206,24 @@ def test_settings_set_the_gain():
     state = algorithms.fa(network).init(jax.random.key(0), settings, x)
     gains = [float(c["device"]["gain"]) for c in state.collections]
     np.testing.assert_allclose(gains, [1.5 / 3, 1.5 / 2], rtol=1e-6)
-    for c in state.collections:  # the device's range is that of the feedback matrices too
-        assert 0.5 < float(jnp.max(jnp.abs(c["feedback"]["kernel"]))) <= 1
+    fixed = memories.read(settings.memory, state.fixed)
+    for b in fixed["feedback"]:  # the device's range is that of the feedback matrices too
+        assert 0.5 < float(jnp.max(jnp.abs(b["kernel"]))) <= 1
 
 
 def test_feedback_equal_to_the_kernel_is_backprop_with_a_gain():
     x, labels = jax.random.normal(jax.random.key(0), (5, 9)), jnp.arange(5) % 3
     network, settings = mlp([4, 6], 3, gain="fixed"), interface.Settings()
-    params, collections = interface.init_blocks(
-        jax.random.key(1), network, interface.Rules(), settings, x
-    )
+    _, params, collections = algorithms.init_blocks(jax.random.key(1), network, settings, x)
     mirrored = tuple(
         {**c, "feedback": {"kernel": p["kernel"]}}
         for p, c in zip(params, collections, strict=True)
     )
 
     def gradients(collections):
-        run = interface.run_blocks(network, params, collections, x)
-        _, error = interface.output_error(run.outputs[-1], labels)
-        return interface.chain(run.pullbacks, error)[0]
+        run = algorithms.run_blocks(network, params, collections, x)
+        _, error = output_error(cross_entropy, run.outputs[-1], labels)
+        return algorithms.chain(run.pullbacks, error)[0]
 
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6),
@@ -280,29 +273,27 @@ def test_an_unknown_gain_is_refused():
 
 @pytest.mark.parametrize("name", algorithms.ALGORITHMS)
 def test_every_algorithm_learns_gains_off_the_grid(name):
-    rules = [interface.Rules(updates.OPTIMIZERS["adam"](),
-                             updates.only(is_weight, updates.stochastic))]
+    rules = [interface.Rules(OPTIMIZERS["adam"]())]
     algorithm = algorithms.ALGORITHMS[name](
         mlp([5], 3, gain="learned"), *rules * (2 if name == "hsic" else 1)
     )
-    settings = interface.Settings(
-        learning_rate=0.3, gain=2.0, quantizer=make_quantizer(2, "symm", "global")
-    )
+    memory = by_leaf((is_log_gain, Float()), Stochastic(make_quantizer(2, "symm", "global")))
+    settings = interface.Settings(learning_rate=0.3, gain=2.0, memory=memory)
     key, batch = jax.random.key(0), interface.Batch(X, jnp.arange(7) % 3)
 
     def run():
         state = start = algorithm.init(key, settings, X)
         for phase in algorithm.phases:
-            state = phase.begin(state)
+            state = phase.begin(settings, state)
             for number in range(3):  # dni's synthesizers predict nothing before they have learned
                 state, loss = phase.step(jax.random.fold_in(key, number), settings, state, batch)
-        return start, state, loss
+        return *(memories.read(memory, each.held) for each in (start, state)), loss
 
     # Quickly compiled, slowly run: it runs once.
     options = {"xla_backend_optimization_level": 0}
-    start, state, loss = jax.jit(run, compiler_options=options)()
+    start, end, loss = jax.jit(run, compiler_options=options)()
     assert np.isfinite(loss)
-    blocks = list(zip(start.params["blocks"], state.params["blocks"], strict=True))
+    blocks = list(zip(start["blocks"], end["blocks"], strict=True))
     with_gains = [(old, new) for old, new in blocks if "log_gain" in old]
     assert with_gains
     for old, new in with_gains:

@@ -11,10 +11,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from qjax import metrics, updates
-from qjax.algorithms import Batch, Phase, Rules, Settings, TrainState, backprop
+from qjax import memories, metrics
+from qjax.algorithms import Batch, Phase, Settings, TrainState, backprop
+from qjax.memories import Latent, Nearest, Stochastic
 from qjax.networks import mlp
 from qjax.quantize import Quantizer, make_quantizer
+from qjax.replicas import stack
 from qjax.training import (
     Data,
     evaluate,
@@ -22,7 +24,6 @@ from qjax.training import (
     make_epoch,
     make_evaluation,
     make_init,
-    stack,
     train_epoch,
 )
 
@@ -36,12 +37,10 @@ def examples(count):
 
 
 DATA = Data(examples(100), examples(30))
-FLOAT, SYMM, ASYMM = (
-    Settings(quantizer=make_quantizer(*words), gamma=0.7)
-    for words in [(None,), (4, "symm", "local"), (6, "asymm", "global")]
-)
+QUANTIZERS = [make_quantizer(*w) for w in [(None,), (4, "symm", "local"), (6, "asymm", "global")]]
+FLOAT, SYMM, ASYMM = (Settings(memory=Nearest(q), gamma=0.7) for q in QUANTIZERS)
+LATENT = FLOAT.replace(memory=Latent(QUANTIZERS[1]))
 ALGORITHM = backprop(mlp([8], 3))
-STOCHASTIC = backprop(mlp([8], 3), Rules(update=updates.stochastic))
 KEYS = jax.random.split(jax.random.key(0), 2)
 
 
@@ -63,7 +62,7 @@ def train(cells, keys=KEYS, algorithm=ALGORITHM, epochs=2):
     """Final states and every epoch's metrics, [seeds, cells], as NumPy."""
     init, begin, epoch = programs(algorithm)
     settings = stacked(*cells)
-    state, reports = begin(init(keys, settings)), []
+    state, reports = begin(settings, init(keys, settings)), []
     for number in range(epochs):
         state, report = epoch(keys, number, settings, state, DATA)
         reports.append(jax.tree.map(np.asarray, report))
@@ -96,9 +95,9 @@ def test_states_and_metrics_have_both_axes():
 def test_a_float_replica_in_a_group_is_the_replica_alone():
     state, reports = group()
     alone, alone_reports = train((FLOAT,), KEYS[1:])
-    together = leaves_at((state.params, reports), 1, 0)
+    together = leaves_at((state.held, reports), 1, 0)
     for ours, expected in zip(
-        together, leaves_at((alone.params, alone_reports), 0, 0), strict=True
+        together, leaves_at((alone.held, alone_reports), 0, 0), strict=True
     ):
         np.testing.assert_allclose(ours, expected, atol=1e-5, rtol=1e-5)
 
@@ -109,28 +108,28 @@ def test_a_quantized_replica_in_a_group_is_the_replica_alone(cell, settings):
     alone, _ = train((settings,), KEYS[1:])
     ours, expected = (
         np.concatenate([leaf.ravel() for leaf in leaves_at(tree, seed, index)])
-        for tree, seed, index in ((state.params, 1, cell), (alone.params, 0, 0))
+        for tree, seed, index in ((state.held, 1, cell), (alone.held, 0, 0))
     )
     assert np.mean(np.isclose(ours, expected, atol=1e-5, rtol=0)) >= 0.99
 
 
 def test_replicas_differ():
     state, _ = group()
-    kernel = state.params["blocks"][0]["kernel"].reshape(6, -1)
+    kernel = state.held["blocks"][0]["kernel"].state.reshape(6, -1)
     assert len(np.unique(kernel, axis=0)) == 6
 
 
-@pytest.mark.parametrize("algorithm", [ALGORITHM, STOCHASTIC], ids=["nearest", "stochastic"])
-def test_the_same_seed_gives_the_same_bits(algorithm):
-    cells = (FLOAT, SYMM, ASYMM)
-    assert_same(train(cells, algorithm=algorithm), train(cells, algorithm=algorithm))
+@pytest.mark.parametrize("memory", [Nearest, Stochastic], ids=["nearest", "stochastic"])
+def test_the_same_seed_gives_the_same_bits(memory):
+    cells = [FLOAT.replace(memory=memory(q)) for q in QUANTIZERS]
+    assert_same(train(cells), train(cells))
 
 
 @pytest.mark.parametrize(
     "bad",
     [
-        Settings(learning_rate=1e30, quantizer=make_quantizer(None), gamma=0.7),
-        Settings(quantizer=Quantizer(4, True, False, bound=jnp.nan), gamma=0.7),
+        FLOAT.replace(learning_rate=1e30),
+        FLOAT.replace(memory=Nearest(Quantizer(4, True, False, bound=jnp.nan))),
     ],
     ids=["huge rate", "nan grid"],
 )
@@ -156,7 +155,7 @@ def test_the_learning_rate_shrinks_by_gamma_every_epoch():
     stopped = FLOAT.replace(gamma=0.0)
     first, _ = train((stopped,), epochs=1)
     third, _ = train((stopped,), epochs=3)
-    assert_same(first.params, third.params)
+    assert_same(first.held, third.held)
 
 
 def test_epochs_of_one_key_have_different_orders():
@@ -172,13 +171,13 @@ RECORD_COUNT, RECORD_BATCH = 10, 4
 
 
 def record_step(key, settings, state, batch):
-    rows = state.params["rows"].at[state.opt_state].set(batch.inputs)
-    keys = state.params["keys"].at[state.opt_state].set(jax.random.uniform(key))
+    rows = state.held["rows"].at[state.opt_state].set(batch.inputs)
+    keys = state.held["keys"].at[state.opt_state].set(jax.random.uniform(key))
     state = TrainState({"rows": rows, "keys": keys}, (), state.opt_state + 1)
     return state, jnp.mean(batch.inputs)
 
 
-RECORD = Phase("record", lambda state: state, record_step)
+RECORD = Phase("record", lambda settings, state: state, record_step)
 
 
 def recorded(count=RECORD_COUNT, batch_size=RECORD_BATCH, shuffle=True, seed=0):
@@ -194,7 +193,7 @@ def recorded(count=RECORD_COUNT, batch_size=RECORD_BATCH, shuffle=True, seed=0):
         shuffle=shuffle,
         preprocess=lambda rows: rows.astype(jnp.float32),
     )
-    return np.asarray(state.params["rows"]), np.asarray(state.params["keys"]), objective
+    return np.asarray(state.held["rows"]), np.asarray(state.held["keys"]), objective
 
 
 @pytest.mark.parametrize("count", [3, 4, 10, 12])
@@ -278,16 +277,16 @@ def test_an_epoch_can_go_without_evaluation():
     assert (report.train, report.test) == (None, None)
 
 
-@pytest.mark.parametrize("settings", [FLOAT, SYMM], ids=["float", "symm"])
+@pytest.mark.parametrize("settings", [FLOAT, SYMM, LATENT], ids=["float", "symm", "latent"])
 def test_ranges_are_of_every_step(settings):
     (phase,) = ALGORITHM.phases
-    state = phase.begin(ALGORITHM.init(KEYS[0], settings, jnp.zeros((16, 6))))
+    state = phase.begin(settings, ALGORITHM.init(KEYS[0], settings, jnp.zeros((16, 6))))
     step, seen, now = jax.jit(phase.step), [], state
     rows = np.resize(np.arange(100), (7, 16))
     for index in rows:
         batch = Batch(preprocess(DATA.train.inputs[index]), DATA.train.labels[index])
         now, _ = step(KEYS[0], settings, now, batch)
-        seen.append(now.params)
+        seen.append(memories.read(settings.memory, now.held))
     end, _, ranges = train_epoch(
         phase, KEYS[1], settings, state, DATA.train,
         batch_size=16, shuffle=False, preprocess=preprocess,
@@ -295,7 +294,7 @@ def test_ranges_are_of_every_step(settings):
     low, high = (
         jax.tree.map(lambda *each, f=f: f(np.stack(each)), *seen) for f in (np.min, np.max)
     )
-    for ours, expected in ((ranges.low, low), (ranges.high, high), (end.params, now.params)):
+    for ours, expected in ((ranges.low, low), (ranges.high, high), (end.held, now.held)):
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), ours, expected)
 
 
@@ -331,12 +330,12 @@ def run(algorithm, mesh):
     settings = jax.tree.map(lambda *v: jnp.stack(list(map(jnp.float32, v))), *cells)
     state, reports = make_init(algorithm, (16, 6), mesh)(t.KEYS, settings), []
     for phase in algorithm.phases:
-        state = make_begin(phase, mesh)(state)
+        state = make_begin(phase, mesh)(settings, state)
         epoch = make_epoch(phase, batch_size=16, shuffle=True, preprocess=t.preprocess, mesh=mesh)
         state, report = epoch(t.KEYS, 0, settings, state, t.DATA)
         reports.append(report)
-    assert mesh is None or len(state.params["blocks"][0]["kernel"].devices()) == 2
-    return jax.tree.map(np.asarray, (state.params, reports))
+    assert mesh is None or len(state.held["blocks"][0]["kernel"].state.devices()) == 2
+    return jax.tree.map(np.asarray, (state.held, reports))
 
 def compare(name, algorithm, tolerance):
     """The float cell agrees everywhere, the quantized one on nearly all grid points."""
@@ -377,11 +376,11 @@ def test_two_devices_give_the_same_as_one():
 
 def test_settings_that_are_not_stacked_are_told():
     init, begin, epoch = programs(ALGORITHM)
-    with pytest.raises(ValueError, match=r"\(Settings\), learning_rate.*training\.stack"):
+    with pytest.raises(ValueError, match=r"\(Settings\), learning_rate.*replicas\.stack"):
         init(KEYS, FLOAT)
     settings = stack([FLOAT, SYMM])
-    state = begin(init(KEYS, settings))
-    with pytest.raises(ValueError, match=r"\(Settings\), learning_rate.*training\.stack"):
+    state = begin(settings, init(KEYS, settings))
+    with pytest.raises(ValueError, match=r"\(Settings\), learning_rate.*replicas\.stack"):
         epoch(KEYS, 0, FLOAT, state, DATA)
     with pytest.raises(ValueError, match=r"expected leading axes \[seeds = 2, cells = 1\]"):
         epoch(KEYS, 0, stack([FLOAT]), state, DATA)
@@ -396,19 +395,19 @@ def test_labels_without_an_output_are_refused(part, label):
     data = DATA._replace(**{part: wrong})
     init, begin, epoch = programs(ALGORITHM)
     settings = stack([FLOAT])
-    state = begin(init(KEYS, settings))
+    state = begin(settings, init(KEYS, settings))
     evaluation = make_evaluation(ALGORITHM.phases[0], preprocess=preprocess)
     for call in (lambda: epoch(KEYS, 0, settings, state, data),
                  lambda: evaluation(settings, state, data)):
         with pytest.raises(ValueError, match="the network has 3 outputs: expected 0 to 2"):
             call()
     state, _ = epoch(KEYS, 0, settings, state, DATA)  # the states were not given away
-    assert np.all(np.isfinite(state.params["blocks"][0]["kernel"]))
+    assert np.all(np.isfinite(state.held["blocks"][0]["kernel"].state))
 
 
 def test_labels_are_whole_numbers_also_inside_of_jit():
     (phase,) = ALGORITHM.phases
-    state = phase.begin(ALGORITHM.init(KEYS[0], FLOAT, jnp.zeros((4, 6))))
+    state = phase.begin(FLOAT, ALGORITHM.init(KEYS[0], FLOAT, jnp.zeros((4, 6))))
     step = jax.jit(phase.step)
     with pytest.raises(TypeError, match="labels must be integers, got float32"):
         step(KEYS[0], FLOAT, state, Batch(jnp.zeros((4, 6)), jnp.zeros(4)))
@@ -423,4 +422,4 @@ def test_labels_and_inputs_must_be_as_many():
     init, begin, epoch = programs(ALGORITHM)
     settings = stack([FLOAT])
     with pytest.raises(ValueError, match=r"labels of shape \(99,\)"):
-        epoch(KEYS, 0, settings, begin(init(KEYS, settings)), DATA._replace(train=short))
+        epoch(KEYS, 0, settings, begin(settings, init(KEYS, settings)), DATA._replace(train=short))

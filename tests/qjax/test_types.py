@@ -11,9 +11,11 @@ import optax
 import pytest
 from flax import nnx
 
-from qjax import diagnostics, feedback, hsic, networks, updates
+from qjax import diagnostics, feedback, hsic, memories, networks
 from qjax.algorithms import ALGORITHMS, Batch, Rules, Settings, backprop
 from qjax.algorithms.hsic import bottleneck_body
+from qjax.memories import MEMORIES, Latent, Nearest
+from qjax.optimizers import OPTIMIZERS
 from qjax.quantize import keep_on_grid, make_grid, make_quantizer, quantize, quantize_tree
 from qjax.trees import paths_of
 
@@ -29,11 +31,11 @@ def as64(tree):
 
 @functools.cache
 def trained(name, dtype, x64=False, optimizer="sgd", bits=None):
-    """(params after two steps, loss of the second, logits) of an algorithm on one batch."""
+    """(state after two steps, loss of the second, logits) of an algorithm on one batch."""
     with jax.enable_x64(x64):
-        rules = [Rules(updates.OPTIMIZERS[optimizer]())] * (2 if name == "hsic" else 1)
+        rules = [Rules(OPTIMIZERS[optimizer]())] * (2 if name == "hsic" else 1)
         algorithm = ALGORITHMS[name](networks.mlp([5, 4], 3), *rules)
-        settings = Settings(learning_rate=0.1, quantizer=make_quantizer(bits))
+        settings = Settings(learning_rate=0.1, memory=Nearest(make_quantizer(bits)))
         x, labels = jnp.asarray(INPUTS).astype(dtype), jnp.asarray(LABELS)
 
         @functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
@@ -41,9 +43,10 @@ def trained(name, dtype, x64=False, optimizer="sgd", bits=None):
             # Drawn in float32 whatever the type: then all start alike.
             state = algorithm.init(key, settings, x)
             for number, phase in enumerate(algorithm.phases):
+                keys = jax.random.split(jax.random.fold_in(key, number), 2)
                 state, losses = jax.lax.scan(
                     lambda c, k, phase=phase: phase.step(k, settings, c, Batch(x, labels)),
-                    phase.begin(state), jax.random.split(jax.random.fold_in(key, number), 2),
+                    phase.begin(settings, state), keys,
                 )
             return state, losses[-1], algorithm.phases[-1].predict(settings, state, x)
 
@@ -53,11 +56,11 @@ def trained(name, dtype, x64=False, optimizer="sgd", bits=None):
 @pytest.mark.parametrize("name", ALGORITHMS)
 def test_x64_changes_nothing_for_float32_inputs(name):
     state, loss, logits = trained(name, "float32", x64=True)
-    assert {leaf.dtype for leaf in jax.tree.leaves(state.params)} == {jnp.dtype("float32")}
+    assert {leaf.dtype for leaf in jax.tree.leaves(state.held)} == {jnp.dtype("float32")}
     assert loss.dtype == logits.dtype == jnp.float32
     expected, expected_loss, expected_logits = trained(name, "float32")
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-3, atol=2e-4),
-                 as64(state.params), as64(expected.params))
+                 as64(state.held), as64(expected.held))
     np.testing.assert_allclose(loss, expected_loss, rtol=2e-3)
     np.testing.assert_allclose(logits, expected_logits, rtol=2e-2, atol=2e-3)
 
@@ -69,17 +72,17 @@ def test_x64_changes_nothing_for_float32_inputs(name):
 )
 def test_half_precision_trains_in_its_own_type(name, dtype):
     state, loss, logits = trained(name, dtype, bits=8)
-    assert {leaf.dtype for leaf in jax.tree.leaves(state.params)} == {jnp.dtype(dtype)}
+    assert {leaf.dtype for leaf in jax.tree.leaves(state.held)} == {jnp.dtype(dtype)}
     assert logits.dtype == dtype
     assert np.isfinite(loss)
     assert np.all(np.isfinite(as64(logits)))
 
 
-@pytest.mark.parametrize("optimizer", updates.OPTIMIZERS)
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
 def test_optimizers_step_in_half_precision_as_in_float32(optimizer, dtype):
     """Also where gradients are zero: the constants against that vanish in float16."""
-    transformation = updates.OPTIMIZERS[optimizer]()
+    transformation = OPTIMIZERS[optimizer]()
     params = jnp.array([0.5, -1.0, 0.25, 2.0])
     gradients = [jnp.array([0.0, 0.5, -1e-3, 3.0]), jnp.array([0.0, -0.25, 2e-3, 0.0])]
 
@@ -135,18 +138,17 @@ def test_kernels_of_half_precision_are_those_of_its_values(measure, dtype):
 
 
 @pytest.mark.parametrize("bits", [None, 4])
-@pytest.mark.parametrize("optimizer", updates.OPTIMIZERS)
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_the_derivative_of_a_training_in_its_learning_rate(bits, optimizer):
-    rules = Rules(updates.OPTIMIZERS[optimizer](), updates.latent if bits else updates.nearest)
-    algorithm = backprop(networks.mlp([5], 3), rules)
+    algorithm = backprop(networks.mlp([5], 3), Rules(OPTIMIZERS[optimizer]()))
     x, labels = jnp.asarray(INPUTS), jnp.asarray(LABELS)
-    quantizer = make_quantizer(bits)
+    memory = (Latent if bits else Nearest)(make_quantizer(bits))
 
     @jax.jit
     def loss(rate):
-        settings = Settings(learning_rate=rate, quantizer=quantizer)
+        settings = Settings(learning_rate=rate, memory=memory)
         (phase,) = algorithm.phases
-        state = phase.begin(algorithm.init(KEY, settings, x))
+        state = phase.begin(settings, algorithm.init(KEY, settings, x))
         for number in range(2):
             key = jax.random.fold_in(KEY, number)
             state, value = phase.step(key, settings, state, Batch(x, labels))
@@ -274,8 +276,10 @@ def test_keep_on_grid_leaves_other_updates_alone():
     changes, _ = chain.update(proposed, chain.init(params), params)
     assert changes["ids"] is proposed["ids"]
     assert changes["step"] is proposed["step"]
-    for rule in updates.UPDATE_RULES.values():
-        written = rule.write(KEY, params, proposed, QUANTIZER)
+    for about in MEMORIES.values():
+        memory = about(QUANTIZER)
+        held = memories.hold(KEY, memory, params)
+        written = memories.read(memory, memories.write(KEY, memory, held, proposed))
         np.testing.assert_array_equal(written["ids"], params["ids"])
         assert written["step"] == 7
 

@@ -21,7 +21,7 @@ from experiments.studies.lowbit import TUNING_SEED, report
 from experiments.studies.lowbit import figure as lowbit_figure
 from experiments.studies.thesis import Key, Published
 from qjax.algorithms import ALGORITHMS
-from qjax.updates import UPDATE_RULES
+from qjax.memories import MEMORIES
 
 BITS = replace(CELL, dataset="mnist", n_layers=2, hidden_width=100, n_bits=2, scope="global",
                update="pulse", optimizer="adam", lr=0.01, gain=1.5, bias="float", epochs=30)
@@ -152,7 +152,7 @@ def test_points_are_in_order():
     wanted = [*ALGORITHMS, "z", "zz"]
     found = report.points([row(c) for c in reversed(cells)])
     assert [p.cell.algorithm for p in found] == wanted
-    cells = [replace(BITS, n_bits=b, update=u) for b in (1, 2, 10) for u in UPDATE_RULES]
+    cells = [replace(BITS, n_bits=b, update=u) for b in (1, 2, 10) for u in MEMORIES]
     found = report.points([row(c) for c in (FLOAT, *reversed(cells))])
     assert [p.cell for p in found] == [*cells, FLOAT]
     lenet = replace(BITS, network="lenet", n_layers=0, hidden_width=0)
@@ -312,9 +312,9 @@ def test_a_panel_per_algorithm_at_most_three_in_a_row():
 
 
 def test_every_update_rule_has_its_own_color_and_marker():
-    assert set(lowbit_figure.STYLES) == set(UPDATE_RULES), "a new rule needs a look of its own"
+    assert set(lowbit_figure.STYLES) == set(MEMORIES), "a new rule needs a look of its own"
     colors, markers = zip(*lowbit_figure.STYLES.values(), strict=True)
-    assert len(set(colors)) == len(set(markers)) == len(UPDATE_RULES)
+    assert len(set(colors)) == len(set(markers)) == len(MEMORIES)
     rules = ["latent", "of another version", "nearest"]
     figure = drawn([row(replace(BITS, update=u)) for u in rules])
     (axis,) = visible(figure)
@@ -383,7 +383,7 @@ def test_figures_are_of_what_counts_and_say_so():
 
 
 def test_nothing_of_a_small_figure_is_cut_off(tmp_path):
-    rows = [row(replace(BITS, update=u, n_layers=19), 0, 90.0) for u in UPDATE_RULES]
+    rows = [row(replace(BITS, update=u, n_layers=19), 0, 90.0) for u in MEMORIES]
     rows += [row(replace(FLOAT, n_layers=19), s, 98.0) for s in range(10)]
     ((stem, figure),) = lowbit_figure.figures_of(report.points(rows), PUBLISHED)
     figure.canvas.draw()

@@ -41,8 +41,9 @@ def reserved(cell, dataset, replicas, diagnose=False):
     states = program.init()(program.keys([0], 0), program.settings(0))
     most = 0
     for number, phase in enumerate(program.algorithm.phases):
-        states = training.make_begin(phase, mesh)(states)
-        arguments = (program.keys([0], 1), 0, program.settings(number), states, program.data)
+        settings = program.settings(number)
+        states = training.make_begin(phase, mesh)(settings, states)
+        arguments = (program.keys([0], 1), 0, settings, states, program.data)
         lowered = program.epoch(number, diagnose=diagnose).lower(*arguments)
         analysis = lowered.compile().memory_analysis()
         most = max(
