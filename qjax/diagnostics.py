@@ -5,7 +5,7 @@ send, and the weights as they are with the weights as they were. All figures are
 nan where a block has no such figure (no feedback matrix, no grid, not trained in this phase).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -123,7 +123,7 @@ def share_changed(before: Array, after: Array, quantizer: Quantizer) -> Array:
 
 
 def diagnose(
-    probe: Probe, before: tuple, after: tuple, quantizer: Quantizer, inputs: Array
+    probe: Probe, before: tuple, after: tuple, quantizers: Sequence[Quantizer], inputs: Array
 ) -> Diagnosis:
     """Figures for every block of a network.
 
@@ -131,7 +131,7 @@ def diagnose(
       probe: of the network as it is now, on the batch.
       before, after: weights of every block as the device showed them then and as it shows them
         now. Of a block without kernels there are no such figures.
-      quantizer: of the weights, scalars.
+      quantizers: of every block's weights, scalars; of 0 bits where these have no levels.
       inputs: the batch [m, ...] that was probed.
 
     Returns:
@@ -140,8 +140,8 @@ def diagnose(
     of_inputs, of_labels = _normalized(inputs), _normalized(probe.targets)
     *per_block, _ = probe
     blocks = []
-    for gradient, true, feedback, wanted, written, output, old, new in zip(
-        *per_block, before, after, strict=True
+    for gradient, true, feedback, wanted, written, output, old, new, quantizer in zip(
+        *per_block, before, after, quantizers, strict=True
     ):
         kernels = kernels_of(new)
         old, wanted, written = (t and kernels_of(t) for t in (old, wanted, written))
@@ -151,8 +151,8 @@ def diagnose(
             feedback_angle=_or_nan(angle, feedback, kernels),
             feedback_ratio=_or_nan(norm_ratio, feedback, kernels),
             sqnr=_or_nan(sqnr, wanted, written),
-            at_ends=_mean(lambda x: share_at_ends(x, quantizer), kernels),
-            changed=_mean(lambda a, b: share_changed(a, b, quantizer), old, kernels),
+            at_ends=_mean(lambda x, q=quantizer: share_at_ends(x, q), kernels),
+            changed=_mean(lambda a, b, q=quantizer: share_changed(a, b, q), old, kernels),
             nhsic_x=_or_nan(dependence, z, of_inputs),
             nhsic_y=_or_nan(dependence, z, of_labels),
         ))

@@ -17,11 +17,11 @@ from jax.typing import ArrayLike
 
 from qjax import memories, metrics
 from qjax.algorithms.interface import Algorithm, Batch, Phase, Settings, TrainState
+from qjax.blocks import kernels_of
 from qjax.diagnostics import Diagnosis, diagnose
 from qjax.losses import Loss, check_labels, cross_entropy
 from qjax.replicas import check_axes, compile_replicated, replicate
 from qjax.schedules import factor
-from qjax.trees import is_floating
 
 __all__ = [
     "Data",
@@ -62,7 +62,7 @@ class EpochMetrics(NamedTuple):
       objective: mean over the epoch's steps of what the phase minimizes.
       train, test: scores after the epoch; None in a phase that does not predict.
       ranges: of every trained tensor as its memory knows it, over all steps of the epoch.
-      finite: nothing that is held is inf or nan after the epoch.
+      finite: no weight is inf or nan after the epoch.
       diagnosis: arrays [blocks] on the first `batch_size` training examples; None if not asked for,
         or not to be had from this phase.
     """
@@ -234,7 +234,8 @@ def look(
       batch: examples to look at.
     """
     probe, after = phase.probe(key, settings, state, batch), phase.show(settings, state)
-    return diagnose(probe, before, after, memories.grid_of(settings.memory), batch.inputs)
+    grids = [memories.grid_of(settings.memory, kernels_of(b)) for b in state.held["blocks"]]
+    return diagnose(probe, before, after, grids, batch.inputs)
 
 
 def _check_data(phase, preprocess, settings, state, data) -> None:
@@ -320,7 +321,7 @@ def make_epoch(
             last = _now(settings, number, (steps - 1) / steps)
             # The epoch splits its key in two: 2 is a number that it has not used.
             diagnosis = look(phase, jax.random.fold_in(key, 2), last, state, before, batch)
-        finite = metrics.all_finite(list(filter(is_floating, jax.tree.leaves(state.held))))
+        finite = metrics.all_finite(memories.behind(settings.memory, state.held))
         return state, EpochMetrics(objective, train, test, ranges, finite, diagnosis)
 
     compiled = compile_replicated(epoch, "r..r.", "..rr.", mesh, donate=(3,))

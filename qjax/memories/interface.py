@@ -121,7 +121,7 @@ def _init_all(key: Array, memory: Any, tree: Any, prepare: Callable[[Any, Array]
     for each in entries.memories:
         check_numbers(each)
     leaves, treedef = jax.tree.flatten(tree)
-    paths, keys = paths_of(tree), jax.random.split(key, max(len(leaves), 1))
+    paths, keys = paths_of(tree), jax.random.split(key, max(len(leaves), 1))[: len(leaves)]
     found = []
     for leaf, path, leaf_key in zip(leaves, paths, keys, strict=True):
         if not is_floating(leaf):
@@ -200,7 +200,7 @@ def write(key: Array, memory: Any, held: Any, changes: Any) -> Any:
     """
     entries = _entries(memory)
     nodes, treedef = jax.tree.flatten(held, is_leaf=is_held)
-    keys = jax.random.split(key, max(len(nodes), 1))
+    keys = jax.random.split(key, max(len(nodes), 1))[: len(nodes)]
     return treedef.unflatten([
         node.replace(state=entries.memories[node.which].write(k, node.state, change))
         if is_held(node) else node
@@ -228,8 +228,12 @@ def _size(memory: Any, state: Any) -> int:
     return int(np.prod(jax.eval_shape(memory.read, state).shape))
 
 
-def grid_of(memory: Any, path: str = "kernel") -> Quantizer:
-    """The quantizer of the weights that a leaf shows; of 0 bits where it has no levels."""
+def grid_of(memory: Any, held: Any) -> Quantizer:
+    """The quantizer of what the first held leaf of a tree shows; of 0 bits if it has no levels."""
     entries = _entries(memory)
-    own = entries.memories[_which(entries, path, None)]
-    return own.grid if has_grid(own) else Quantizer(bits=0)
+    for node in jax.tree.leaves(held, is_leaf=is_held):
+        if is_held(node) and has_grid(entries.memories[node.which]):
+            return entries.memories[node.which].grid
+        if is_held(node):
+            break
+    return Quantizer(bits=0)

@@ -286,7 +286,7 @@ def test_ranges_are_of_every_step(settings):
     for index in rows:
         batch = Batch(preprocess(DATA.train.inputs[index]), DATA.train.labels[index])
         now, _ = step(KEYS[0], settings, now, batch)
-        seen.append(memories.read(settings.memory, now.held))
+        seen.append(memories.behind(settings.memory, now.held))
     end, _, ranges = train_epoch(
         phase, KEYS[1], settings, state, DATA.train,
         batch_size=16, shuffle=False, preprocess=preprocess,
