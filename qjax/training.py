@@ -201,11 +201,11 @@ _INIT_OPTIONS = {"xla_backend_optimization_level": 1}
 def make_init(
     algorithm: Algorithm, inputs_shape: tuple, mesh: Mesh | None = None, dtype: Any = jnp.float32
 ) -> Callable:
-    """(keys [seeds], settings [cells]) -> states [seeds, cells].
+    """(keys [seeds], settings [configs]) -> states [seeds, configs].
 
     Args:
       inputs_shape: [batch, ...] of preprocessed inputs.
-      mesh: with axes "seeds" and "cells"; None for one device.
+      mesh: with axes "seeds" and "configs"; None for one device.
       dtype: of the preprocessed inputs, which weights take on.
     """
 
@@ -216,7 +216,10 @@ def make_init(
 
 
 def make_begin(phase: Phase, mesh: Mesh | None = None) -> Callable:
-    """(settings [cells], states [seeds, cells]) -> states ready for `phase`; states are donated."""
+    """(settings [configs], states [seeds, configs]) -> states ready for `phase`.
+
+    The states passed in are donated.
+    """
     return compile_replicated(phase.begin, ".r", "rr", mesh, donate=(1,))
 
 
@@ -280,18 +283,18 @@ def make_epoch(
     diagnose_after: bool = False,
     mesh: Mesh | None = None,
 ) -> Callable[[Array, Any, Settings, TrainState, Data], tuple[TrainState, EpochMetrics]]:
-    """Compiles one epoch of a phase with its evaluations, over [seeds, cells].
+    """Compiles one epoch of a phase with its evaluations, over [seeds, configs].
 
     Args:
       phase: what to run.
       batch_size, shuffle, preprocess: see `train_epoch`.
       evaluate_after: score both parts of the data after the epoch, if the phase predicts.
       diagnose_after: look inside after the epoch, if the phase can be, see `qjax.diagnostics`.
-      mesh: with axes "seeds" and "cells"; None for one device.
+      mesh: with axes "seeds" and "configs"; None for one device.
 
     Returns:
-      A jitted function of (keys [seeds], epoch number from 0, settings [cells], states [seeds,
-      cells], data), giving states and metrics [seeds, cells]. The states passed in are donated.
+      A jitted function of (keys [seeds], epoch number from 0, settings [configs], states [seeds,
+      configs], data), giving states and metrics [seeds, configs]. The states passed in are donated.
       Pass the data as an argument: captured as a constant it costs many seconds of compilation.
     """
 
@@ -336,7 +339,7 @@ def make_epoch(
 def make_evaluation(
     phase: Phase, *, preprocess: Callable[[Array], Array], mesh: Mesh | None = None
 ) -> Callable[[Settings, TrainState, Data], tuple[Score, Score]]:
-    """(settings [cells], states [seeds, cells], data) -> scores on the training and test part."""
+    """(settings [configs], states [seeds, configs], data) -> scores on training and test part."""
 
     def evaluation(settings, state, data):
         return _scores(phase, settings, state, data, preprocess)

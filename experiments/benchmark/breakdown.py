@@ -87,7 +87,7 @@ def make_program(
     train = math.ceil(steps * BATCH / chunk) * chunk
     dataset = Dataset("random", *part(train), *part(chunk), CLASSES, 255, 0.1307, 0.3081)
     mesh = make_mesh(1, replicas)
-    fill = -replicas % mesh.shape["cells"]
+    fill = -replicas % mesh.shape["configs"]
     return Program((cell,) * (replicas + fill), dataset, mesh)
 
 

@@ -19,7 +19,7 @@ __all__ = ["about_machine", "copy_gbytes", "matmul_gflops", "torch_step_ms"]
 def _on_every_device(function: Callable, shape: tuple[int, ...], **jit: Any):
     """The compiled function and ones [devices, *shape]: each device computes with its own."""
     mesh = make_mesh(1, len(jax.local_devices()))
-    spec = PartitionSpec("cells")
+    spec = PartitionSpec("configs")
     ones = jax.device_put(np.ones((mesh.size, *shape), np.float32), NamedSharding(mesh, spec))
     return jax.jit(jax.shard_map(function, mesh=mesh, in_specs=spec, out_specs=spec), **jit), ones
 

@@ -52,7 +52,7 @@ def run_chunk(
     mesh = make_mesh(len(chunk.seeds), len(chunk.cells))
     # Every device gets as many replicas as the others: the last are repeated to fill up.
     seeds = _fill(chunk.seeds, mesh.shape["seeds"])
-    program = Program(_fill(chunk.cells, mesh.shape["cells"]), dataset, mesh)
+    program = Program(_fill(chunk.cells, mesh.shape["configs"]), dataset, mesh)
 
     def start():
         return program.init()(program.keys(seeds, 0), program.settings(0))

@@ -43,11 +43,11 @@ def load(n_seeds: int, n_cells: int) -> int:
 
 
 def make_mesh(n_seeds: int, n_cells: int) -> Mesh:
-    """A mesh with axes "seeds" and "cells" that gives each device the fewest replicas."""
+    """A mesh with axes "seeds" and "configs" that gives each device the fewest replicas."""
     shape = _shape(n_seeds, n_cells)
     return jax.make_mesh(
         shape,
-        ("seeds", "cells"),
+        ("seeds", "configs"),
         axis_types=(jax.sharding.AxisType.Auto,) * 2,
         devices=jax.devices()[: shape[0] * shape[1]],
     )

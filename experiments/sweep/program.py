@@ -102,7 +102,7 @@ class Program:
     Attributes:
       cells: of one group (equal `Cell.program`).
       dataset: loaded.
-      mesh: devices, axes "seeds" and "cells".
+      mesh: devices, axes "seeds" and "configs".
     """
 
     cells: tuple[Cell, ...]
@@ -155,7 +155,7 @@ class Program:
         return self.kind.preprocess(images)
 
     def weights(self, states: algorithms.TrainState) -> Any:
-        """All trained weights as their memory knows them, [seeds, cells]."""
+        """All trained weights as their memory knows them, [seeds, configs]."""
 
         def of(settings, state):
             return memories.behind(settings.memory, state.held)
@@ -188,7 +188,7 @@ class Program:
         return jax.device_put(data, self.everywhere)
 
     def init(self) -> Callable:
-        """(keys [seeds], settings [cells]) -> states."""
+        """(keys [seeds], settings [configs]) -> states."""
         return _init(self.kind)
 
     def begin(self, phase: int) -> Callable:

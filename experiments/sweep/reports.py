@@ -42,7 +42,7 @@ def _paths(tree: Any) -> dict[str, np.ndarray]:
 
 
 def report(chunk: Chunk, phase: str, epoch: int, metrics: training.EpochMetrics) -> EpochReport:
-    """Host arrays [seeds, cells] (with fill) as rows."""
+    """Host arrays [seeds, configs] (with fill) as rows."""
     places = list(itertools.product(range(len(chunk.seeds)), range(len(chunk.cells))))
 
     def score(score, place):

@@ -59,7 +59,7 @@ def programs(algorithm, shuffle=True):
 
 
 def train(cells, keys=KEYS, algorithm=ALGORITHM, epochs=2):
-    """Final states and every epoch's metrics, [seeds, cells], as NumPy."""
+    """Final states and every epoch's metrics, [seeds, configs], as NumPy."""
     init, begin, epoch = programs(algorithm)
     settings = stacked(*cells)
     state, reports = begin(settings, init(keys, settings)), []
@@ -323,7 +323,7 @@ from qjax.networks import mlp
 from qjax.training import make_begin, make_epoch, make_init
 
 assert len(jax.devices()) == 2
-mesh = jax.make_mesh((1, 2), ("seeds", "cells"), axis_types=(jax.sharding.AxisType.Auto,) * 2)
+mesh = jax.make_mesh((1, 2), ("seeds", "configs"), axis_types=(jax.sharding.AxisType.Auto,) * 2)
 
 def run(algorithm, mesh):
     cells = [s.replace(learning_rate=0.1) for s in (t.FLOAT, t.SYMM)]
@@ -382,7 +382,7 @@ def test_settings_that_are_not_stacked_are_told():
     state = begin(settings, init(KEYS, settings))
     with pytest.raises(ValueError, match=r"\(Settings\), learning_rate.*replicas\.stack"):
         epoch(KEYS, 0, FLOAT, state, DATA)
-    with pytest.raises(ValueError, match=r"expected leading axes \[seeds = 2, cells = 1\]"):
+    with pytest.raises(ValueError, match=r"expected leading axes \[seeds = 2, configs = 1\]"):
         epoch(KEYS, 0, stack([FLOAT]), state, DATA)
     assert_same(settings, stacked(FLOAT, SYMM))
 
