@@ -1,7 +1,7 @@
 """Many replicas as one program: functions of one, batched over two leading axes, [seeds, configs].
 
-Configurations of one seed share the order of the data, hence the batch, hence one large matrix product in
-the first layer.
+Configurations of one seed share the order of the data, hence the batch, hence one large matrix
+product in the first layer.
 """
 
 from collections.abc import Callable, Sequence
