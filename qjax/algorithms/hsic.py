@@ -68,8 +68,9 @@ def hsic(
     def init(key, settings, inputs):
         body_key, readout_key = jax.random.split(key)
         held, weights, collections = init_blocks(body_key, body, settings, inputs)
-        top = classifier.init(readout_key, settings, forward(body, weights, collections, inputs))
-        return join(held, collections, top)
+        features = forward(body, weights, collections, inputs)
+        top, _, own = init_blocks(readout_key, readout, settings, features, first=depth)
+        return TrainState({"blocks": held + top}, collections + own)
 
     def join(held, collections, top):
         trees = {"blocks": held + top.held["blocks"]}

@@ -81,9 +81,16 @@ def true_chain(
 
 
 def init_blocks(
-    key: Array, network: Network, settings: Settings, inputs: Array
+    key: Array, network: Network, settings: Settings, inputs: Array, first: int = 0
 ) -> tuple[tuple, tuple, tuple]:
     """A network's initial weights, put into memory.
+
+    Args:
+      key: consumed.
+      network: blocks.
+      settings: of the replica.
+      inputs: [batch, ...], only its shape and dtype matter.
+      first: number of the first block, where others lie below.
 
     Returns:
       (what is held per block, weights per block as the memory shows them, collections per block).
@@ -98,5 +105,6 @@ def init_blocks(
         {**c, "device": {"gain": scaled(c["device"]["gain"])}} if "device" in c else c
         for c in collections
     )
-    held = memories.hold(place_key, settings.memory, {"blocks": params})["blocks"]
+    numbered = {"blocks": (None,) * first + params}
+    held = memories.hold(place_key, settings.memory, numbered)["blocks"][first:]
     return held, memories.read(settings.memory, held), collections

@@ -8,7 +8,7 @@ from flax import struct
 from jax.typing import ArrayLike
 
 from qjax import memories
-from qjax.algorithms import Batch, Rules, Settings, backprop
+from qjax.algorithms import Batch, Rules, Settings, backprop, hsic
 from qjax.memories import (
     MEMORIES,
     Bits,
@@ -580,3 +580,17 @@ def test_leaves_chosen_by_what_they_are_are_diagnosed_too():
     expected, ours = (epoch_of(backprop(mlp([5], 3), SGD), settings, diagnose_after=True)[2]
                       for settings in (by_path, by_shape))
     jax.tree.map(np.testing.assert_array_equal, ours.diagnosis, expected.diagnosis)
+
+
+def test_hsics_readout_has_the_path_of_its_place():
+    where = {"asked": []}
+
+    def readout(path, leaf):
+        where["asked"].append(path)
+        return path.startswith("blocks/2/")
+
+    quantizer = make_quantizer(2, "symm", "global")
+    settings = Settings(memory=by_leaf((readout, Float()), Nearest(quantizer)))
+    state = hsic(mlp([5], 3)).init(jax.random.key(0), settings, jnp.ones((4, 6)))
+    assert {p.split("/")[1] for p in where["asked"]} == {"0", "1", "2"}
+    assert [b["kernel"].which for b in state.held["blocks"]] == [1, 1, 0]
