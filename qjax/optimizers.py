@@ -10,7 +10,7 @@ from jax.typing import ArrayLike
 
 from qjax.metrics import at_least_float32
 
-__all__ = ["OPTIMIZERS", "in_float32", "propose", "scale_by_adadelta"]
+__all__ = ["OPTIMIZERS", "in_float32", "propose", "scale_by_adadelta", "scale_by_layer"]
 
 
 def scale_by_adadelta(rho: float = 0.9, eps: float = 1e-6) -> optax.GradientTransformation:
@@ -60,6 +60,19 @@ def in_float32(optimizer: optax.GradientTransformation) -> optax.GradientTransfo
     return optax.GradientTransformation(init, update)
 
 
+def scale_by_layer(eps: float = 1e-30) -> optax.GradientTransformation:
+    """The gradient divided by its root mean square over each tensor.
+
+    Keeps nothing between steps: a sum of squares per tensor and step is all it takes, one number a
+    layer, which a circuit adds up while the gradients pass.
+    """
+
+    def one(g):
+        return g * jax.lax.rsqrt(jnp.mean(g * g) + eps)
+
+    return optax.stateless(lambda gradients, params: jax.tree.map(one, gradients))
+
+
 # Added under Adam's root: changes a step's last bit now and then, and gives a derivative at zero.
 _ROOT = 1e-32
 
@@ -68,6 +81,9 @@ OPTIMIZERS: dict[str, Callable[[], optax.GradientTransformation]] = {
     "adadelta": lambda: in_float32(scale_by_adadelta()),
     "adam": lambda: in_float32(optax.scale_by_adam(eps_root=_ROOT)),
     "momentum": lambda: in_float32(optax.trace(decay=0.9)),
+    "normalized": lambda: in_float32(scale_by_layer()),
+    # Adafactor's second moments (Shazeer and Stern 2018): one number a row and a column.
+    "factored": lambda: in_float32(optax.scale_by_factored_rms(min_dim_size_to_factor=2)),
     "sgd": optax.identity,
     "sign": optax.scale_by_sign,
 }

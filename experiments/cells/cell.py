@@ -7,10 +7,15 @@ from dataclasses import MISSING, dataclass, fields, replace
 from experiments.cells.axes import axis, axis_of
 from experiments.cells.kinds import (
     NONE,
+    More,
     bits_of,
     combinations,
     described,
+    has_hidden,
     has_levels,
+    hidden_bits,
+    hidden_of,
+    optimizer_bits,
     own_numbers,
     program_of,
     quantizer,
@@ -126,6 +131,15 @@ class Cell:
                         flags=["--set"], given=[""], number="", shown="the memory's own",
                         expand=combinations, only=_is_held, off="",
                         settle=lambda cell: own_numbers(cell.update, cell.numbers))
+    hidden_bits: int | None = axis(
+        "hidden, counter: bits of the weight behind the visible levels, +N for N more than these "
+        "have, or float", hidden_bits, default=None, given=[More(2)], blank=lambda value: None,
+        shown="+2", only=lambda cell: _is_quantized(cell) and has_hidden(cell.update), off=None,
+        settle=lambda cell: hidden_of(cell.n_bits, cell.hidden_bits))
+    optimizer_bits: int | None = axis(
+        "2-7: bits of every number that the optimizer keeps, powers of two of the largest of its "
+        "tensor, rounded at random; or float", optimizer_bits, default=None, given=[None],
+        number=2)
 
     @property
     def program(self) -> "Cell":

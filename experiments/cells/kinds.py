@@ -8,18 +8,20 @@ of the names and only where they are not the memory's own: so they outlive new n
 import argparse
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import NamedTuple
 
 from experiments.commandline import options
-from qjax.kinds import kind_of
+from qjax.kinds import MAX_BITS, kind_of
 from qjax.memories import MEMORIES, has_grid, numbers_of
 from qjax.quantize import KINDS
 from qjax.spacings import Table, Uniform
 
 __all__ = [
-    "NONE", "Setting", "bits_of", "combinations", "described", "has_levels", "memories_with",
-    "number_of", "numbers", "own_numbers", "program_of", "quantizer", "setting",
+    "NONE", "More", "Setting", "bits_of", "combinations", "described", "has_hidden", "has_levels",
+    "hidden_bits", "hidden_of", "memories_with",
+    "number_of", "numbers", "optimizer_bits", "own_numbers", "program_of", "quantizer", "setting",
 ]
 
 NONE = "none"  # quantizer, scope and memory of a network that is not quantized
@@ -58,6 +60,41 @@ def bits_of(word: str, n_bits: int) -> int:
 def has_levels(memory: str) -> bool:
     """Does a quantizer say where this memory's weights may lie?"""
     return memory not in MEMORIES or has_grid(MEMORIES[memory])
+
+
+def optimizer_bits(text: str) -> int | None:
+    """Argument type: 2 to 7 bits, or float."""
+    value = options.bits(text)
+    about = kind_of("pow2")
+    if value is not None and not about.least <= value <= about.most:
+        raise argparse.ArgumentTypeError(
+            f"expected {about.least} to {about.most} bits, or float; got {text!r}")
+    return value
+
+
+class More(NamedTuple):
+    """So many bits more than the visible ones."""
+
+    bits: int
+
+
+def hidden_bits(text: str) -> int | More | None:
+    """Argument type: bits as for weights, or +N for N more than the visible ones."""
+    return More(options.whole(0, 15)(text[1:])) if text.startswith("+") else options.bits(text)
+
+
+def hidden_of(n_bits: int, given: int | More | None) -> int | None:
+    """Bits of the weight behind the visible levels: at least as many as these have."""
+    if given is None:
+        return None
+    wanted = n_bits + given.bits if isinstance(given, More) else given
+    return min(max(n_bits, wanted), MAX_BITS)
+
+
+def has_hidden(memory: str) -> bool:
+    """Does a memory keep more bits of a weight than it shows?"""
+    return memory in MEMORIES and any(
+        f.name == "hidden_bits" for f in fields(MEMORIES[memory]))
 
 
 class Setting(NamedTuple):

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 
 from experiments.cells.cell import Cell
-from experiments.cells.kinds import NONE, numbers
+from experiments.cells.kinds import NONE, has_hidden, numbers
 from qjax.memories import MEMORIES, ByLeaf, Float, by_leaf, has_grid
 from qjax.networks import is_bias, is_log_gain
 from qjax.quantize import make_quantizer
@@ -34,4 +34,6 @@ def memory_of(cell: Cell, program: Cell) -> ByLeaf:
         grid = make_quantizer(cell.n_bits, cell.quantizer, cell.scope)
     floats = [(where, Float()) for where, applies in _FLOATS if applies(program)]
     own = {"grid": grid} if has_grid(kind) else {}
+    if has_hidden(program.update):
+        own["hidden_bits"] = cell.hidden_bits or 0
     return by_leaf(*floats, kind(**own, **numbers(cell.numbers)))

@@ -5,7 +5,7 @@ Knows algorithms only through `qjax.algorithms.Algorithm` and their presets.
 
 import functools
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -14,23 +14,23 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from experiments.cells import AXES, NETWORKS, NONE, Cell, Preset, memory_of, preset_of
+from experiments.cells import (
+    Cell,
+    Preset,
+    algorithm_of,
+    held_program,
+    preset_of,
+    settings_of,
+)
 from experiments.data import Dataset
 from qjax import algorithms, memories, training
-from qjax.optimizers import OPTIMIZERS
-from qjax.quantize import make_quantizer
 from qjax.replicas import replicate
-from qjax.schedules import SCHEDULES
 
 __all__ = ["Program"]
 
 
 def _stack(trees: Sequence[Any]) -> Any:
     return jax.tree.map(lambda *leaves: np.asarray(leaves, np.float32), *trees)
-
-
-# Axes that are settings of an algorithm under the same name.
-_SAME = [f.name for f in fields(algorithms.Settings) if f.name in AXES]
 
 
 @dataclass(frozen=True)
@@ -45,11 +45,6 @@ class _Kind:
     def preset(self) -> Preset:
         return preset_of(self.cell.algorithm)
 
-    @property
-    def optimizers(self) -> list[str]:
-        """Name of each phase's optimizer: the cell's for the first, the preset's for the others."""
-        return [self.cell.optimizer, *(p.optimizer for p in self.preset.phases[1:])]
-
     def preprocess(self, images: jax.Array) -> jax.Array:
         scaled = images.astype(jnp.float32) / self.dataset.pixel_max
         if not self.preset.normalize:
@@ -63,12 +58,7 @@ _remember = functools.lru_cache(maxsize=8)
 
 @_remember
 def _algorithm(kind: _Kind) -> algorithms.Algorithm:
-    quantize_gradients = kind.cell.gradient_bits is not None
-    rules = [
-        algorithms.Rules(OPTIMIZERS[name](), quantize_gradients) for name in kind.optimizers
-    ]
-    network = NETWORKS[kind.cell.network](kind.cell, kind.dataset.n_classes)
-    return algorithms.ALGORITHMS[kind.cell.algorithm](network, *rules)
+    return algorithm_of(kind.cell, kind.dataset.n_classes)
 
 
 @_remember
@@ -112,10 +102,7 @@ class Program:
     @cached_property
     def kind(self) -> _Kind:
         """What the compiled functions depend on: not the numbers of the cells."""
-        programs = [c.program for c in self.cells]
-        quantized = (program for program in programs if program.update != NONE)
-        program = next(quantized, replace(programs[0], update="nearest"))
-        return _Kind(program, self.dataset, self.mesh)
+        return _Kind(held_program(*self.cells), self.dataset, self.mesh)
 
     @property
     def algorithm(self) -> algorithms.Algorithm:
@@ -130,20 +117,8 @@ class Program:
     def settings(self, phase: int) -> algorithms.Settings:
         """Numbers of all cells in a phase, stacked along a leading axis."""
 
-        def of(cell):
-            own = cell if phase == 0 else self.preset.phases[phase]
-            plain = {name: getattr(own, name, getattr(cell, name)) for name in _SAME}
-            return algorithms.Settings(**plain | {
-                "learning_rate": own.lr,
-                "schedule": SCHEDULES[cell.schedule if phase == 0 else "exponential"],
-                "epochs": (cell.epochs, cell.readout_epochs)[phase],
-                "memory": memory_of(cell, self.kind.cell),
-                "gradient_quantizer": make_quantizer(cell.gradient_bits, "asymm", "local"),
-                "gain": 1.0 if cell.gain is None else cell.gain,
-                "beside_rate": (cell.synthesizer_lr or cell.lr) / cell.lr,
-            })
-
-        return jax.device_put(_stack([of(cell) for cell in self.cells]), self.everywhere)
+        numbers = [settings_of(cell, self.kind.cell, phase) for cell in self.cells]
+        return jax.device_put(_stack(numbers), self.everywhere)
 
     @property
     def epochs(self) -> tuple[int, ...]:

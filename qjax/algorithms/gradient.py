@@ -75,6 +75,7 @@ def from_gradient(
         gradient_key = jax.random.fold_in(key, 0)  # most rules draw nothing
         _, gradients, collections, loss = respond(gradient_key, settings, state, batch)
         changes, opt_state = proposed(settings, state, gradients)
+        opt_state = rules.keep(jax.random.fold_in(key, 1), opt_state, settings)
         held = memories.write(key, settings.memory, state.held, changes)
         return state.replace(held=held, collections=collections, opt_state=opt_state), loss
 

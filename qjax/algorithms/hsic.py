@@ -139,7 +139,8 @@ def hsic(
             losses.append(loss)
 
         held = memories.write(key, settings.memory, held, tuple(changes))
-        state = join(held, collections, top.replace(opt_state=tuple(opt_states)))
+        kept = rules.keep(jax.random.fold_in(key, 1), tuple(opt_states), settings)
+        state = join(held, collections, top.replace(opt_state=kept))
         return state, sum(losses)
 
     def probe_bottleneck(key, settings, state, batch):

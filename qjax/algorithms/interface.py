@@ -44,6 +44,7 @@ class Settings:
       memory: what holds all weights (feedback and synthesizer weights included): one of
         `qjax.memories`, or a `ByLeaf` of them. Of one class for all replicas of a program.
       gradient_quantizer: grid of the parameter gradients.
+      state_quantizer: grid of every tensor that the optimizer keeps.
       gain: of blocks that have one: products are multiplied by ``gain / sqrt(fan_in)``.
       beside_rate: factor on the learning rate of what is trained beside the blocks (synthesizers).
       label_smoothing: share of every label that goes to all classes alike.
@@ -56,6 +57,7 @@ class Settings:
     weight_decay: ArrayLike = 0.0
     memory: Any = Float()
     gradient_quantizer: Quantizer = Quantizer(bits=0)
+    state_quantizer: Quantizer = Quantizer(bits=0)
     gain: ArrayLike = 1.0
     beside_rate: ArrayLike = 1.0
     label_smoothing: ArrayLike = 0.0
@@ -86,12 +88,20 @@ class Rules(NamedTuple):
     Attributes:
       optimizer: a direction, see `qjax.optimizers.OPTIMIZERS`.
       quantize_gradients: apply `Settings.gradient_quantizer` to every parameter gradient.
+      quantize_state: apply `Settings.state_quantizer`, at random, to what the optimizer keeps.
       loss: what the outputs are compared with, see `qjax.losses.LOSSES`.
     """
 
     optimizer: optax.GradientTransformation = OPTIMIZERS["adadelta"]()
     quantize_gradients: bool = False
     loss: Loss = cross_entropy
+    quantize_state: bool = False
+
+    def keep(self, key: Array, opt_state: Any, settings: Settings) -> Any:
+        """The optimizer's state as few bits can hold it; the key is consumed."""
+        if not self.quantize_state:
+            return opt_state
+        return quantize_tree(opt_state, settings.state_quantizer, key=key)
 
     def settle(self, gradients: Any, settings: Settings) -> Any:
         """The gradients as the device can hold them."""

@@ -8,6 +8,7 @@ A new memory is a module with such a class, and a line in `MEMORIES`.
 """
 
 from qjax.memories.floats import Float
+from qjax.memories.hidden import Counter, Hidden
 from qjax.memories.interface import (
     Bits,
     ByLeaf,
@@ -31,8 +32,10 @@ __all__ = [
     "MEMORIES",
     "Bits",
     "ByLeaf",
+    "Counter",
     "Float",
     "Held",
+    "Hidden",
     "Latent",
     "Memory",
     "Nearest",
@@ -60,4 +63,6 @@ MEMORIES: dict[str, type] = {
     "stochastic": Stochastic,
     "pulse": Pulse,
     "latent": Latent,
+    "hidden": Hidden,
+    "counter": Counter,
 }

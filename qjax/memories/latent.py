@@ -39,6 +39,6 @@ class Latent:
         return (held + change).astype(held.dtype)
 
     def account(self) -> Bits:
-        """The levels on the device, what a float has beyond them beside it."""
-        bits = jnp.where(jnp.asarray(self.grid.bits) > 0, self.grid.bits, 32)
-        return Bits(bits, 32 - bits)
+        """The levels on the device, a whole float beside it: levels do not tell its upper bits."""
+        quantized = jnp.asarray(self.grid.bits) > 0
+        return Bits(jnp.where(quantized, self.grid.bits, 32), jnp.where(quantized, 32, 0))

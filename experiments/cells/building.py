@@ -1,0 +1,59 @@
+"""What a cell is to the library: an algorithm on a network, and the numbers of its phases."""
+
+from dataclasses import fields, replace
+
+from experiments.cells.cell import AXES, Cell
+from experiments.cells.kinds import NONE
+from experiments.cells.memories import memory_of
+from experiments.cells.networks import NETWORKS
+from experiments.cells.presets import preset_of
+from qjax import algorithms
+from qjax.optimizers import OPTIMIZERS
+from qjax.quantize import make_quantizer
+from qjax.schedules import SCHEDULES
+
+__all__ = ["algorithm_of", "held_program", "settings_of"]
+
+# Axes that are settings of an algorithm under the same name.
+_SAME = [f.name for f in fields(algorithms.Settings) if f.name in AXES]
+
+
+def held_program(*cells: Cell) -> Cell:
+    """The program of cells of one group, with the memory of those that have one."""
+    programs = [c.program for c in cells]
+    held = (program for program in programs if program.update != NONE)
+    return next(held, replace(programs[0], update="nearest"))
+
+
+def algorithm_of(program: Cell, n_classes: int) -> algorithms.Algorithm:
+    """The algorithm of a program on its network.
+
+    The optimizer of the first phase is the cell's, those of the others are the preset's.
+    """
+    later = (phase.optimizer for phase in preset_of(program.algorithm).phases[1:])
+    rules = [
+        algorithms.Rules(
+            OPTIMIZERS[name](),
+            quantize_gradients=program.gradient_bits is not None,
+            quantize_state=program.optimizer_bits is not None,
+        )
+        for name in (program.optimizer, *later)
+    ]
+    network = NETWORKS[program.network](program, n_classes)
+    return algorithms.ALGORITHMS[program.algorithm](network, *rules)
+
+
+def settings_of(cell: Cell, program: Cell, phase: int) -> algorithms.Settings:
+    """The numbers of a cell in a phase; `program`: see `memory_of`."""
+    own = cell if phase == 0 else preset_of(cell.algorithm).phases[phase]
+    plain = {name: getattr(own, name, getattr(cell, name)) for name in _SAME}
+    return algorithms.Settings(**plain | {
+        "learning_rate": own.lr,
+        "schedule": SCHEDULES[cell.schedule if phase == 0 else "exponential"],
+        "epochs": (cell.epochs, cell.readout_epochs)[phase],
+        "memory": memory_of(cell, program),
+        "gradient_quantizer": make_quantizer(cell.gradient_bits, "asymm", "local"),
+        "state_quantizer": make_quantizer(cell.optimizer_bits, "pow2", "local"),
+        "gain": 1.0 if cell.gain is None else cell.gain,
+        "beside_rate": (cell.synthesizer_lr or cell.lr) / cell.lr,
+    })
