@@ -94,9 +94,11 @@ def problem(name, count=96):
     return arrays(x, (hidden > 0).astype(float) if name == "sigmoid" else hidden)
 
 
-@pytest.mark.parametrize("algorithm", ["backprop", "fa", "dfa", "kp", "dni", "hsic"])
-@pytest.mark.parametrize("name", LOSSES)
-def test_every_algorithm_trains_on_every_loss(name, algorithm):
+@pytest.mark.parametrize(("name", "algorithm"), [
+    ("cross_entropy", "hsic"), *((name, "dni") for name in LOSSES),
+    *(("squared_error", name) for name in ("backprop", "fa", "dfa", "hsic")), ("sigmoid", "kp"),
+])
+def test_algorithms_train_on_other_losses(name, algorithm):
     batch, loss = Batch(*problem(name)), LOSSES[name]
     rules = [Rules(OPTIMIZERS["adam"](), loss=loss)] * (2 if algorithm == "hsic" else 1)
     trained = ALGORITHMS[algorithm](mlp([16], 3, gain="fixed"), *rules)

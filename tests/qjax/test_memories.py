@@ -372,9 +372,12 @@ def test_what_a_memory_refuses_is_told_with_the_leaf():
 
 def test_the_grid_of_what_is_shown():
     memory = by_leaf((is_bias, Float()), Latent(QUANTIZER))
-    assert memories.grid_of(memory) is QUANTIZER
-    assert memories.grid_of(memory, "blocks/0/bias").bits == 0
-    assert memories.grid_of(Float()).bits == 0
+    held = memories.hold(KEY, memory, {"bias": WEIGHTS, "kernel": WEIGHTS, "count": 3})
+    assert memories.grid_of(memory, held["kernel"]) is QUANTIZER
+    assert memories.grid_of(memory, held["bias"]).bits == 0
+    assert memories.grid_of(memory, {"count": 3, "kernel": held["kernel"]}) is QUANTIZER
+    assert memories.grid_of(Float(), memories.hold(KEY, Float(), WEIGHTS)).bits == 0
+    assert memories.grid_of(memory, {}).bits == 0
 
 
 PLACED = [*GRIDS, (3, "pow2", "local"), (3, "pow2", "global"), (2, "levels:-1:-0.2:0.3:1", "local")]

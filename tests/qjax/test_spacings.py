@@ -27,8 +27,8 @@ from qjax.spacings import Table
 KEY = jax.random.key(0)
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=400).astype(np.float32)
-TABLES = ("levels:-1:-0.3:0.3:1", "levels:-0.5:0:0.2:0.5", "levels:0:0.1:0.5:2", "levels:-3:1")
-WORDS = [("pow2", bits) for bits in (2, 3, 4, 7)] + [(t, kind_of(t).least) for t in TABLES]
+TABLES = ("levels:-1:-0.3:0.3:1", "levels:-0.5:0:0.2:0.5", "levels:0:0.1:0.5:2")
+WORDS = [("pow2", bits) for bits in (3, 7)] + [(t, kind_of(t).least) for t in TABLES]
 CASES = list(itertools.product(WORDS, ("global", "local")))
 
 
@@ -179,7 +179,7 @@ def test_nan_and_inf_touch_nothing_else():
         assert jnp.all(jnp.isfinite(local[jnp.array([0, 4])]))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(
     st.lists(st.floats(-10, 10, width=16), min_size=2, max_size=9, unique=True),
     st.lists(st.floats(-12, 12, width=16), min_size=1, max_size=20),

@@ -89,8 +89,9 @@ def test_summary_shows_the_columns_that_differ(name, values):
 
 def test_what_is_the_same_stands_below_the_summary():
     _, line = rendered([row(), row(seed=1)])
-    for name in set(COLUMNS) - {"n_bits"}:
+    for name in set(COLUMNS) - {"n_bits", "numbers"}:
         assert f" {name} " in line
+    assert "numbers" not in line, "a memory without numbers"
     assert "lr 1.0" in line
 
 
