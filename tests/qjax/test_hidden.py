@@ -35,12 +35,13 @@ def test_the_ends_are_stochastic_and_latent_bit_for_bit_in_one_program(memory, w
         np.testing.assert_array_equal(ends, jax.jit(trained)(expected))
 
 
-def test_narrow_types_have_the_same_ends():
+@pytest.mark.parametrize("memory", MEMORIES)
+def test_narrow_types_have_the_same_ends(memory):
+    # Not as one program: there XLA leaves roundings to bfloat16 out as it likes.
     grid, weights = make_quantizer(3, "symm", "global"), W.astype(jnp.bfloat16)
-    for memory in MEMORIES:
-        for bits, expected in ((3, Stochastic(grid)), (0, Latent(grid))):
-            ours = jax.jit(lambda m: trained(m, weights))(memory(grid, float(bits)))
-            np.testing.assert_array_equal(ours, jax.jit(lambda m: trained(m, weights))(expected))
+    for bits, expected in ((3, Stochastic(grid)), (0, Latent(grid))):
+        ours = trained(memory(grid, float(bits)), weights, 2)
+        np.testing.assert_array_equal(ours, trained(expected, weights, 2))
 
 
 @pytest.mark.parametrize("memory", MEMORIES)
