@@ -22,7 +22,8 @@ OTHER = {
     "gamma": 0.8, "weight_decay": 1e-3, "gradient_bits": 4, "batch_size": 32, "epochs": 11,
     "readout_epochs": 5, "schedule": "linear", "gain": 1.5, "bias": "float",
     "network": "lenet", "gain_rule": "learned", "synthesizer_lr": 0.01,
-    "label_smoothing": 0.1, "numbers": "write_noise=0.1",
+    "label_smoothing": 0.1, "numbers": "write_noise=0.1", "hidden_bits": 6,
+    "optimizer_bits": 4,
 }
 MNIST = replace(CELL, dataset="mnist", epochs=30)
 MNIST_FLOAT = replace(FLOAT, dataset="mnist")

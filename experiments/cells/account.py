@@ -5,6 +5,7 @@ of any algorithm, memory or optimizer by name.
 """
 
 import functools
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -13,9 +14,15 @@ import jax.numpy as jnp
 
 from experiments.cells.building import algorithm_of, held_program, settings_of
 from experiments.cells.cell import Cell
+from experiments.cells.kinds import NONE, numbers
+from experiments.cells.memories import memory_of
+from experiments.cells.networks import NETWORKS
 from experiments.data import DATASETS, HOLDOUT
-from qjax import memories
+from qjax.algorithms import ALGORITHMS
 from qjax.blocks import kernels_of
+from qjax.memories import MEMORIES, Bits, ByLeaf, Float, is_held, numbers_of
+from qjax.optimizers import OPTIMIZERS
+from qjax.quantize import KINDS
 
 __all__ = ["Account", "account_of"]
 
@@ -39,40 +46,69 @@ class Account(NamedTuple):
         return self.device + self.beside
 
 
-def account_of(cell: Cell) -> Account:
-    """What training a cell needs; of several phases the one that needs most."""
-    return _account(replace(cell, lr=1.0, epochs=1, readout_epochs=min(1, cell.readout_epochs)))
+def account_of(cell: Cell) -> Account | None:
+    """What training a cell needs; of several phases the one that needs most.
+
+    None of a cell with words that this version does not know.
+    """
+    known = ((cell.algorithm, ALGORITHMS), (cell.network, NETWORKS), (cell.optimizer, OPTIMIZERS),
+             (cell.update, {**MEMORIES, NONE: None}), (cell.quantizer.split(":")[0],
+                                                       {**KINDS, NONE: None}),
+             (cell.dataset.removesuffix(HOLDOUT), DATASETS))
+    memory = MEMORIES.get(cell.update, Float)
+    if any(word not in words for word, words in known) or not (
+            set(numbers(cell.numbers)) <= set(numbers_of(memory))):
+        return None
+    program = held_program(cell)
+    # Not of the settings that need no memory: cells share what is found out about their program.
+    spec = DATASETS[cell.dataset.removesuffix(HOLDOUT)]
+    shape = _shape(replace(program, dataset="", batch_size=1, epochs=1,
+                           readout_epochs=min(1, cell.readout_epochs)),
+                   spec.image_shape, spec.n_classes)
+    costs = [memory.account() for memory in memory_of(cell, program).memories]
+    kernels = Account(*_bits(shape.kernels, costs))
+    everything = sum(_bits(shape.held, costs)) + shape.kept * float(cell.optimizer_bits or 32)
+    weights = sum(shape.kernels)
+    return Account(kernels.device / weights, (everything - kernels.device) / weights)
 
 
-@functools.lru_cache(maxsize=4096)
-def _account(cell: Cell) -> Account:
-    spec, program = DATASETS[cell.dataset.removesuffix(HOLDOUT)], held_program(cell)
-    algorithm = algorithm_of(program, spec.n_classes)
-    settings = settings_of(cell, program, 0)
-    inputs = jax.ShapeDtypeStruct((2, *spec.image_shape), jnp.float32)
+class _Shape(NamedTuple):
+    """Elements by the number of the memory that holds them; numbers that an optimizer keeps."""
+
+    kernels: tuple[int, ...]
+    held: tuple[int, ...]
+    kept: int
+
+
+@functools.lru_cache(maxsize=1024)
+def _shape(program: Cell, image: tuple[int, ...], classes: int) -> _Shape:
+    algorithm, settings = algorithm_of(program, classes), settings_of(program, program, 0)
+    # Sizes do not depend on what is done with the weights: floats are traced faster.
+    where = settings.memory.where
+    settings = settings.replace(memory=ByLeaf((Float(),) * len(where), where))
+    inputs = jax.ShapeDtypeStruct((2, *image), jnp.float32)
     state = jax.eval_shape(algorithm.init, jax.random.key(0), settings, inputs)
-    kept = 0.0
-    for phase in algorithm.phases:
-        opt_state = jax.eval_shape(phase.begin, settings, state).opt_state
-        kept = max(kept, _numbers(opt_state) * float(cell.optimizer_bits or 32))
+    kept = max(_numbers(jax.eval_shape(phase.begin, settings, state).opt_state)
+               for phase in algorithm.phases)
     kernels = [kernels_of(block) for block in state.held["blocks"]]
-    weights = sum(leaf.size for leaf in jax.tree.leaves(_shown(settings.memory, kernels)))
-    own = _bits(settings.memory, kernels)
-    everything = _bits(settings.memory, (state.held, state.fixed))
-    return Account(own.device / weights, (sum(everything) - own.device + kept) / weights)
+    sizes = (_sizes(len(where), tree) for tree in (kernels, (state.held, state.fixed)))
+    return _Shape(*sizes, kept)
 
 
-def _shown(memory: Any, held: Any) -> Any:
-    return jax.eval_shape(lambda tree: memories.read(memory, tree), held)
+def _sizes(count: int, held: Any) -> tuple[int, ...]:
+    sizes = [0] * count
+    for node in jax.tree.leaves(held, is_leaf=is_held):
+        if is_held(node):
+            sizes[node.which] += node.state.size
+    return tuple(sizes)
 
 
-def _bits(memory: Any, held: Any) -> memories.Bits:
-    """Of a whole tree, not per weight."""
-    count = sum(leaf.size for leaf in jax.tree.leaves(_shown(memory, held)))
-    return memories.Bits(*(float(bits) * count for bits in memories.account(memory, held)))
+def _bits(sizes: Sequence[int], costs: Sequence[Bits]) -> Bits:
+    return Bits(*(sum(size * float(cost[i]) for size, cost in zip(sizes, costs, strict=True))
+                  for i in range(2)))
 
 
 def _numbers(tree: Any) -> int:
     """Floating-point numbers in a tree; counters of steps are of the program, not of a weight."""
-    return sum(leaf.size for leaf in jax.tree.leaves(tree) if jnp.issubdtype(leaf.dtype,
-                                                                            jnp.floating))
+    return sum(leaf.size for leaf in jax.tree.leaves(tree)
+               if jnp.issubdtype(leaf.dtype, jnp.floating))

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
-from experiments.cells import AXES, DEFAULTS, NONE, UNQUANTIZED, Cell, preset_of
+from experiments.cells import AXES, DEFAULTS, NONE, UNQUANTIZED, Cell, account_of, preset_of
 from experiments.commandline import options
 from experiments.report.estimates import estimate, paired_differences
 from experiments.report.formats import Column, Table
@@ -23,6 +23,13 @@ INTERVALS = (
 )
 SHORTENED = "Shortened runs: 'n of m' epochs are n where {study} had m."
 DIVERGED = "A diverged replica counts with its last finite metrics."
+# Columns of every table with a cell a row, and what they are.
+MEMORY = ("device bits", "bits beside")
+MEMORY_NOTE = (
+    "Device bits, bits beside: memory per weight while training, on the devices that multiply and "
+    "beside them: hidden bits, what the optimizer keeps, biases, and feedback matrices or "
+    "synthesizers where the algorithm has them."
+)
 DIFFERENCE = (
     "Difference: accuracy minus that of the unquantized network with the same settings, paired by "
     "seed."
@@ -121,6 +128,11 @@ def float_table(
     )
 
 
+def memory_in(cell: Cell) -> tuple[float | None, float | None]:
+    """The entries of a cell under `MEMORY`."""
+    return account_of(cell) or (None, None)
+
+
 def _differing(cells: Iterable[Cell]) -> list[str]:
     """Settings that tell quantized cells apart, or unquantized ones."""
     halves = [[c for c in cells if (c.n_bits is None) == floats] for floats in (False, True)]
@@ -154,13 +166,13 @@ def cell_table(
         entries.append((
             shape_of(*_architecture(cell)), options.spell(cell.n_bits), cell.quantizer,
             cell.scope, *(options.spell(getattr(cell, name), name) for name in differing),
-            accuracy, difference, loss, len(members), _diverged(members),
+            accuracy, difference, loss, *memory_in(cell), len(members), _diverged(members),
             study.epochs_label(cell),
         ))
     names = ("architecture", "bits", "quantizer", "scope", *differing)
     columns = (*map(Column, names), Column("accuracy"), Column("difference"), Column("loss", 3),
-               *map(Column, ("seeds", "diverged", "epochs")))
-    notes = _notes(cells, study, DIFFERENCE, _settings(cells, differing))
+               *map(Column, (*MEMORY, "seeds", "diverged", "epochs")))
+    notes = _notes(cells, study, DIFFERENCE, MEMORY_NOTE, _settings(cells, differing))
     return Table(f"{algorithm} on {dataset}, every cell", notes, columns, tuple(entries))
 
 

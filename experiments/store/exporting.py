@@ -4,13 +4,13 @@ import contextlib
 import csv
 import gzip
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
-from experiments.cells import kinds
+from experiments.cells import account_of, kinds
 from experiments.commandline import options
-from experiments.store import selection
+from experiments.store import results, selection
 from experiments.store.database import HISTORIES, Store
 
 __all__ = ["TABLES", "export", "writing"]
@@ -33,7 +33,8 @@ def export(
 ) -> int:
     """Writes a table of the store to an open text file; returns the number of rows.
 
-    Numbers of memories that some replica sets have columns of their own besides, numbers.NAME.
+    Replicas have columns besides that follow from their configuration: numbers.NAME of memories, if
+    some replica sets them, and the bits of memory per weight.
 
     Args:
       table: "replicas", or a history, whose rows carry the replica's id.
@@ -42,23 +43,32 @@ def export(
       digits: significant digits of numbers with a fraction; None for all.
     """
     replicas = selection.matching(store.replicas(), only)
+    known = store.columns(table)
     if table == "replicas":
-        rows = [row | {"n_bits": options.spell(row["n_bits"])} for row in replicas]
+        names, more = _derived(replicas)
+        rows = [row | {"n_bits": options.spell(row["n_bits"])} | dict(zip(names, values,
+                                                                          strict=True))
+                for row, values in zip(replicas, more, strict=True)]
+        known = [*known, *names]
     else:
         rows = store.history(table, [row["id"] for row in replicas])
-    known = store.columns(table)
     leading = [c for c in _LEADING if c in known]
     columns = leading + [c for c in known if c not in leading]
-    if table == "replicas":
-        names = sorted({name for row in rows for name in kinds.numbers(row.get("numbers", ""))})
-        columns += [f"numbers.{name}" for name in names]
-        rows = [row | {f"numbers.{name}": kinds.number_of(row["update"], row["numbers"], name)
-                       for name in names} for row in rows]
     writer = csv.writer(file)
     writer.writerow(columns)
     for row in rows:
         writer.writerow([_rounded(row[c], digits) for c in columns])
     return len(rows)
+
+
+def _derived(replicas: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[tuple]]:
+    """Columns that follow from a configuration, and their values."""
+    numbers = sorted({name for row in replicas for name in kinds.numbers(row["numbers"])})
+    values = []
+    for row in replicas:
+        own = (kinds.number_of(row["update"], row["numbers"], name) for name in numbers)
+        values.append((*own, *(account_of(results.cell_of(row)) or (None, None))))
+    return [*(f"numbers.{name}" for name in numbers), *results.DERIVED], values
 
 
 def _rounded(value: Any, digits: int | None) -> Any:

@@ -32,6 +32,9 @@ EXPECTED = (
 )
 FINISHED = ("done", "diverged")
 
+# Columns of an export that follow from others, with those of numbers of memories, numbers.NAME.
+DERIVED = ("device_bits", "beside_bits")
+
 _STATUSES = (*FINISHED, "running", "failed")
 _CELL = {f.name: f.type for f in fields(Cell)}
 _REQUIRED = (*(name for name in _CELL if name not in DEFAULTS), "seed", "status",
@@ -161,7 +164,8 @@ def _check_header(path: Path, found: Sequence[str], required: Sequence[str], exp
 
 
 def _row(path: Path, line: int, texts: Mapping[str, str]) -> dict[str, Any]:
-    row = DEFAULTS | {name: read(path, line, name, text, _value) for name, text in texts.items()}
+    row = DEFAULTS | {name: read(path, line, name, text, _value) for name, text in texts.items()
+                      if name not in DERIVED and not name.startswith("numbers.")}
     if not row.get("id"):
         row["id"] = Replica(cell_of(row), row["seed"]).id
     return row

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from experiments.cells import DEFAULTS, NONE, Cell, Replica, chunks_of, group, product
 
 NUMBERS = ("n_bits", "quantizer", "scope", "lr", "gamma", "weight_decay", "schedule",
-           "label_smoothing", "numbers")
+           "label_smoothing", "numbers", "hidden_bits")
 FIELDS = [f.name for f in fields(Cell)]
 
 

@@ -195,9 +195,9 @@ def test_cell_table_shows_the_settings_that_differ_and_notes_the_others():
     table = tables.cell_table(rows, "mnist", "backprop", THESIS)
     assert [line["update"] for line in lines_of(table)] == ["latent", "nearest", "none"]
     assert "lr" not in [c.name for c in table.columns]
-    assert "batch_size 64 (float networks: 128)" in table.notes[2]
-    assert "lr 1.0," in table.notes[2]
-    assert "update" not in table.notes[2]
+    assert "batch_size 64 (float networks: 128)" in table.notes[3]
+    assert "lr 1.0," in table.notes[3]
+    assert "update" not in table.notes[3]
 
 
 def test_cell_table_keeps_to_its_algorithm_and_data_set():

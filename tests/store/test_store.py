@@ -458,8 +458,8 @@ def older(folder, version=2):
 def test_a_new_axis_comes_with_a_new_version():
     # An older qjax must refuse a store with columns that it does not know.
     assert (VERSION, list(DEFAULTS)) == (
-        7, ["schedule", "gain", "bias", "network", "gain_rule", "synthesizer_lr",
-            "label_smoothing", "numbers"]
+        9, ["schedule", "gain", "bias", "network", "gain_rule", "synthesizer_lr",
+            "label_smoothing", "numbers", "hidden_bits", "optimizer_bits"]
     )
 
 

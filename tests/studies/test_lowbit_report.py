@@ -170,12 +170,16 @@ def test_table_has_estimates_settings_and_counts():
              tuned(lossy, 1.0)]
     table = report.table_of(report.points(rows), "mnist")
     one, network, other = lines_of(table)
-    assert list(one) == ["network", "algorithm", "bits", "update", "accuracy", "error", "lr",
+    assert list(one) == ["network", "algorithm", "bits", "update", "accuracy", "error",
+                         "device bits", "bits beside", "lr",
                          "synthesizer lr", "schedule", "gain", "batch", "epochs", "seeds",
                          "diverged"]
     half = scipy.stats.t.ppf(0.975, 2) * np.sqrt(13) / np.sqrt(3)  # deviations -3, -1, 4
     np.testing.assert_allclose(one.pop("accuracy"), (93.0, half, 3))
     assert one.pop("error") == pytest.approx(7.0)
+    # Adam keeps two floats for each of 99,400 weights and 310 float biases.
+    assert one.pop("device bits") == pytest.approx(2)
+    assert one.pop("bits beside") == pytest.approx(64 + 3 * 32 * 310 / 99400)
     assert list(one.values()) == ["(2,100)", "backprop", "2", "pulse", "0.01", None,
                                   BITS.schedule, "1.5", str(BITS.batch_size), "30", 3, 0]
     assert (network["bits"], network["update"], network["accuracy"]) == (
@@ -231,7 +235,6 @@ def test_notes_say_what_the_points_bear_out():
     assert not any("latent" in note or "not known to be tuned" in note for note in plain)
     latent = replace(BITS, update="latent", bias="quantized")
     mixed = notes(row(BITS), tuned(BITS, 1.0), row(latent), row(FLOAT))
-    assert report.LATENT in mixed
     assert (f"{report.UNTUNED}(2,100) backprop 2 bits symm global latent; "
             "(2,100) backprop float."
             in mixed)
@@ -247,7 +250,7 @@ def test_notes_say_which_synthesizers_are_quantized():
     def notes(*cells):
         return report.table_of(report.points(map(row, cells)), "mnist").notes
 
-    assert not any("ynthesizer" in note for note in notes(BITS, replace(FLOAT, algorithm="dni")))
+    assert not any("Synthesizers" in note for note in notes(BITS, replace(FLOAT, algorithm="dni")))
     assert report.FREE_SYNTHESIZERS in notes(BITS, free)
     bound_in = f"{report.BOUND_SYNTHESIZERS}(2,100) dni 2 bits symm global pulse."
     assert bound_in in notes(bound, free)
@@ -417,7 +420,7 @@ def test_command_writes_tables_and_figures(exported, tmp_path, capsys):
         map(type(tmp_path), out.split()[-len(names):]))
     text = (tmp_path / "lowbit" / "table-mnist.md").read_text()
     assert text in out
-    line = ("| (2,100) | backprop | 2 | pulse | 90.50 | 9.50 "
+    line = ("| (2,100) | backprop | 2 | pulse | 90.50 | 9.50 | 2.00 | 64.30 "
             "| 0.01 | - | exponential | 1.5 | 64 | 30 | 2 | 0 |")
     assert line in text
     assert "holdout" not in out
@@ -443,7 +446,7 @@ def test_command_merges_sources_and_takes_a_folder_and_published_results(tmp_pat
     assert lowbit_report.main(["--results", str(told), str(held), "--published", str(published),
                                "--folder", str(folder)]) == 0
     assert marked == [{2: 31.0}]
-    assert "| 10.00 | 90.00 | 0.01 |" in (folder / "table-mnist.md").read_text()
+    assert "| 10.00 | 90.00 | 2.00 | 64.30 | 0.01 |" in (folder / "table-mnist.md").read_text()
 
 
 def refused(arguments, capsys):

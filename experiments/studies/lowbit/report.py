@@ -12,7 +12,18 @@ from typing import Any, NamedTuple
 from experiments.cells import Cell, preset_of
 from experiments.commandline import options
 from experiments.data import DATASETS, HOLDOUT
-from experiments.report import INTERVALS, Column, Rows, Table, estimate, panels, position
+from experiments.report import (
+    INTERVALS,
+    MEMORY,
+    MEMORY_NOTE,
+    Column,
+    Rows,
+    Table,
+    estimate,
+    memory_in,
+    panels,
+    position,
+)
 from experiments.store import results
 from experiments.studies.lowbit.tuning import TUNING_SEED
 from qjax.algorithms import ALGORITHMS
@@ -25,18 +36,15 @@ TUNED = (
     "of the training data, held out for that, never on the test set."
 )
 UNTUNED = "Without results on held-out data, so not known to be tuned: "
-LATENT = "Update rule latent keeps a float behind each weight."
-STATES = {
-    "adam": "two floats", "adadelta": "two floats", "momentum": "one float",
-}
 FREE_BIASES = "Biases are floats."
 BOUND_BIASES = "Biases are floats, but quantized like the weights in: "
 FREE_SYNTHESIZERS = "Synthesizers are floats, with a learning rate of their own."
 BOUND_SYNTHESIZERS = "Synthesizers are quantized, and trained, like the weights in: "
 DIVERGED = "A diverged replica counts with its last finite metrics, if it has any."
 
+_GRIDS = ("quantizer", "scope", "hidden_bits", "optimizer", "optimizer_bits", "numbers")
 _POINT = ("dataset", "network", "n_layers", "hidden_width", "algorithm", "update", "n_bits",
-          "quantizer", "scope", "numbers")
+          *_GRIDS)
 
 
 class Point(NamedTuple):
@@ -138,7 +146,7 @@ def table_of(found: Iterable[Point], dataset: str) -> Table:
     """
     found = [p for p in found if p.cell.dataset == dataset]
     quantized = [p.cell for p in found if p.cell.n_bits is not None]
-    grids = [name for name in ("quantizer", "scope", "numbers")
+    grids = [name for name in _GRIDS
              if len({getattr(cell, name) for cell in quantized}) > 1]
     entries = []
     for point in found:
@@ -146,13 +154,13 @@ def table_of(found: Iterable[Point], dataset: str) -> Table:
         accuracy = estimate(m["test_accuracy"] for m in members)
         entries.append((
             point.network, cell.algorithm, options.spell(cell.n_bits),
-            *(getattr(cell, name) for name in grids), cell.update, accuracy,
-            None if accuracy.mean is None else 100 - accuracy.mean, str(cell.lr),
+            *(options.spell(getattr(cell, name), name) for name in grids), cell.update, accuracy,
+            None if accuracy.mean is None else 100 - accuracy.mean, *memory_in(cell), str(cell.lr),
             _given(cell.synthesizer_lr), cell.schedule, _given(cell.gain), str(cell.batch_size),
             epochs_of(cell), len(members),
             sum(m["status"] == "diverged" for m in members),
         ))
-    names = ("network", "algorithm", "bits", *grids, "update", "accuracy", "error", "lr",
+    names = ("network", "algorithm", "bits", *grids, "update", "accuracy", "error", *MEMORY, "lr",
              "synthesizer lr", "schedule", "gain", "batch", "epochs", "seeds", "diverged")
     notes = _notes(found)
     if not grids and quantized:
@@ -173,11 +181,10 @@ def _notes(found: Sequence[Point]) -> tuple[str, ...]:
         notes.append(TUNED)
     if untuned:
         notes.append(UNTUNED + named(untuned))
-    for name in dict.fromkeys(p.cell.optimizer for p in found):
-        if name in STATES:
-            notes.append(f"Trained by {name}, which keeps {STATES[name]} beside each weight.")
-    if any(p.cell.update == "latent" for p in found):
-        notes.append(LATENT)
+    optimizers = list(dict.fromkeys(p.cell.optimizer for p in found))
+    if len(optimizers) == 1:
+        notes.append(f"Trained by {optimizers[0]}.")
+    notes.append(MEMORY_NOTE)
     quantized = [p for p in found if p.cell.n_bits is not None]
     bound = [p for p in quantized if p.cell.bias != "float"]
     notes.append(BOUND_BIASES + named(bound) if bound else FREE_BIASES)
