@@ -5,7 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from qjax.algorithms import ALGORITHMS, Batch, Rules, Settings
+from qjax.networks import mlp
 from qjax.optimizers import OPTIMIZERS, propose
+from qjax.quantize import make_quantizer
 
 
 def adadelta(state, gradient):
@@ -35,7 +38,24 @@ def sign(state, gradient):
     return state, np.sign(gradient)
 
 
-RULES = {"adadelta": adadelta, "adam": adam, "momentum": momentum, "sgd": sgd, "sign": sign}
+def normalized(state, g):
+    return None, g / np.sqrt(np.mean(g**2))
+
+
+def factored(state, g):
+    """Shazeer and Stern 2018: means of the squares over rows and over columns."""
+    t, row, column = state or (0, 0.0, 0.0)
+    keep = 1 - (t + 1) ** -0.8
+    if g.ndim < 2:
+        row = keep * row + (1 - keep) * g**2
+        return (t + 1, row, None), g / np.sqrt(row)
+    row = keep * row + (1 - keep) * np.mean(g**2, axis=1)
+    column = keep * column + (1 - keep) * np.mean(g**2, axis=0)
+    return (t + 1, row, column), g / np.sqrt(np.outer(row, column) / np.mean(row))
+
+
+RULES = {"adadelta": adadelta, "adam": adam, "momentum": momentum, "sgd": sgd, "sign": sign,
+         "normalized": normalized, "factored": factored}
 
 
 def test_every_optimizer_is_tested():
@@ -74,3 +94,37 @@ def test_propose_applies_nothing_and_takes_traced_rates():
 
     ours = run(jnp.array([0.0, 1.0, 2.0]))
     np.testing.assert_array_equal(ours, [[0, 0], [-0.5, 1], [-1, 2]])
+
+
+def test_few_bits_hold_what_an_optimizer_keeps_right_on_average():
+    quantizer = make_quantizer(4, "pow2", "local")
+    rules = Rules(OPTIMIZERS["adam"](), quantize_state=True)
+    params = {"kernel": jax.random.normal(jax.random.key(0), (6, 5)), "bias": jnp.ones(5)}
+    _, state = rules.optimizer.update(params, rules.optimizer.init(params), params)
+    settings = Settings(state_quantizer=quantizer)
+    kept = jax.jit(jax.vmap(lambda k: rules.keep(k, state, settings)))(
+        jax.random.split(jax.random.key(1), 4000))
+    assert kept.count.dtype == jnp.int32
+    assert (kept.count == state.count).all()
+    for moments, exact in ((kept.mu, state.mu), (kept.nu, state.nu)):
+        for ours, expected in zip(*map(jax.tree.leaves, (moments, exact)), strict=True):
+            largest = np.abs(expected).max()
+            ratios = np.log2(np.abs(ours)[ours != 0] / largest)
+            np.testing.assert_allclose(ratios, np.round(ratios), atol=1e-4)
+            assert np.abs(np.mean(ours, 0) - expected).max() < 5 * largest / 4 / np.sqrt(4000)
+    free = Rules(rules.optimizer)
+    assert free.keep(jax.random.key(0), state, settings) is state
+
+
+@pytest.mark.parametrize("name", ["backprop", "hsic"])
+def test_training_with_few_bits_of_state_stays_on_them(name):
+    x, y = jax.random.normal(jax.random.key(2), (16, 6)), jnp.arange(16) % 3
+    rules = [Rules(OPTIMIZERS["momentum"](), quantize_state=True)] * (2 if name == "hsic" else 1)
+    algorithm = ALGORITHMS[name](mlp([5], 3), *rules)
+    settings = Settings(learning_rate=0.05, state_quantizer=make_quantizer(3, "pow2", "local"))
+    phase = algorithm.phases[0]
+    state = phase.begin(settings, algorithm.init(jax.random.key(0), settings, x))
+    for n in range(3):
+        state, _ = jax.jit(phase.step)(jax.random.key(n), settings, state, Batch(x, y))
+    for leaf in jax.tree.leaves(state.opt_state):
+        assert len(np.unique(np.abs(leaf))) <= 4
