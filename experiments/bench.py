@@ -115,7 +115,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         p.error(str(error))
     if args.json and (args.json.is_dir() or not args.json.absolute().parent.is_dir()):
         p.error(f"cannot write {args.json}: its folder does not exist or it is one itself")
-    console, start = Console(width=None if sys.stdout.isatty() else 140), time.perf_counter()
+    console = Console(emoji=False, width=None if sys.stdout.isatty() else 140)
+    start = time.perf_counter()
 
     def progress(text):
         console.print(f"{time.perf_counter() - start:4.0f} s: {text}", highlight=False)

@@ -57,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             path.write_text(texts[path], encoding="utf-8")
     except OSError as error:
         p.error(f"cannot write {path}: {error.strerror}")
-    console = Console(width=None if sys.stdout.isatty() else 160)
+    console = Console(emoji=False, width=None if sys.stdout.isatty() else 160)
     for part in (*notes, *map(terminal, tables)):
         console.print(part, markup=False)
     for path in files:

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from dataclasses import fields
 
 from experiments import commandline, sweep
-from experiments.cells import Cell, Replica, add_flag
+from experiments.cells import Cell, Replica, add_flag, kinds
 from experiments.commandline import options
 from experiments.data import HOLDOUT
 from experiments.report import tell
@@ -28,7 +28,7 @@ __all__ = ["main", "parser"]
 _EPOCHS = ("epochs", "readout_epochs")
 # Where the study has more to say of an axis than the axis itself.
 _HELP = {
-    "lr": "Adam's learning rates to choose from, in units of the range",
+    "lr": "learning rates to choose from, in units of the range",
     "n_bits": "1 (asymm: -1 and 1) to 16 (symm), or float",
     "synthesizer_lr": "dni: those of the synthesizers to choose from; none: quantized, and trained "
                       "like the weights",
@@ -63,6 +63,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if held_out:
         p.error(f"--dataset {held_out[0]}: the study holds data out itself; give "
                 f"{held_out[0].removesuffix(HOLDOUT)}")
+    try:
+        kinds.check_settings(args.numbers, args.update)
+    except ValueError as error:
+        p.error(str(error))
     tried = candidates(args)
 
     def tune(finished):

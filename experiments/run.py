@@ -83,10 +83,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         except ValueError as error:
             p.error(f"{error.args[0].removesuffix(': use asymm')}: leave {n_bits} out of --n-bits "
                     f"or {word} out of --quantizer")
-    for name in {s.name for s in args.numbers if s}:
-        if not set(kinds.memories_with(name)) & set(args.update):
-            p.error(f"--set {name}: a number of {' and '.join(kinds.memories_with(name))}; none "
-                    f"of these is in --memory {' '.join(args.update)}")
+    try:
+        kinds.check_settings(args.numbers, args.update)
+    except ValueError as error:
+        p.error(str(error))
     if "learned" in args.gain_rule and not any(args.gain):
         p.error("--gain-rule learned needs a gain to start from: add --gain 1, for example")
     cells = cells_of(args)

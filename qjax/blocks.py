@@ -8,8 +8,9 @@ blocks are applied one by one and each keeps a parameter tree of its own.
 several (a residual block, two convolutions) or none. Other parameters (bias, scale) are trained
 along. Algorithms that send errors down through other matrices than the weights (feedback alignment
 and its kin) offer one for every kernel, in the Flax collection ``feedback`` under the kernel's
-name. Flax's own `Dense`, `DenseGeneral`, `Conv` and `ConvTranspose` are made to use it, wherever
-they are inside of a block; a layer of your own asks for it:
+name. Flax's own `Dense`, `DenseGeneral` (without `batch_dims`), `Conv` and `ConvTranspose` (not
+classes derived from them) are made to use it, wherever they are inside of a block; a layer of your
+own asks for it:
 
     feedback = self.get_variable("feedback", "kernel")  # None unless the algorithm has one
     y = qjax.feedback.linear(x, kernel, bias, feedback)
@@ -17,6 +18,7 @@ they are inside of a block; a layer of your own asks for it:
 A block that does neither is refused by these algorithms (`check_feedback`), and works with all
 others. Besides ``params`` and ``feedback`` a block may have the collections ``batch_stats``
 (running statistics, moved in training) and ``device`` (constants of the circuit, such as a gain).
+It gets no random numbers: no dropout.
 """
 
 import inspect
@@ -45,10 +47,14 @@ _LINEAR = (nn.Dense, nn.DenseGeneral, nn.Conv, nn.ConvTranspose)
 def _use_feedback(call: Callable, args: tuple, kwargs: dict, context: Any) -> Array:
     """Flax's hook around every method of every layer: its linear ones meet their feedback."""
     layer = context.module
-    linear = isinstance(layer, _LINEAR) and context.method_name == "__call__"
-    if not linear or not layer.has_variable("feedback", "kernel"):
+    # Of these very classes: what another one makes of their product is not known here.
+    linear = type(layer) in _LINEAR and context.method_name == "__call__"
+    if not linear or getattr(layer, "batch_dims", ()) or not layer.has_variable(
+            "feedback", "kernel"):
         return call(*args, **kwargs)
-    (x,) = args
+    x = jnp.asarray(args[0] if args else kwargs["inputs"])
+    if not jnp.issubdtype(x.dtype, jnp.inexact):
+        x = x.astype(layer.get_variable("params", "kernel").dtype)
     bare = layer.clone(parent=None, name=None, use_bias=False)
 
     def bilinear(x, kernel):
@@ -63,8 +69,7 @@ def _use_feedback(call: Callable, args: tuple, kwargs: dict, context: Any) -> Ar
 def _arguments(block: nn.Module, train: bool) -> dict[str, bool]:
     """``train``, if the block's call takes it."""
     known = inspect.signature(type(block).__call__).parameters
-    takes = "train" in known or any(p.kind is p.VAR_KEYWORD for p in known.values())
-    return {"train": train} if takes else {}
+    return {"train": train} if "train" in known else {}
 
 
 def init_network(key: Array, network: Network, inputs: Array) -> tuple[tuple, tuple]:

@@ -1,5 +1,6 @@
 """Kinds of quantizers by name: the spacing of their levels, their range, the bits they may have."""
 
+import itertools
 import math
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
@@ -40,6 +41,14 @@ def table(text: str) -> Kind:
         levels = sorted({float(number) for number in text.split(":")})
     except ValueError:
         levels = []
+    large = max(map(abs, levels), default=0.0)
+    steps = [high - low for low, high in itertools.pairwise(levels)]
+    if levels and large < math.inf and (
+            not 1e-30 <= large <= 1e30 or min(steps, default=large) < large * 2**-20):
+        raise ValueError(
+            f"levels must be told apart by float32: expected the largest magnitude from 1e-30 to "
+            f"1e30, and no step below a millionth of it; got {'levels:' + text!r}"
+        )
     if not 2 <= len(levels) <= 2**MAX_BITS or not all(map(math.isfinite, levels)):
         raise ValueError(
             f"expected levels:NUMBER:NUMBER... with at least two different numbers, like "

@@ -64,6 +64,11 @@ def check_labels(loss: Loss, labels: Array, outputs: int) -> None:
                 f"expected [n, {outputs}] floats or [n] integers"
             )
         return
+    if jnp.ndim(labels) != 1:
+        raise ValueError(
+            f"integer labels of shape {jnp.shape(labels)}: expected [n], a class each; several "
+            f"targets an example are floats [n, {outputs}]"
+        )
     try:
         values = np.asarray(labels)
     except jax.errors.TracerArrayConversionError:
@@ -88,9 +93,13 @@ def output_error(
     """Batch-mean loss of outputs [batch, k], and its gradient there.
 
     With label smoothing (Szegedy et al. 2016, "Rethinking the inception architecture for computer
-    vision") the target of a class is ``(1 - smoothing) one_hot + smoothing / k``.
+    vision") the target of a class is ``(1 - smoothing) one_hot + smoothing / k``; of a sigmoid,
+    which has two answers, ``(1 - smoothing) target + smoothing / 2``.
     """
+    labels = jnp.asarray(labels)
     check_labels(loss, labels, outputs.shape[-1])
+    if len(labels) != len(outputs):
+        raise ValueError(f"{len(labels)} labels for {len(outputs)} outputs: expected as many")
 
     def mean(outputs):
         return jnp.mean(loss.each(at_least_float32(outputs), labels))

@@ -136,6 +136,9 @@ class Table:
 
     def code_near(self, place, most):
         """See `Spacing`."""
+        if len(self.places) > 64:  # a comparison each takes long to compile
+            known = jnp.asarray(self.places, place.dtype)
+            return jnp.searchsorted(known, place, side="right").astype(place.dtype) - 1
         below = sum((place >= jnp.asarray(p, place.dtype)).astype(place.dtype)
                     for p in self.places[1:])
         return jnp.asarray(below, place.dtype)

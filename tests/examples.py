@@ -2,7 +2,7 @@
 
 import csv
 import math
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 
 import pytest
 
@@ -15,8 +15,16 @@ CELL = Cell(
     weight_decay=0.0, gradient_bits=None, batch_size=64, epochs=10, readout_epochs=0,
 )
 FLOAT = replace(CELL, n_bits=None, quantizer=NONE, scope=NONE, update=NONE)
+class _Others(dict):
+    """Of an axis that came since, any other value than its default."""
+
+    def __missing__(self, name):
+        kind = {f.name: f.type for f in fields(Cell)}[name]
+        return "other" if kind is str else 3 if kind in (int, int | None) else 0.125
+
+
 # Another value for every field.
-OTHER = {
+OTHER = _Others({
     "algorithm": "fa", "dataset": "mnist", "n_layers": 2, "hidden_width": 51, "n_bits": 5,
     "quantizer": "asymm", "scope": "global", "update": "latent", "optimizer": "sgd", "lr": 0.5,
     "gamma": 0.8, "weight_decay": 1e-3, "gradient_bits": 4, "batch_size": 32, "epochs": 11,
@@ -24,7 +32,7 @@ OTHER = {
     "network": "lenet", "gain_rule": "learned", "synthesizer_lr": 0.01,
     "label_smoothing": 0.1, "numbers": "write_noise=0.1", "hidden_bits": 6,
     "optimizer_bits": 4,
-}
+})
 MNIST = replace(CELL, dataset="mnist", epochs=30)
 MNIST_FLOAT = replace(FLOAT, dataset="mnist")
 HSIC = replace(CELL, algorithm="hsic", epochs=30, readout_epochs=20)

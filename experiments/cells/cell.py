@@ -76,7 +76,7 @@ class Cell:
                          only=_is_mlp, off=0)
     hidden_width: int = axis("mlp: units of every hidden layer", whole(1), given=[50],
                              only=_is_mlp, off=0)
-    n_bits: int | None = axis("bits of the weights, 1-16 (symm: from 2), or float", bits,
+    n_bits: int | None = axis("bits of the weights, 1-16 (symm: from 2, pow2: 2-7), or float", bits,
                               given=[None], number=None, only=_is_quantized, off=None,
                               settle=lambda cell: bits_of(cell.quantizer, cell.n_bits))
     quantizer: str = axis("kind of grid; levels:-1:-0.3:0.3:1 or levels:FILE for a list of levels",

@@ -19,9 +19,9 @@ from qjax.quantize import KINDS
 from qjax.spacings import Table, Uniform
 
 __all__ = [
-    "NONE", "More", "Setting", "bits_of", "combinations", "described", "has_hidden", "has_levels",
-    "hidden_bits", "hidden_of", "memories_with",
-    "number_of", "numbers", "optimizer_bits", "own_numbers", "program_of", "quantizer", "setting",
+    "NONE", "More", "Setting", "bits_of", "check_settings", "combinations", "described",
+    "has_hidden", "has_levels", "hidden_bits", "hidden_of", "memories_with", "number_of", "numbers",
+    "optimizer_bits", "own_numbers", "program_of", "quantizer", "setting", "takes_floats",
 ]
 
 NONE = "none"  # quantizer, scope and memory of a network that is not quantized
@@ -36,8 +36,15 @@ def quantizer(text: str) -> str:
             raise argparse.ArgumentTypeError(f"expected {name} alone, got {text!r}")
         return name
     path = Path(rest)
-    if rest and path.is_file():
-        rest = ":".join(path.read_text(encoding="utf-8").replace(",", " ").split())
+    # A long list is no name of a file; to ask the system would be an error.
+    is_file = 0 < len(rest) < 200 and path.is_file()
+    if rest and not is_file and not any(map(str.isdigit, rest)):
+        raise argparse.ArgumentTypeError(f"no numbers, and no file of that name: {rest!r}")
+    if is_file:
+        try:
+            rest = ":".join(path.read_text(encoding="utf-8-sig").replace(",", " ").split())
+        except (OSError, UnicodeDecodeError) as error:
+            raise argparse.ArgumentTypeError(f"cannot read {rest!r} ({error})") from None
     try:
         kind_of(f"{name}:{rest.replace(',', ':')}")
     except ValueError as error:
@@ -91,6 +98,11 @@ def hidden_of(n_bits: int, given: int | More | None) -> int | None:
     return min(max(n_bits, wanted), MAX_BITS)
 
 
+def takes_floats(memory: str) -> bool:
+    """Is a network without bits the same under this memory as under any other?"""
+    return getattr(MEMORIES.get(memory), "floats_without_bits", False)
+
+
 def has_hidden(memory: str) -> bool:
     """Does a memory keep more bits of a weight than it shows?"""
     return memory in MEMORIES and any(
@@ -108,7 +120,7 @@ def described() -> str:
     """What every memory is, in a line, with its numbers."""
     told = []
     for word, memory in MEMORIES.items():
-        more = ", ".join(f"{name} ({about.help}) [{about.default:g}]"
+        more = ", ".join(f"{name} ({about.help}; {about.expected}) [{about.default:g}]"
                          for name, about in numbers_of(memory).items())
         line = memory.__doc__.strip().partition("\n")[0].rstrip(".")
         told.append(f"{word}: {line[0].lower()}{line[1:]}{'; --set ' + more if more else ''}")
@@ -120,10 +132,13 @@ def setting(text: str) -> Setting:
     name, equals, values = text.partition("=")
     known = [numbers_of(memory) for memory in MEMORIES.values()]
     names = sorted({number for own in known for number in own})
+    if not names:
+        raise argparse.ArgumentTypeError(
+            f"got {text!r}, but no memory has numbers; one of your own may, see CONTRIBUTING.md")
     if not equals or not values:
         raise argparse.ArgumentTypeError(
-            f"expected NAME=VALUE or NAME=VALUE,VALUE with NAME one of "
-            f"{', '.join(names) or '(no memory has numbers)'}; got {text!r}"
+            f"expected NAME=VALUE or NAME=VALUE,VALUE with NAME one of {', '.join(names)}; "
+            f"got {text!r}"
         )
     options.one_of(names)(name)
     found = []
@@ -133,20 +148,48 @@ def setting(text: str) -> Setting:
         except ValueError:
             raise argparse.ArgumentTypeError(
                 f"expected a number for {name}, got {value!r}") from None
-        for about in (own[name] for own in known if name in own):
-            if not about.allows(found[-1]):
-                raise argparse.ArgumentTypeError(
-                    f"expected {name}, {about.help}, to be a number {about.expected}, "
-                    f"got {value}"
-                )
+        here = [own[name] for own in known if name in own]
+        if not any(about.allows(found[-1]) for about in here):
+            raise argparse.ArgumentTypeError(
+                f"expected {name}, {here[0].help}, to be a number {here[0].expected}, got {value}"
+            )
     return Setting(name, tuple(found))
 
 
 def combinations(settings: Iterable[Setting | str]) -> list[str]:
     """Every combination of the values of some numbers, as cells have them."""
-    settings = [s for s in settings if isinstance(s, Setting)]
+    values: dict[str, list[float]] = {}
+    for given in settings:
+        if isinstance(given, Setting):
+            values.setdefault(given.name, []).extend(given.values)
+    settings = [Setting(name, tuple(dict.fromkeys(some))) for name, some in values.items()]
     return [_written(dict(zip((s.name for s in settings), values, strict=True)))
             for values in itertools.product(*(s.values for s in settings))]
+
+
+def check_settings(settings: Iterable[Setting | str], chosen: Iterable[str]) -> None:
+    """Refuses numbers that none of the chosen memories has, or that one of them does not allow.
+
+    Raises:
+      ValueError: says which, and what it may be.
+    """
+    for given in settings:
+        if not isinstance(given, Setting):
+            continue
+        name, here = given.name, [word for word in chosen if word in memories_with(given.name)]
+        if not here:
+            raise ValueError(
+                f"--set {name}: a number of {' and '.join(memories_with(name))}; none of these is "
+                f"in --memory {' '.join(chosen)}"
+            )
+        for word in here:
+            about = numbers_of(MEMORIES[word])[name]
+            wrong = [value for value in given.values if not about.allows(value)]
+            if wrong:
+                raise ValueError(
+                    f"--set {name}={wrong[0]:g}: expected {name} of {word}, {about.help}, to be a "
+                    f"number {about.expected}"
+                )
 
 
 def numbers(text: str) -> dict[str, float]:

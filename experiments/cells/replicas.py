@@ -11,7 +11,7 @@ from dataclasses import asdict, replace
 from typing import NamedTuple
 
 from experiments.cells.cell import DEFAULTS, UNQUANTIZED, Cell
-from experiments.cells.kinds import NONE, has_levels
+from experiments.cells.kinds import NONE, takes_floats
 
 __all__ = ["Chunk", "Replica", "chunks_of", "group", "halves"]
 
@@ -66,7 +66,7 @@ def group(cells: Iterable[Cell]) -> list[list[Cell]]:
         else:
             groups.setdefault(cell.program, []).append(cell)
     for cell in floats:
-        fits = (p for p in groups if has_levels(p.update)
+        fits = (p for p in groups if takes_floats(p.update)
                 and replace(p, **UNQUANTIZED) == cell.program)
         groups.setdefault(next(fits, cell.program), []).append(cell)
     return list(groups.values())

@@ -54,10 +54,10 @@ def _line(axis: Axes, rows: Rows, study: Study, **style) -> None:
 
 def _bits_axis(axis: Axes, rows: Rows, title: str) -> None:
     widths = sorted({r["n_bits"] for r in rows if r["n_bits"] is not None})
-    if widths:
-        axis.set_xticks(widths)
-        if len(widths) == 1:  # else ticks of halves of a bit on either side
-            axis.set_xlim(widths[0] - 1, widths[0] + 1)
+    axis.set_xticks(widths)
+    if len(widths) == 1:
+        # Else there are ticks of halves of a bit on either side.
+        axis.set_xlim(widths[0] - 1, widths[0] + 1)
     axis.set(ylim=(0, 100))
     look.heading(axis, title, 2.9)
 
@@ -183,10 +183,13 @@ def plot_epochs(
     for unused in pairs[len(variants) :]:
         for axis in unused:
             axis.set_visible(False)
+    colors = look.by_bits(r["n_bits"] for members in variants.values() for r in members)
     for pair, (name, members) in zip(pairs, variants.items(), strict=False):
         best, chosen = _best(members)
-        colors = look.by_bits(r["n_bits"] for r in chosen)
+        shown = {r["n_bits"] for r in chosen}
         for bits, color in colors.items():
+            if bits not in shown:
+                continue
             runs = [curves[(r["id"],)] for r in chosen if r["n_bits"] == bits]
             for axis, metric, spread in zip(
                 pair, ("accuracy", "loss"), (look.deviation, look.extent), strict=True

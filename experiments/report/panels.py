@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
-from experiments.cells import AXES, UNQUANTIZED, Cell
+from experiments.cells import AXES, NONE, UNQUANTIZED, Cell
 from experiments.commandline.options import spell
 from experiments.report.study import NO_STUDY, Study, position
 from experiments.store import results
@@ -44,7 +44,7 @@ def variants(rows: Rows, study: Study = NO_STUDY) -> dict[str, list[Mapping[str,
     rows = longest(rows)
     found = split((r for r in rows if r["n_bits"] is not None), *_SETTINGS)
     quantized = {key[0] for key in found}
-    for row in (r for r in rows if r["n_bits"] is None):
+    for row in (r for r in rows if r["update"] == NONE):
         fits = [members for members in found.values()
                 if all(members[0][c] == row[c] for c in _OF_FLOAT)]
         if not fits and row["algorithm"] not in quantized:
@@ -73,7 +73,7 @@ def _names(keys: Sequence[tuple]) -> list[str]:
     for key in keys:
         peers = [k for k in keys if k[0] == key[0]]
         differing = [
-            f"{name} {spell(value, name)}"
+            f"{name} {spell(value, name) or 'usual'}"
             for i, (name, value) in enumerate(zip(_SETTINGS, key, strict=True))
             if i and len({k[i] for k in peers}) > 1
         ]
@@ -88,7 +88,10 @@ def left_out(rows: Rows) -> list[str]:
     said = []
     if len(kept) < len(rows):
         said.append(f"{len(rows) - len(kept)} replicas of cells that were trained longer as well")
-    homeless = sum(id(r) not in shown for r in kept)
+    analog = sum(r["n_bits"] is None and r["update"] != NONE for r in kept)
+    if analog:
+        said.append(f"{analog} replicas of memories without levels, which have no number of bits")
+    homeless = sum(id(r) not in shown for r in kept) - analog
     if homeless:
         said.append(f"{homeless} unquantized replicas whose settings no quantized network has")
     return said

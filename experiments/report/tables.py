@@ -105,7 +105,7 @@ def float_table(
       study: whose order the table has, and against which runs are short.
     """
     cells = {c: members for c, members in results.by_cell(rows).items()
-             if c.dataset == dataset and c.n_bits is None}
+             if c.dataset == dataset and c.update == NONE}
     architectures = sorted({_architecture(c) for c in cells}, key=lambda a: place(a, study))
     lines: dict[tuple[str, str], dict] = {}
     ordered = sorted(cells, key=lambda c: (
@@ -126,6 +126,11 @@ def float_table(
         f"Test accuracy of the unquantized networks on {dataset}", _notes(cells, study),
         tuple(map(Column, names)), tuple(entries),
     )
+
+
+def _bits_in(cell: Cell) -> str:
+    """In words; a memory without levels has none."""
+    return "-" if cell.n_bits is None and cell.update != NONE else options.spell(cell.n_bits)
 
 
 def memory_in(cell: Cell) -> tuple[float | None, float | None]:
@@ -152,19 +157,19 @@ def cell_table(
     """
     cells = {c: members for c, members in results.by_cell(rows).items()
              if (c.dataset, c.algorithm) == (dataset, algorithm)}
-    floats = [c for c in cells if c.n_bits is None]
+    floats = [c for c in cells if c.update == NONE]
     differing = _differing(cells)
     entries = []
     for cell in sorted(cells, key=lambda c: _order(c, study)):
         members = cells[cell]
         accuracy, loss = (estimate(m[metric] for m in members)
                           for metric in ("test_accuracy", "test_loss"))
-        other = None if cell.n_bits is None else float_of(cell, floats, study)
+        other = None if cell.update == NONE else float_of(cell, floats, study)
         difference = estimate(
             paired_differences(members, cells.get(other, ()), "test_accuracy")
         )
         entries.append((
-            shape_of(*_architecture(cell)), options.spell(cell.n_bits), cell.quantizer,
+            shape_of(*_architecture(cell)), _bits_in(cell), cell.quantizer,
             cell.scope, *(options.spell(getattr(cell, name), name) for name in differing),
             accuracy, difference, loss, *memory_in(cell), len(members), _diverged(members),
             study.epochs_label(cell),
@@ -198,7 +203,7 @@ def tables_of(rows: Sequence[Mapping[str, Any]], study: Study = NO_STUDY) -> dic
     """All tables of finished replicas by the stem of their files' names."""
     pairs = sorted({(r["dataset"], r["algorithm"]) for r in rows}, key=lambda pair: (
         position(study.datasets, pair[0]), position(study.algorithms, pair[1])))
-    floats = dict.fromkeys(r["dataset"] for r in rows if r["n_bits"] is None)
+    floats = dict.fromkeys(r["dataset"] for r in rows if r["update"] == NONE)
     tables = {f"float-{d}": float_table(rows, d, study)
               for d in sorted(floats, key=lambda d: position(study.datasets, d))}
     return tables | {f"cells-{d}-{a}": cell_table(rows, d, a, study) for d, a in pairs}

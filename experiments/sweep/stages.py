@@ -36,6 +36,7 @@ def main(p: options.Parser, args: argparse.Namespace, tell: Tell, *stages: Stage
     join(p, args)
     keep_programs()
     console = Console(
+        emoji=False,  # levels:-1:1 is none
         width=None if sys.stdout.isatty() else 160, quiet=not processes.is_first()
     )
     code = 0

@@ -66,7 +66,10 @@ class Sweep:
             most = needs.fitting(limit)
             pieces = list(grid.chunks_of(members, most * len(jax.devices())))
             largest = max(devices.load(len(p.seeds), len(p.cells)) for p in pieces)
-            update = next((c.update for c in group if c.update != grid.NONE), grid.NONE)
+            held = next((c for c in group if c.update != grid.NONE), group[0])
+            # Kinds of equal distances share a program; others have one each.
+            kind = held.program.quantizer.partition(":")[0]
+            update = held.update if kind == grid.NONE else f"{held.update}, {kind}"
             table.add_row(
                 group[0].label, update, str(len(group)), str(len(members)), str(len(pieces)),
                 f"{needs.of(largest) / 2**20:.0f} MiB",

@@ -50,7 +50,7 @@ def dfa(network: Network, rules: Rules = Rules()) -> Algorithm:
             weights["direct"], collections[:-1], run.outputs[:-1], strict=True
         ):
             kernel = (c["direct"]["gain"] * matrix["kernel"]).astype(out.dtype)
-            signals.append((error @ kernel).reshape(out.shape))
+            signals.append((error @ kernel).astype(out.dtype).reshape(out.shape))
         gradients = tuple(
             pullback(signal)[0]
             for pullback, signal in zip(run.pullbacks, (*signals, error), strict=True)

@@ -44,6 +44,7 @@ class Hidden:
 
     grid: Quantizer = Quantizer(bits=0)
     hidden_bits: ArrayLike = 4
+    floats_without_bits = True
 
     def _fine(self, weights: Array) -> Grid:
         bits = jnp.where(jnp.asarray(self.grid.bits) > 0, self.hidden_bits, 0)
@@ -88,6 +89,7 @@ class Counter:
 
     grid: Quantizer = Quantizer(bits=0)
     hidden_bits: ArrayLike = 4
+    floats_without_bits = True
 
     def _fine(self, weights: Array) -> Grid:
         visible = make_grid(weights, self.grid)

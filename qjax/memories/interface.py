@@ -53,6 +53,12 @@ class Memory(Protocol):
     def account(self) -> Bits:
         """What it costs, from its numbers alone; 32 bits for a float."""
 
+    # A memory whose weights are plain floats where its `grid` has 0 bits may say so,
+    #
+    #     floats_without_bits = True
+    #
+    # then unquantized networks can ride along in its program.
+    #
     # A memory that knows more of its weights than it shows also has
     #
     #     def behind(self, held: Any) -> Array
@@ -78,9 +84,22 @@ def _everything(path: str, leaf: Array) -> bool:
     return True
 
 
+def _check_memory(memory: Any) -> None:
+    if isinstance(memory, type) or not all(
+            hasattr(memory, name) for name in ("init", "read", "write", "account")):
+        raise TypeError(
+            f"expected a memory, got {memory!r}: make one, for instance with "
+            'Stochastic(make_quantizer(2, "symm", "global"))'
+        )
+
+
 def by_leaf(*entries: tuple[Where, Any] | Any) -> ByLeaf:
     """A list of (where, memory), first match wins; a memory alone is for everything."""
     pairs = [entry if type(entry) is tuple else (_everything, entry) for entry in entries]
+    for where, memory in pairs:
+        if not callable(where) or isinstance(memory, ByLeaf):
+            raise TypeError(f"expected (where, memory) or a memory, got ({where!r}, {memory!r})")
+        _check_memory(memory)
     return ByLeaf(tuple(m for _, m in pairs), tuple(w for w, _ in pairs))
 
 

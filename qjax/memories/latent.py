@@ -19,6 +19,7 @@ class Latent:
     """
 
     grid: Quantizer = Quantizer(bits=0)
+    floats_without_bits = True
 
     def init(self, key: Array, weights: Array) -> Array:
         """The floats."""

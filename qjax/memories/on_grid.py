@@ -35,6 +35,7 @@ class Nearest:
     """
 
     grid: Quantizer = Quantizer(bits=0)
+    floats_without_bits = True
 
     def init(self, key: Array, weights: Array) -> Array:
         """Rounds."""
@@ -63,6 +64,7 @@ class Stochastic:
     """
 
     grid: Quantizer = Quantizer(bits=0)
+    floats_without_bits = True
 
     def init(self, key: Array, weights: Array) -> Array:
         """Rounds at random."""
@@ -91,6 +93,7 @@ class Pulse:
     """
 
     grid: Quantizer = Quantizer(bits=0)
+    floats_without_bits = True
 
     def init(self, key: Array, weights: Array) -> Array:
         """Rounds at random."""

@@ -9,10 +9,12 @@ from examples import CELL, FLOAT, OTHER
 from hypothesis import given
 from hypothesis import strategies as st
 
-from experiments.cells import DEFAULTS, NONE, Cell, Replica, chunks_of, group, product
+from experiments.cells import AXES, DEFAULTS, NONE, Cell, Replica, chunks_of, group, product
 
-NUMBERS = ("n_bits", "quantizer", "scope", "lr", "gamma", "weight_decay", "schedule",
-           "label_smoothing", "numbers", "hidden_bits")
+NUMBERS = ["n_bits", "quantizer", "scope", "lr", "gamma", "weight_decay", "schedule",
+           "label_smoothing", "numbers", "hidden_bits"]
+# Of axes that came since, those that are declared to be nothing but numbers.
+NUMBERS += [name for name in list(DEFAULTS)[10:] if AXES[name].blank]
 FIELDS = [f.name for f in fields(Cell)]
 
 

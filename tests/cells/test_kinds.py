@@ -53,14 +53,25 @@ def test_other_quantizers_are_refused(text, message):
 
 
 @pytest.mark.parametrize(("text", "message"), [
-    ("noise", "expected NAME=VALUE or NAME=VALUE,VALUE with NAME one of most, noise"),
+    ("noise", "expected NAME=VALUE or NAME=VALUE,VALUE with NAME one of .*most"),
     ("noize=1", "did you mean noise"), ("noise=a", "expected a number for noise, got 'a'"),
-    ("noise=0.5,2", "expected noise, of a write, to be a number from 0 to 1, got 2"),
+    ("noise=0.5,-2", "expected noise, of a write, to be a number from 0 to 1, got -2"),
     ("most=inf", "to be a number that is finite, got inf"),
 ])
 def test_other_numbers_are_refused(text, message):
     with pytest.raises(argparse.ArgumentTypeError, match=message):
         kinds.setting(text)
+
+
+def test_chosen_memories_decide_what_a_number_may_be():
+    noisy = [kinds.setting("noise=0.5,2")]
+    kinds.check_settings(["", *noisy], ["analog", "nearest"])
+    with pytest.raises(ValueError, match=r"--set noise=2: expected noise of gridded.*from 0 to 1"):
+        kinds.check_settings(noisy, ["analog", "gridded"])
+    with pytest.raises(ValueError, match="--set noise: a number of gridded and analog; none of"):
+        kinds.check_settings(noisy, ["nearest"])
+    twice = [kinds.setting("noise=0.1"), kinds.setting("noise=0.2,0.1")]
+    assert kinds.combinations(twice) == ["noise=0.1", "noise=0.2"]
 
 
 def test_numbers_combine_and_keep_to_the_memories_that_have_them():

@@ -190,3 +190,40 @@ def test_a_block_without_kernels_passes_errors_on():
     state = phase.begin(settings, algorithm.init(KEY, settings, IMAGES))
     probe = phase.probe(KEY, settings, state, Batch(IMAGES, LABELS))
     assert jnp.any(probe.gradients[1]["scale"] != 0)
+
+
+class Doubled(nn.Dense):
+    """Not what its base is."""
+
+    @nn.compact
+    def __call__(self, inputs):
+        return 2 * super().__call__(inputs)
+
+
+class Named(nn.Module):
+    """Calls its layer by keyword."""
+
+    @nn.compact
+    def __call__(self, x):
+        return nn.Dense(3)(inputs=x)
+
+
+def test_what_is_derived_from_a_layer_of_flax_is_not_taken_for_it():
+    with pytest.raises(ValueError, match=r"block 0 \(Doubled\) sends errors down"):
+        ALGORITHMS["fa"]((Doubled(5), nn.Dense(3)), SGD).init(KEY, Settings(), IMAGES[:, 0, 0])
+
+
+@pytest.mark.parametrize("network", [
+    (nn.Sequential([nn.Dense(5), nn.relu]), Named()),
+    (nn.Dense(5, dtype=jnp.bfloat16), nn.Dense(3)),
+], ids=["sequential", "bfloat16"])
+@pytest.mark.parametrize("name", ["fa", "dfa"])
+def test_other_shapes_of_blocks_step(name, network):
+    algorithm, settings, x = ALGORITHMS[name](network, SGD), Settings(), IMAGES[:, 0, 0]
+    for inputs in (x, jnp.round(5 * x).astype(jnp.int32)):
+        (phase,) = algorithm.phases
+        state = phase.begin(settings, algorithm.init(KEY, settings, inputs))
+        after, loss = phase.step(KEY, settings, state, Batch(inputs, LABELS))
+        assert jnp.isfinite(loss)
+        first = memories.read(settings.memory, after.held)["blocks"][0]
+        assert all(jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(first))

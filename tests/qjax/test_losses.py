@@ -133,5 +133,9 @@ def test_labels_that_fit_no_network_are_refused():
         check_labels(squares, jnp.ones((4, 2)), 3)
     with pytest.raises(ValueError, match="labels from 0 to 3, where the network has 3"):
         check_labels(squares, jnp.arange(4), 3)
+    with pytest.raises(ValueError, match=r"integer labels of shape \(4, 1\): expected \[n\]"):
+        check_labels(squares, jnp.zeros((4, 1), int), 3)
+    with pytest.raises(ValueError, match="1 labels for 4 outputs"):
+        output_error(squares, jnp.ones((4, 3)), jnp.ones((1, 3)))
     check_labels(squares, jnp.ones(4), 1)
     assert targets(jnp.ones(4), 1).shape == (4, 1)

@@ -212,7 +212,9 @@ def test_refusals_name_what_is_wrong():
         (1, "pow2", "pow2 needs at least 2 bits"), (8, "pow2", "pow2 has 2 to 7 bits, got 8"),
         (3, "levels:-1:0:1", "levels:-1:0:1 has 2 bits, got 3"),
         (2, "levels:1", "at least two different numbers"), (2, "levels:a:b", "at least two"),
-        (2, "levels", "at least two"), (2, "symm:3", "unknown quantizer kind 'symm:3'"),
+        (2, "levels", "at least two"), (1, "levels:1e-39:1e-38", "told apart by float32"),
+        (2, "levels:-1:0:1e-9:1", "told apart"), (1, "levels:-1e300:1e300", "told apart"),
+        (2, "symm:3", "unknown quantizer kind 'symm:3'"),
         (2, "log", "expected one of asymm, symm, pow2, levels"),
     ):
         with pytest.raises(ValueError, match=message):

@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator
 from numpy.typing import ArrayLike, NDArray
 
+from experiments.cells import NONE
 from experiments.report import Rows, look, panels, split
 from experiments.store import results
 from experiments.studies.lowbit.report import Point, epochs_of
@@ -146,7 +147,7 @@ def _panel(
                      markersize=5.5, linewidth=1.5,
                      linestyle=_STROKES[grids.index(tuple(grid)) % len(_STROKES) if grid else 0],
                      label=" ".join(filter(None, line)))
-    floats = [r["test_accuracy"] for r in rows if r["n_bits"] is None]
+    floats = [r["test_accuracy"] for r in rows if r["update"] == NONE]
     if floats:
         look.level(axis, floats, look.FLOAT, "float")
     if crosses:
