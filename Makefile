@@ -18,7 +18,7 @@ run: $(VENV)/ready
 
 test: $(VENV)/ready
 	$(BIN)/ruff check .
-	$(BIN)/python -m pytest -q -n 2
+	$(BIN)/python -m pytest -q -n 2 --dist worksteal
 
 # Marked ready only when all is installed; an interrupted installation starts again.
 $(VENV)/ready: setup.cfg pyproject.toml
