@@ -18,7 +18,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     p.add_argument("--csv", type=Path, default=None,
                    help="file to write, compressed if it ends in .gz (default: print)")
     p.add_argument("--table", type=options.one_of(exporting.TABLES), default="replicas",
-                   help="what a row is")
+                   help=f"what a row is: {', '.join(exporting.TABLES)} [replicas]")
     p.add_argument("--digits", type=options.whole(1, 17), default=None,
                    help="significant digits of numbers with a fraction [all]")
     selection.add_only(p)
