@@ -1,9 +1,9 @@
 """What trains with weights of 1 to 4 bits: tunes on held-out training data, then reports.
 
-Weights exist only on the levels of a device with the range [-1, 1] (update rule latent excepted,
-which keeps a float behind each); biases are floats, and so are dni's synthesizers, with a learning
-rate of their own. For every algorithm, data set, width and update rule learning rates, schedule,
-gain and batch size are chosen by the accuracy on the last sixth of the training set; networks with
+Weights exist only on the levels of a device with the range [-1, 1], with what their memory keeps
+behind them; biases are floats, and so are dni's synthesizers, with a learning rate of their own.
+For every algorithm, data set, width and memory learning rates, schedule, gain and batch size are
+chosen by the accuracy on the last sixth of the training set; networks with
 the chosen ones are then trained on all of it, with other seeds.
 """
 
@@ -63,11 +63,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if held_out:
         p.error(f"--dataset {held_out[0]}: the study holds data out itself; give "
                 f"{held_out[0].removesuffix(HOLDOUT)}")
+    tried = candidates(args)
     try:
-        kinds.check_settings(args.numbers, args.update)
+        kinds.check(args, tried)
     except ValueError as error:
         p.error(str(error))
-    tried = candidates(args)
 
     def tune(finished):
         seeds = range(TUNING_SEED, TUNING_SEED + args.tune_seeds)

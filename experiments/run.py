@@ -23,7 +23,6 @@ from experiments.cells import (
 )
 from experiments.commandline import options
 from experiments.report import tell
-from qjax.quantize import make_quantizer
 
 __all__ = ["cells_of", "main", "parser"]
 
@@ -74,22 +73,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line; returns the exit code."""
     p = parser()
     args = p.parse_args(arguments)
-    for word, n_bits in itertools.product(args.quantizer, args.n_bits):
-        if ":" in word and not any(args.n_bits):
-            p.error(f"{word} says nothing of unquantized networks: add --n-bits "
-                    f"{kinds.bits_of(word, 0)}")
-        try:
-            make_quantizer(n_bits and kinds.bits_of(word, n_bits), word)
-        except ValueError as error:
-            p.error(f"{error.args[0].removesuffix(': use asymm')}: leave {n_bits} out of --n-bits "
-                    f"or {word} out of --quantizer")
-    try:
-        kinds.check_settings(args.numbers, args.update)
-    except ValueError as error:
-        p.error(str(error))
     if "learned" in args.gain_rule and not any(args.gain):
         p.error("--gain-rule learned needs a gain to start from: add --gain 1, for example")
     cells = cells_of(args)
+    try:
+        kinds.check(args, cells)
+    except ValueError as error:
+        p.error(str(error))
     seeds = range(args.first_seed, args.first_seed + args.seeds)
     wanted = [Replica(cell, seed) for cell in cells for seed in seeds]
     return sweep.main(p, args, tell, lambda finished: wanted)

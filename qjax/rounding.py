@@ -3,6 +3,7 @@
 What holds of types, derivatives, nan and inf is said in `qjax.grids`, whose grids these are.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -12,11 +13,12 @@ from jax import Array
 
 from qjax.grids import Grid, check_grid, levels, make_quantizer, scale_of, tensor
 from qjax.kinds import kind_of
+from qjax.metrics import wide_type
 from qjax.spacings import Uniform, position
 
 __all__ = [
-    "as_stored", "code_dtype", "decode", "encode", "pulse", "quantize", "straight_through",
-    "wanted",
+    "as_stored", "code_dtype", "decode", "encode", "land", "pulse", "quantize",
+    "straight_through", "wanted",
 ]
 
 # How far, in steps, a value may be from a level that it is to count as, where floats are coarse.
@@ -26,7 +28,7 @@ _SLIGHT = 1 / 64
 def _position(x: Array, grid: Grid) -> tuple[Array, Array]:
     """(code below plus share of the way to the next level, codes per unit there) of values."""
     factor, scale = scale_of(grid)
-    if isinstance(grid.spacing, Uniform):
+    if isinstance(grid.spacing, Uniform):  # the same in closed form, and faster
         return (x * factor - grid.origin * factor) * scale, scale
     some = jnp.where(grid.codes > 0, grid.codes, 1)
     per_unit = scale / some  # places per unit, times the factor
@@ -146,6 +148,26 @@ def _scale_toward(code, direction, grid):
     here, there = (grid.spacing.place(c, grid.codes) for c in (code, code + direction))
     step = jnp.where(here != there, jnp.abs(here - there), 1)
     return scale / jnp.where(grid.codes > 0, grid.codes, 1) / step
+
+
+def land(
+    x: Array, change: Array, lay: Callable[[Array], Grid], key: Array | None = None
+) -> Array:
+    """``x + change`` on a grid: the step first, then the level.
+
+    Args:
+      x: any shape.
+      change: like `x`.
+      lay: values -> the grid that is laid over them, which may take its range from them.
+      key: as in `quantize`.
+
+    Returns:
+      Array like `x`.
+    """
+    # A narrow type has too few digits to hold what is in between.
+    narrow = wide_type(x.dtype) != x.dtype
+    landing = wanted(x, change, lay(x)) if narrow else x + change
+    return quantize(landing, lay(landing), key).astype(x.dtype)
 
 
 def code_dtype(bits: int, kind: str) -> jnp.dtype:

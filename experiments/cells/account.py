@@ -24,52 +24,39 @@ from qjax.memories import MEMORIES, Bits, ByLeaf, Float, is_held, numbers_of
 from qjax.optimizers import OPTIMIZERS
 from qjax.quantize import KINDS
 
-__all__ = ["Account", "account_of"]
+__all__ = ["account_of"]
 
 
-class Account(NamedTuple):
-    """Bits per weight, a weight being an element of a kernel of the network.
+def account_of(cell: Cell) -> Bits | None:
+    """Bits that training a cell needs for each weight, that is, element of the network's kernels.
 
-    Attributes:
-      device: on the devices that multiply.
-      beside: everything else that is kept from one step to the next: hidden bits, what the
-        optimizer keeps, biases and gains, feedback matrices or synthesizers where the rule needs
-        them.
+    On the device are those of the kernels; beside it is everything else that is kept from one step
+    to the next: hidden bits, what the optimizer keeps, biases and gains, feedback matrices or
+    synthesizers where the rule needs them. Of several phases the one counts that needs most. None
+    of a cell with words that this version does not know.
     """
-
-    device: float
-    beside: float
-
-    @property
-    def total(self) -> float:
-        """Both."""
-        return self.device + self.beside
-
-
-def account_of(cell: Cell) -> Account | None:
-    """What training a cell needs; of several phases the one that needs most.
-
-    None of a cell with words that this version does not know.
-    """
-    known = ((cell.algorithm, ALGORITHMS), (cell.network, NETWORKS), (cell.optimizer, OPTIMIZERS),
-             (cell.update, {**MEMORIES, NONE: None}), (cell.quantizer.split(":")[0],
-                                                       {**KINDS, NONE: None}),
-             (cell.dataset.removesuffix(HOLDOUT), DATASETS))
-    memory = MEMORIES.get(cell.update, Float)
-    if any(word not in words for word, words in known) or not (
-            set(numbers(cell.numbers)) <= set(numbers_of(memory))):
+    if not _is_known(cell):
         return None
-    program = held_program(cell)
+    program, spec = held_program(cell), DATASETS[cell.dataset.removesuffix(HOLDOUT)]
     # Not of the settings that need no memory: cells share what is found out about their program.
-    spec = DATASETS[cell.dataset.removesuffix(HOLDOUT)]
     shape = _shape(replace(program, dataset="", batch_size=1, epochs=1,
                            readout_epochs=min(1, cell.readout_epochs)),
                    spec.image_shape, spec.n_classes)
     costs = [memory.account() for memory in memory_of(cell, program).memories]
-    kernels = Account(*_bits(shape.kernels, costs))
-    everything = sum(_bits(shape.held, costs)) + shape.kept * float(cell.optimizer_bits or 32)
+    kernels = _bits(shape.kernels, costs)
+    everything = _bits(shape.held, costs).total + shape.kept * float(cell.optimizer_bits or 32)
     weights = sum(shape.kernels)
-    return Account(kernels.device / weights, (everything - kernels.device) / weights)
+    return Bits(kernels.device / weights, (everything - kernels.device) / weights)
+
+
+def _is_known(cell: Cell) -> bool:
+    known = (
+        (cell.algorithm, ALGORITHMS), (cell.network, NETWORKS), (cell.optimizer, OPTIMIZERS),
+        (cell.dataset.removesuffix(HOLDOUT), DATASETS), (cell.update, (*MEMORIES, NONE)),
+        (cell.quantizer.partition(":")[0], (*KINDS, NONE)),
+    )
+    return all(word in words for word, words in known) and (
+        numbers(cell.numbers).keys() <= numbers_of(MEMORIES.get(cell.update, Float)).keys())
 
 
 class _Shape(NamedTuple):

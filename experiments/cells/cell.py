@@ -50,6 +50,10 @@ def _is_held(cell: "Cell") -> bool:
     return cell.n_bits is not None or not has_levels(cell.update)
 
 
+def _is_hidden(cell: "Cell") -> bool:
+    return _is_quantized(cell) and has_hidden(cell.update)
+
+
 def _is_mlp(cell: "Cell") -> bool:
     return cell.network == "mlp"
 
@@ -134,7 +138,7 @@ class Cell:
     hidden_bits: int | None = axis(
         "hidden, counter: bits of the weight behind the visible levels, +N for N more than these "
         "have, or float", hidden_bits, default=None, given=[More(2)], blank=lambda value: None,
-        shown="+2", only=lambda cell: _is_quantized(cell) and has_hidden(cell.update), off=None,
+        shown="+2", only=_is_hidden, off=None,
         settle=lambda cell: hidden_of(cell.n_bits, cell.hidden_bits))
     optimizer_bits: int | None = axis(
         "2-7: bits of every number that the optimizer keeps, powers of two of the largest of its "
@@ -159,7 +163,7 @@ class Cell:
 AXES = {f.name: axis_of(f) for f in fields(Cell)}
 # Axes that say nothing of an unquantized network, with what they are set to there.
 UNQUANTIZED = {name: about.off for name, about in AXES.items()
-               if about.only in (_is_quantized, _is_held) and about.off is not None}
+               if name != "n_bits" and about.only in (_is_quantized, _is_held, _is_hidden)}
 # Of the axes that came later.
 DEFAULTS = {f.name: f.default for f in fields(Cell) if f.default is not MISSING}
 

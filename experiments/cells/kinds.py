@@ -10,16 +10,16 @@ import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from experiments.commandline import options
 from qjax.kinds import MAX_BITS, kind_of
 from qjax.memories import MEMORIES, has_grid, numbers_of
-from qjax.quantize import KINDS
+from qjax.quantize import KINDS, make_quantizer
 from qjax.spacings import Table, Uniform
 
 __all__ = [
-    "NONE", "More", "Setting", "bits_of", "check_settings", "combinations", "described",
+    "NONE", "More", "Setting", "bits_of", "check", "check_settings", "combinations", "described",
     "has_hidden", "has_levels", "hidden_bits", "hidden_of", "memories_with", "number_of", "numbers",
     "optimizer_bits", "own_numbers", "program_of", "quantizer", "setting", "takes_floats",
 ]
@@ -190,6 +190,33 @@ def check_settings(settings: Iterable[Setting | str], chosen: Iterable[str]) -> 
                     f"--set {name}={wrong[0]:g}: expected {name} of {word}, {about.help}, to be a "
                     f"number {about.expected}"
                 )
+
+
+def check(args: argparse.Namespace, cells: Iterable[Any]) -> None:
+    """Refuses words that do not go together.
+
+    Args:
+      args: with the values of the axes quantizer, n_bits, update and numbers, as they were given.
+      cells: the cells that were made of them.
+
+    Raises:
+      ValueError: says which do not, and what to leave out.
+    """
+    check_settings(args.numbers, args.update)
+    for word in args.quantizer:
+        if ":" in word and not any(args.n_bits):
+            raise ValueError(f"{word} says nothing of unquantized networks: add --n-bits "
+                             f"{bits_of(word, 0)}")
+    used = dict.fromkeys((c.quantizer, c.n_bits, c.update) for c in cells if c.quantizer != NONE)
+    for word, n_bits, memory in used:
+        try:
+            make_quantizer(n_bits, word)
+        except ValueError as error:
+            raise ValueError(f"{error.args[0].removesuffix(': use asymm')}: leave {n_bits} out of "
+                             f"--n-bits or {word} out of --quantizer") from None
+        if has_hidden(memory) and not isinstance(kind_of(word).spacing, Uniform):
+            raise ValueError(f"{memory} divides equal distances between levels, which {word} has "
+                             f"not: leave {word} out of --quantizer or {memory} out of --memory")
 
 
 def numbers(text: str) -> dict[str, float]:

@@ -19,10 +19,19 @@ from jax.typing import ArrayLike
 
 from qjax.grids import Grid, Quantizer, make_grid, scale_of
 from qjax.memories.interface import Bits
-from qjax.metrics import wide_type
-from qjax.rounding import quantize, wanted
+from qjax.rounding import land, quantize
+from qjax.spacings import Uniform
 
 __all__ = ["Counter", "Hidden"]
+
+
+def _check_distances(grid: Quantizer) -> None:
+    """Raises ValueError where levels have no finer ones between them."""
+    if not isinstance(grid.spacing, Uniform):
+        raise ValueError(
+            "hidden bits divide equal distances between levels: expected a grid of the kind asymm "
+            f"or symm, got {type(grid.spacing).__name__}"
+        )
 
 
 def _bits(grid: Quantizer, hidden_bits: ArrayLike) -> tuple[Array, Array]:
@@ -38,7 +47,7 @@ class Hidden:
     """A finer grid behind the visible one, written at random, of which the nearest level is shown.
 
     Attributes:
-      grid: visible levels.
+      grid: visible levels, at equal distances.
       hidden_bits: of the finer grid, 1-16; 0 for floats.
     """
 
@@ -47,6 +56,7 @@ class Hidden:
     floats_without_bits = True
 
     def _fine(self, weights: Array) -> Grid:
+        _check_distances(self.grid)
         bits = jnp.where(jnp.asarray(self.grid.bits) > 0, self.hidden_bits, 0)
         return make_grid(weights, self.grid.replace(bits=bits))
 
@@ -64,7 +74,7 @@ class Hidden:
 
     def write(self, key: Array, held: Array, change: Array) -> Array:
         """Adds and rounds at random to the finer grid; beyond its ends to these."""
-        return _land(key, held, change, self._fine)
+        return land(held, change, self._fine, key)
 
     def account(self) -> Bits:
         """The finer weight is kept whole, unless it is what is shown."""
@@ -72,18 +82,12 @@ class Hidden:
         return Bits(visible, jnp.where(hidden > visible, hidden, 0))
 
 
-def _land(key, held, change, fine):
-    narrow = wide_type(held.dtype) != held.dtype
-    landing = wanted(held, change, fine(held)) if narrow else held + change
-    return quantize(landing, fine(landing), key).astype(held.dtype)
-
-
 @struct.dataclass
 class Counter:
     """A counter beside each device gathers steps, at random, and moves the device when it is full.
 
     Attributes:
-      grid: visible levels, of a kind with equal distances.
+      grid: visible levels, at equal distances.
       hidden_bits: of level and counter together, from the grid's bits to 16; 0 for floats.
     """
 
@@ -92,6 +96,7 @@ class Counter:
     floats_without_bits = True
 
     def _fine(self, weights: Array) -> Grid:
+        _check_distances(self.grid)
         visible = make_grid(weights, self.grid)
         parts = jnp.exp2(jnp.maximum(jnp.asarray(self.hidden_bits) - self.grid.bits, 0))
         return visible.replace(codes=jnp.where(self.hidden_bits > 0, visible.codes * parts, 0))
@@ -114,7 +119,7 @@ class Counter:
 
     def write(self, key: Array, held: Array, change: Array) -> Array:
         """Adds to the counters at random, which move the levels; beyond the ends to these."""
-        return _land(key, held, change, self._fine)
+        return land(held, change, self._fine, key)
 
     def account(self) -> Bits:
         """The levels, and what the counter adds to them."""

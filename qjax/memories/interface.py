@@ -27,6 +27,11 @@ class Bits(NamedTuple):
     device: ArrayLike
     beside: ArrayLike
 
+    @property
+    def total(self) -> ArrayLike:
+        """Both together."""
+        return self.device + self.beside
+
 
 class Memory(Protocol):
     """How one tensor is held: a `flax.struct.dataclass` whose fields are numbers.

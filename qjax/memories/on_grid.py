@@ -10,17 +10,9 @@ from jax import Array
 
 from qjax.grids import Quantizer, make_grid
 from qjax.memories.interface import Bits
-from qjax.metrics import wide_type
-from qjax.rounding import pulse, quantize, wanted
+from qjax.rounding import land, pulse, quantize
 
 __all__ = ["Nearest", "Pulse", "Stochastic"]
-
-
-def _land(weights: Array, change: Array, grid: Quantizer, key: Array | None) -> Array:
-    """The step, then the grid. A narrow type has too few digits to hold what is in between."""
-    narrow = wide_type(weights.dtype) != weights.dtype
-    landing = wanted(weights, change, make_grid(weights, grid)) if narrow else weights + change
-    return quantize(landing, make_grid(landing, grid), key).astype(weights.dtype)
 
 
 def _bits(grid: Quantizer) -> Bits:
@@ -49,7 +41,7 @@ class Nearest:
     def write(self, key: Array, held: Array, change: Array) -> Array:
         """Adds and rounds."""
         del key
-        return _land(held, change, self.grid, None)
+        return land(held, change, lambda w: make_grid(w, self.grid))
 
     def account(self) -> Bits:
         """The grid's bits."""
@@ -76,7 +68,7 @@ class Stochastic:
 
     def write(self, key: Array, held: Array, change: Array) -> Array:
         """Adds and rounds at random."""
-        return _land(held, change, self.grid, key)
+        return land(held, change, lambda w: make_grid(w, self.grid), key)
 
     def account(self) -> Bits:
         """The grid's bits."""

@@ -1,14 +1,19 @@
 """Words of the command line for quantizers and memories, and numbers of memories."""
 
 import argparse
+import contextlib
+import io
 
 import pytest
 from flax import struct
 
-from experiments.cells import kinds, product
+from experiments import lowbit, run
+from experiments.cells import LEARNING_RATES, kinds, product
 from experiments.cells.cell import AXES
+from experiments.studies.lowbit import candidates
 from qjax import memories
 from qjax.memories import number
+from qjax.optimizers import OPTIMIZERS
 from qjax.quantize import Quantizer
 
 GRIDDED = {"noise": 0.1, "most": 2.0}
@@ -90,3 +95,45 @@ def test_numbers_combine_and_keep_to_the_memories_that_have_them():
     assert kinds.numbers("most=3.0 noise=0.2") == {"most": 3.0, "noise": 0.2}
     assert list(kinds.memories_with("noise")) == ["gridded", "analog"]
     assert Gridded().grid == Quantizer(bits=0)
+
+
+def refused(*words):
+    """What `experiments.run` and `experiments.lowbit` say to the same words."""
+    said = []
+    for command in (run, lowbit):
+        errors = io.StringIO()
+        with contextlib.redirect_stderr(errors), pytest.raises(SystemExit) as end:
+            command.main([*words, "--dry-run", "--dataset", "digits"])
+        assert end.value.code == 2
+        said.append(errors.getvalue().partition("\n")[0].removeprefix("error: "))
+    return said
+
+
+@pytest.mark.parametrize(("words", "message"), [
+    (["--n-bits", "8", "--quantizer", "pow2"], "pow2 has 2 to 7 bits, got 8: leave 8 out of"),
+    (["--n-bits", "3", "--quantizer", "pow2", "--memory", "counter"],
+     "counter divides equal distances between levels, which pow2 has not: leave pow2 out"),
+    (["--n-bits", "2", "--quantizer", "levels:-1:0:1", "--memory", "hidden"],
+     "hidden divides equal distances between levels, which levels:-1:0:1 has not"),
+    (["--n-bits", "float", "--quantizer", "levels:-1:0:1"],
+     "levels:-1:0:1 says nothing of unquantized networks: add --n-bits 2"),
+    (["--n-bits", "2", "--set", "noise=0.1", "--memory", "nearest"], "--set noise: a number of"),
+])
+def test_words_that_do_not_go_together_are_refused_by_every_command(words, message):
+    for said in refused(*words):
+        assert said.startswith(message)
+
+
+def test_one_bit_has_no_symmetric_grid_and_the_study_takes_another():
+    errors = io.StringIO()
+    with contextlib.redirect_stderr(errors), pytest.raises(SystemExit):
+        run.main(["--n-bits", "1", "--dry-run"])
+    assert "symm needs at least 2 bits (1 leaves only the level zero): leave 1" in errors.getvalue()
+    args = lowbit.parser().parse_args(["--n-bits", "1", "2", "--algorithm", "fa"])
+    cells = candidates(args)
+    kinds.check(args, cells)
+    assert {(c.n_bits, c.quantizer) for c in cells} == {(1, "asymm"), (2, "symm")}
+
+
+def test_every_optimizer_has_a_usual_learning_rate():
+    assert LEARNING_RATES.keys() == OPTIMIZERS.keys()

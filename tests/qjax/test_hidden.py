@@ -95,3 +95,10 @@ def test_a_counter_is_a_device_and_k_bits_that_never_read_it(bits, more):
 ])
 def test_every_bit_is_counted(memory, hidden, expected):
     assert tuple(map(float, memory.account())) == expected
+
+
+@pytest.mark.parametrize("memory", MEMORIES)
+@pytest.mark.parametrize(("bits", "kind"), [(3, "pow2"), (2, "levels:-1:0:0.5:1")])
+def test_distances_that_are_not_equal_are_refused(memory, bits, kind):
+    with pytest.raises(ValueError, match="expected a grid of the kind asymm or symm, got"):
+        memory(make_quantizer(bits, kind), 6.0).init(KEY, W)

@@ -22,7 +22,7 @@ from qjax.quantize import (
     quantize,
     straight_through,
 )
-from qjax.spacings import Table
+from qjax.spacings import Table, Uniform, position
 
 KEY = jax.random.key(0)
 RNG = np.random.default_rng(0)
@@ -225,3 +225,14 @@ def test_refusals_name_what_is_wrong():
         make_grid(jnp.ones(3, jnp.float16), make_quantizer(3, wide))
     make_grid(jnp.ones(3, jnp.float16), make_quantizer(2, fine))
     assert KINDS["levels"]("-1:1").spacing == Table((0.0, 1.0), (-1.0, 1.0))
+
+
+@pytest.mark.parametrize("kind", ["asymm", "symm"])
+def test_equal_distances_by_the_general_way_are_those_of_the_closed_form(kind):
+    grid = make_grid(X, make_quantizer(4, kind, "local"))
+    places = (jnp.clip(X, grid.low, grid.end) - grid.origin) / (grid.end - grid.origin)
+    # The general way knows zero for the lowest code of a range that is counted from its end.
+    spacing = grid.spacing if kind == "symm" else Uniform(both_ways=False)
+    ours, per_place = position(spacing, places, grid.codes)
+    np.testing.assert_allclose(ours, places * grid.codes, atol=1e-4)
+    np.testing.assert_allclose(per_place, grid.codes, rtol=1e-3)

@@ -292,3 +292,11 @@ def test_refusals(tmp_path, capsys, monkeypatch):
     assert "did you mean --results" in refused(["--result", "x"], capsys)
     path = csv_of(tmp_path / "x.csv", seeds(MNIST, 1.0))
     assert "Choose another --folder" in refused(["--results", path, "--folder", path], capsys)
+
+
+def test_an_unquantized_network_is_the_baseline_whatever_the_memory():
+    for more in ({"update": "latent"}, {"update": "counter", "hidden_bits": 6},
+                 {"update": "noisy", "numbers": "write_noise=0.1"}, {"bias": "float"}):
+        assert tables.float_of(replace(MNIST, **more), [MNIST_FLOAT], THESIS) == MNIST_FLOAT
+    other = replace(MNIST_FLOAT, optimizer_bits=4)
+    assert tables.float_of(MNIST, [other], THESIS) is None
