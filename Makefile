@@ -1,4 +1,4 @@
-# make run    trains the four algorithms on scikit-learn's digits, ends with a table and a figure
+# make run    trains the four algorithms on scikit-learn's digits, ends with a table and figures
 # make test   checks style and runs all tests
 # Each makes its own environment in .venv first, where there is none.
 
