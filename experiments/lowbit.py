@@ -3,8 +3,8 @@
 Weights exist only on the levels of a device with the range [-1, 1], with what their memory keeps
 behind them; biases are floats, and so are dni's synthesizers, with a learning rate of their own.
 For every algorithm, data set, width and memory learning rates, schedule, gain and batch size are
-chosen by the accuracy on the last sixth of the training set; networks with
-the chosen ones are then trained on all of it, with other seeds.
+chosen by the accuracy on the last sixth of the training set, the best share of the candidates going
+on to longer trials; networks with the chosen ones are then trained on all of it, with other seeds.
 """
 
 import signal
@@ -21,7 +21,7 @@ from experiments.cells import Cell, Replica, add_flag, kinds
 from experiments.commandline import options
 from experiments.data import HOLDOUT
 from experiments.report import tell
-from experiments.studies.lowbit import GIVEN, TUNING_SEED, candidates, chosen
+from experiments.studies.lowbit import GIVEN, TUNING_SEED, candidates, chosen, promoted
 
 __all__ = ["main", "parser"]
 
@@ -46,8 +46,11 @@ def parser() -> options.Parser:
         if column.name not in _EPOCHS:
             add_flag(axes, column, GIVEN.get(column.name), _HELP.get(column.name, ""))
     p.add_argument("--epochs", type=options.whole(1), default=30, help="of the report [30]")
-    p.add_argument("--tune-epochs", type=options.whole(1), default=10, help="of the choice [10]; "
-                   "with few, what falls apart later is chosen")
+    p.add_argument("--tune-epochs", type=options.whole(1), nargs="+", default=[3, 10],
+                   help="of the choice, one number or rising ones, as the best go on [3 10]; with "
+                   "few, what falls apart later is chosen")
+    p.add_argument("--one-in", type=options.whole(2), default=4, metavar="N", help="of every N "
+                   "candidates the best goes on to the next number of --tune-epochs [4]")
     p.add_argument("--seeds", type=options.whole(1), default=3, help="of the report [3]")
     p.add_argument("--tune-seeds", type=options.whole(1), default=1,
                    help="of the choice, by their mean accuracy [1]")
@@ -63,21 +66,35 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if held_out:
         p.error(f"--dataset {held_out[0]}: the study holds data out itself; give "
                 f"{held_out[0].removesuffix(HOLDOUT)}")
+    if args.tune_epochs != sorted(set(args.tune_epochs)):
+        p.error("--tune-epochs: expected rising numbers, got "
+                f"{' '.join(map(str, args.tune_epochs))}")
     tried = candidates(args)
     try:
         kinds.check(args, tried)
     except ValueError as error:
         p.error(str(error))
 
-    def tune(finished):
-        seeds = range(TUNING_SEED, TUNING_SEED + args.tune_seeds)
-        return [Replica(cell, seed) for cell in tried for seed in seeds]
+    def survivors(finished, lengths):
+        cells = tried
+        for epochs in lengths:
+            cells = promoted(cells, finished, epochs, args.one_in)
+        return cells
+
+    def trial(number):
+        def stage(finished):
+            seeds = range(TUNING_SEED, TUNING_SEED + args.tune_seeds)
+            cells = survivors(finished, args.tune_epochs[1 : number + 1])
+            return [Replica(cell, seed) for cell in cells for seed in seeds]
+
+        return stage
 
     def report(finished):
-        cells = chosen(tried, finished, args.epochs)
+        cells = chosen(survivors(finished, args.tune_epochs[1:]), finished, args.epochs)
         return [Replica(cell, seed) for cell in cells for seed in range(args.seeds)]
 
-    return sweep.main(p, args, tell, tune, report)
+    trials = map(trial, range(len(args.tune_epochs)))
+    return sweep.main(p, args, tell, *trials, report)
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from qjax.quantize import Quantizer, encode, make_grid
 
 __all__ = [
     "Diagnosis", "Probe", "angle", "diagnose", "norm_ratio", "share_at_ends", "share_changed",
-    "sqnr",
+    "share_written", "sqnr",
 ]
 
 
@@ -122,6 +122,20 @@ def share_changed(before: Array, after: Array, quantizer: Quantizer) -> Array:
     return jnp.mean(jnp.where((then.codes > 0) & (now.codes > 0), moved, before != after))
 
 
+def share_written(before: tuple, after: tuple, quantizers: Sequence[Quantizer]) -> Array:
+    """Share (0 to 1) of a network's weights whose level is another; nan without kernels.
+
+    Args:
+      before, after: weights of every block, as the device showed them then and as it shows them
+        now.
+      quantizers: of every block's weights, scalars; of 0 bits where these have no levels.
+    """
+    kernels = [[jax.tree.leaves(kernels_of(b)) for b in blocks] for blocks in (before, after)]
+    grids = [q for q, leaves in zip(quantizers, kernels[1], strict=True) for _ in leaves]
+    old, new = (jax.tree.leaves(leaves) for leaves in kernels)
+    return _mean(share_changed, old, new, grids)
+
+
 def diagnose(
     probe: Probe, before: tuple, after: tuple, quantizers: Sequence[Quantizer], inputs: Array
 ) -> Diagnosis:
@@ -159,6 +173,10 @@ def diagnose(
     return jax.tree.map(lambda *values: jnp.stack(values), *blocks)
 
 
+def _is_quantizer(node: Any) -> bool:
+    return isinstance(node, Quantizer)
+
+
 def _normalized(x: Array) -> Array:
     return normalized_kernel(x.reshape(len(x), -1))
 
@@ -170,7 +188,7 @@ def _or_nan(function: Callable[[Any, Any], Array], a: Any, b: Any) -> Array:
 
 def _mean(function: Callable[..., Array], *trees: Any) -> Array:
     """Mean of a share over all weights of some trees; nan of none."""
-    leaves = [jax.tree.leaves(tree) for tree in trees]
+    leaves = [jax.tree.leaves(tree, is_leaf=_is_quantizer) for tree in trees]
     shares = [(function(*each), each[0].size) for each in zip(*leaves, strict=True)]
     if len(shares) < 2:
         return shares[0][0] if shares else jnp.asarray(jnp.nan)

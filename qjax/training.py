@@ -18,8 +18,9 @@ from jax.typing import ArrayLike
 from qjax import memories, metrics
 from qjax.algorithms.interface import Algorithm, Batch, Phase, Settings, TrainState
 from qjax.blocks import kernels_of
-from qjax.diagnostics import Diagnosis, diagnose
+from qjax.diagnostics import Diagnosis, diagnose, share_written
 from qjax.losses import Loss, check_labels, cross_entropy
+from qjax.quantize import Quantizer
 from qjax.replicas import check_axes, compile_replicated, replicate
 from qjax.schedules import factor
 
@@ -60,6 +61,9 @@ class EpochMetrics(NamedTuple):
 
     Attributes:
       objective: mean over the epoch's steps of what the phase minimizes.
+      writes: how often a weight of the network's kernels was programmed to another level in the
+        epoch, on average; without levels, to another value. None of a phase that does not show its
+        weights.
       train, test: scores after the epoch; None in a phase that does not predict.
       ranges: of every trained tensor as its memory knows it, over all steps of the epoch.
       finite: no weight is inf or nan after the epoch.
@@ -68,6 +72,7 @@ class EpochMetrics(NamedTuple):
     """
 
     objective: Array
+    writes: Array | None
     train: Score | None
     test: Score | None
     ranges: metrics.Ranges
@@ -94,7 +99,7 @@ def train_epoch(
     shuffle: bool,
     preprocess: Callable[[Array], Array],
     epoch: ArrayLike = 0,
-) -> tuple[TrainState, Array, metrics.Ranges]:
+) -> tuple[TrainState, Array, Array | None, metrics.Ranges]:
     """One pass over the training examples.
 
     Every example is used at least once. All batches have `batch_size` examples: the last one is
@@ -112,7 +117,8 @@ def train_epoch(
       epoch: epochs of the phase that are over, for the schedule of the learning rate.
 
     Returns:
-      (state, mean objective, ranges of every tensor in `state.held` over all steps).
+      (state, mean objective, writes as in `EpochMetrics`, ranges of every tensor in `state.held`
+      over all steps).
     """
     _check_counts(examples)
     count = len(examples.labels)
@@ -126,15 +132,27 @@ def train_epoch(
         index, rows = now
         batch = Batch(preprocess(examples.inputs[rows]), examples.labels[rows])
         key = jax.random.fold_in(step_key, index)
-        state, objective = phase.step(key, _now(settings, epoch, index / steps), state, batch)
-        return (state, metrics.widen(ranges, weights(state))), objective
+        after, objective = phase.step(key, _now(settings, epoch, index / steps), state, batch)
+        return (after, metrics.widen(ranges, weights(after))), (objective, written(state, after))
 
     def weights(state):
         return memories.behind(settings.memory, state.held)
 
+    def written(before, after):
+        if phase.show is None:
+            return None
+        then, now = (phase.show(settings, state) for state in (before, after))
+        return share_written(then, now, _grids(settings, after))
+
     start = (state, metrics.empty_ranges(jax.eval_shape(weights, state)))
-    (state, ranges), objectives = jax.lax.scan(step, start, (jnp.arange(steps), order))
-    return state, jnp.mean(objectives), ranges
+    (state, ranges), told = jax.lax.scan(step, start, (jnp.arange(steps), order))
+    objectives, shares = told
+    return state, jnp.mean(objectives), None if shares is None else jnp.sum(shares), ranges
+
+
+def _grids(settings: Settings, state: TrainState) -> list[Quantizer]:
+    """Of every block's kernels."""
+    return [memories.grid_of(settings.memory, kernels_of(b)) for b in state.held["blocks"]]
 
 
 def evaluate(
@@ -237,8 +255,7 @@ def look(
       batch: examples to look at.
     """
     probe, after = phase.probe(key, settings, state, batch), phase.show(settings, state)
-    grids = [memories.grid_of(settings.memory, kernels_of(b)) for b in state.held["blocks"]]
-    return diagnose(probe, before, after, grids, batch.inputs)
+    return diagnose(probe, before, after, _grids(settings, state), batch.inputs)
 
 
 def _check_data(phase, preprocess, settings, state, data) -> None:
@@ -302,7 +319,7 @@ def make_epoch(
         key = jax.random.fold_in(key, number)
         looking = diagnose_after and phase.probe is not None
         before = phase.show(settings, state) if looking else None
-        state, objective, ranges = train_epoch(
+        state, objective, writes, ranges = train_epoch(
             phase,
             key,
             settings,
@@ -325,7 +342,7 @@ def make_epoch(
             # The epoch splits its key in two: 2 is a number that it has not used.
             diagnosis = look(phase, jax.random.fold_in(key, 2), last, state, before, batch)
         finite = metrics.all_finite(memories.behind(settings.memory, state.held))
-        return state, EpochMetrics(objective, train, test, ranges, finite, diagnosis)
+        return state, EpochMetrics(objective, writes, train, test, ranges, finite, diagnosis)
 
     compiled = compile_replicated(epoch, "r..r.", "..rr.", mesh, donate=(3,))
 

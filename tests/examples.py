@@ -42,11 +42,11 @@ GRID = [(bits, kind, scope) for bits in (2, 4, 8) for kind in ("asymm", "symm")
         for scope in ("global", "local")]
 
 
-def epoch(replica, number, loss=1.0, accuracy=50.0, finite=True, **more):
+def epoch(replica, number, loss=1.0, accuracy=50.0, finite=True, writes=None, **more):
     return {
         "replica": replica.id, "epoch": number, "phase": "train", "objective": loss,
         "train_loss": loss, "train_accuracy": accuracy, "test_loss": loss,
-        "test_accuracy": accuracy, "finite": finite, **more,
+        "test_accuracy": accuracy, "finite": finite, "writes": writes, **more,
     }
 
 

@@ -22,16 +22,18 @@ __all__ = ["FILE_NAME", "HISTORIES", "Store", "StoreError"]
 FILE_NAME = "results.sqlite"
 # Marks the file as ours (ASCII "qjax") and says which tables to expect.
 APPLICATION_ID = 0x716A6178
-# Counts the axes that have come, see `cells.DEFAULTS`: an older qjax refuses columns that it does
-# not know. Older stores lack only these, and the table of diagnostics: they are read as they are,
-# and get what they lack when they are next written to.
-VERSION = len(DEFAULTS) - 1
+# Counts the columns that have come: axes, see `cells.DEFAULTS`, and writes. An older qjax refuses
+# those that it does not know. Older stores lack only these, and the table of diagnostics: they are
+# read as they are, and get what they lack when they are next written to.
+VERSION = len(DEFAULTS)
 _OLDER = range(2, VERSION)
 
 _TYPES = {int: "INTEGER", int | None: "INTEGER", float: "REAL", float | None: "REAL", str: "TEXT"}
 _CELL = [f.name for f in fields(Cell)]
-_FINAL = ["test_accuracy", "test_loss", "train_accuracy", "train_loss"]
+_SCORES = ["test_accuracy", "test_loss", "train_accuracy", "train_loss"]
 _ORIGIN = ["seconds", "device", "jax", "jaxlib", "qjax", "git_commit"]
+# Programming events per weight of the network's kernels: of an epoch, and of all.
+_WRITES = "writes"
 # Tables of what happened along the training, with the columns that order a replica's rows.
 HISTORIES = {"epochs": ("epoch",), "ranges": ("epoch", "tensor"), "diagnostics": ("epoch", "block")}
 
@@ -51,10 +53,11 @@ CREATE TABLE replicas (
     {", ".join(f'"{f.name}" {_TYPES[f.type]}' for f in fields(Cell))},
     seed INTEGER NOT NULL,
     status TEXT NOT NULL CHECK (status IN ('running', 'done', 'diverged', 'failed')),
-    {", ".join(f"{name} REAL" for name in _FINAL)},
+    {", ".join(f"{name} REAL" for name in _SCORES)},
     diverged_epoch INTEGER,
     claimant TEXT,
-    seconds REAL, device TEXT, jax TEXT, jaxlib TEXT, qjax TEXT, git_commit TEXT
+    seconds REAL, device TEXT, jax TEXT, jaxlib TEXT, qjax TEXT, git_commit TEXT,
+    {_WRITES} REAL
 );
 CREATE TABLE epochs (
     replica TEXT NOT NULL REFERENCES replicas(id),
@@ -62,6 +65,7 @@ CREATE TABLE epochs (
     phase TEXT NOT NULL,
     objective REAL, train_loss REAL, train_accuracy REAL, test_loss REAL, test_accuracy REAL,
     finite INTEGER NOT NULL,
+    {_WRITES} REAL,
     PRIMARY KEY (replica, epoch)
 ) WITHOUT ROWID;
 CREATE TABLE ranges (
@@ -145,6 +149,9 @@ class Store:
         """Adds the columns of new axes, with the values that older results have there."""
         with self._transaction():
             self._db.execute(_DIAGNOSTICS)
+            for table in ("replicas", "epochs"):
+                if _WRITES not in self.columns(table):
+                    self._db.execute(f"ALTER TABLE {table} ADD {_WRITES} REAL")
             known = self.columns("replicas")
             for f in fields(Cell):
                 if f.name not in known:
@@ -255,7 +262,7 @@ class Store:
         with self._transaction() as db:
             db.executemany(
                 "INSERT OR REPLACE INTO epochs VALUES (:replica, :epoch, :phase, :objective, "
-                ":train_loss, :train_accuracy, :test_loss, :test_accuracy, :finite)",
+                ":train_loss, :train_accuracy, :test_loss, :test_accuracy, :finite, :writes)",
                 epochs,
             )
             db.executemany("INSERT OR REPLACE INTO ranges VALUES (?, ?, ?, ?, ?)", ranges)
@@ -263,7 +270,7 @@ class Store:
             db.executemany(f"INSERT OR REPLACE INTO diagnostics VALUES ({marks})", diagnostics)
 
     def finish(self, ids: Iterable[str], seconds: float) -> None:
-        """Closes replicas: done or diverged, with their last finite metrics as the final ones."""
+        """Closes replicas: done or diverged, with their last finite metrics and all writes."""
         with self._transaction() as db:
             for replica in ids:
                 epochs = db.execute(
@@ -273,14 +280,16 @@ class Store:
                 diverged = None if not epochs or _is_sound(epochs[-1]) else next(
                     row["epoch"] for row in epochs if not _is_sound(row)
                 )
-                final = [sound[-1][name] if sound else None for name in _FINAL]
-                assignments = ", ".join(f"{name} = ?" for name in _FINAL)
+                final = [sound[-1][name] if sound else None for name in _SCORES]
+                known = [row[_WRITES] for row in epochs if row[_WRITES] is not None]
+                writes = sum(known) if known and len(known) == len(epochs) else None
+                assignments = ", ".join(f"{name} = ?" for name in _SCORES)
                 db.execute(
                     f"UPDATE replicas SET status = ?, {assignments}, diverged_epoch = ?, "
-                    "seconds = ? WHERE id = ?",
+                    f"seconds = ?, {_WRITES} = ? WHERE id = ?",
                     [
                         "done" if diverged is None else "diverged",
-                        *final, diverged, seconds, replica,
+                        *final, diverged, seconds, writes, replica,
                     ],
                 )
 
@@ -328,7 +337,7 @@ class Store:
         known = self.columns("replicas")
         order = ", ".join(f'"{name}"' for name in [*_CELL, "seed"] if name in known)
         rows = self._db.execute(f"SELECT * FROM replicas ORDER BY {order}")
-        return [DEFAULTS | dict(row) for row in rows]
+        return [{_WRITES: None} | DEFAULTS | dict(row) for row in rows]
 
     def history(self, table: str, replicas: Iterable[str] | None = None) -> list[dict[str, Any]]:
         """Rows of one of `HISTORIES`, of all replicas or of those with these ids, in order."""
@@ -337,7 +346,9 @@ class Store:
         if replicas is None:
             replicas = [row["id"] for row in self._db.execute("SELECT id FROM replicas")]
         query = f"SELECT * FROM {table} WHERE replica = ? ORDER BY {', '.join(HISTORIES[table])}"
-        return [dict(r) for i in sorted(replicas) for r in self._db.execute(query, [i])]
+        lacking = {_WRITES: None} if table == "epochs" else {}
+        return [lacking | dict(r) for i in sorted(replicas)
+                for r in self._db.execute(query, [i])]
 
     def having(self, table: str) -> set[str]:
         """Ids of the replicas of which one of `HISTORIES` has rows."""

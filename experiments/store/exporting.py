@@ -20,7 +20,7 @@ TABLES = ("replicas", *HISTORIES)
 _LEADING = (
     "replica", "epoch", "tensor", "block", "phase", "algorithm", "dataset", "n_layers",
     "hidden_width", "n_bits", "quantizer", "scope", "update", "seed", "epochs", "status",
-    "test_accuracy", "test_loss", "train_accuracy", "train_loss", "seconds",
+    "test_accuracy", "test_loss", "train_accuracy", "train_loss", "seconds", "writes",
 )
 
 

@@ -24,6 +24,7 @@ _KINDS: Mapping[str, Mapping[str, Callable[[str], Any]]] = {
     "epochs": {
         "replica": str, "epoch": int, "phase": str, "objective": _number, "train_loss": _number,
         "train_accuracy": _number, "test_loss": _number, "test_accuracy": _number, "finite": int,
+        "writes": _number,
     },
     "ranges": {"replica": str, "epoch": int, "tensor": str, "low": _number, "high": _number},
     "diagnostics": {
@@ -31,6 +32,9 @@ _KINDS: Mapping[str, Mapping[str, Callable[[str], Any]]] = {
         **dict.fromkeys(Diagnosis._fields, _number),
     },
 }
+
+# Columns that older exports lack.
+_CAME_LATER = ("writes",)
 
 
 def history_of(
@@ -74,10 +78,12 @@ def _rows(path: Path, table: str, wanted: set[str]) -> Iterable[dict[str, Any]]:
 
 def _from_csv(path: Path, table: str, wanted: set[str]) -> Iterable[dict[str, Any]]:
     kinds = _KINDS[table]
+    required = tuple(name for name in kinds if name not in _CAME_LATER)
     expected = f"expected what 'python -m experiments.export --table {table}' writes"
-    for line, texts in results.csv_rows(path, tuple(kinds), expected):
+    for line, texts in results.csv_rows(path, required, expected):
         if texts["replica"] in wanted:
             yield {
-                name: results.read(path, line, name, texts[name], lambda _, text, k=kind: k(text))
+                name: results.read(path, line, name, texts.get(name, ""),
+                                   lambda _, text, k=kind: k(text))
                 for name, kind in kinds.items()
             }

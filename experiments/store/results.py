@@ -44,7 +44,8 @@ _MAY_BE_TEXT = {"id", "claimant", "device", "jax", "jaxlib", "qjax", "git_commit
 _WHOLE = {name for name, kind in _CELL.items() if kind is int} | {"seed"}
 _NUMBERS = {name for name, kind in _CELL.items() if kind is float}
 _NUMBERS_OR_NONE = {name for name, kind in _CELL.items() if kind == float | None}
-_METRICS = {"test_accuracy", "test_loss", "train_accuracy", "train_loss", "seconds"}
+_METRICS = {"test_accuracy", "test_loss", "train_accuracy", "train_loss", "seconds",
+            "writes"}
 
 
 class ResultsError(Exception):
@@ -164,8 +165,9 @@ def _check_header(path: Path, found: Sequence[str], required: Sequence[str], exp
 
 
 def _row(path: Path, line: int, texts: Mapping[str, str]) -> dict[str, Any]:
-    row = DEFAULTS | {name: read(path, line, name, text, _value) for name, text in texts.items()
-                      if name not in DERIVED and not name.startswith("numbers.")}
+    known = {name: read(path, line, name, text, _value) for name, text in texts.items()
+             if name not in DERIVED and not name.startswith("numbers.")}
+    row = {"writes": None} | DEFAULTS | known
     if not row.get("id"):
         row["id"] = Replica(cell_of(row), row["seed"]).id
     return row

@@ -66,6 +66,7 @@ def report(chunk: Chunk, phase: str, epoch: int, metrics: training.EpochMetrics)
                 "test_loss": test_loss,
                 "test_accuracy": test_accuracy,
                 "finite": bool(metrics.finite[place]),
+                "writes": None if metrics.writes is None else float(metrics.writes[place]),
             }
         )
         ranges += [

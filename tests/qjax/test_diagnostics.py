@@ -284,8 +284,11 @@ SETTINGS = settings_of("SETTINGS")
 
 
 @cache
-def looks(name):
-    """(initial state of settings, its probe, its state after the step that was probed)."""
+def looks(name, memory="nearest"):
+    """(initial state of settings, its probe, its state after the step that was probed).
+
+    Programs of a memory's own: `memory` says whose.
+    """
     algorithm = ALGORITHMS[name](NETWORK, SGD)
     (phase,) = algorithm.phases
 
@@ -304,7 +307,7 @@ def looks(name):
 @cache
 def seen(name, memory="nearest", settings="SETTINGS"):
     settings = settings_of(settings, memory)
-    init, look = looks(name)
+    init, look = looks(name, memory)
     state = init(settings)
     return state, *look(settings, state)
 

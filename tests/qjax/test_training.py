@@ -183,7 +183,7 @@ RECORD = Phase("record", lambda settings, state: state, record_step)
 def recorded(count=RECORD_COUNT, batch_size=RECORD_BATCH, shuffle=True, seed=0):
     steps = -(-count // batch_size)
     start = {"rows": jnp.full((steps, batch_size), -1.0), "keys": jnp.zeros(steps)}
-    state, objective, _ = train_epoch(
+    state, objective, _, _ = train_epoch(
         RECORD,
         jax.random.key(seed),
         Settings(),
@@ -287,7 +287,7 @@ def test_ranges_are_of_every_step(settings):
         batch = Batch(preprocess(DATA.train.inputs[index]), DATA.train.labels[index])
         now, _ = step(KEYS[0], settings, now, batch)
         seen.append(memories.behind(settings.memory, now.held))
-    end, _, ranges = train_epoch(
+    end, _, _, ranges = train_epoch(
         phase, KEYS[1], settings, state, DATA.train,
         batch_size=16, shuffle=False, preprocess=preprocess,
     )

@@ -1,9 +1,13 @@
 """Which networks the study of few bits tries on held-out data, and which of them it reports.
 
 Held out is the last sixth of the training set. Seeds from `TUNING_SEED` on are of trials only, so
-that no network is both chosen by and reported on.
+that no network is both chosen by and reported on. The best share of the candidates goes on to
+longer trials (successive halving: Jamieson and Talwalkar 2016, "Non-stochastic best arm
+identification and hyperparameter optimization"); each trial starts anew, as a learning rate that
+falls to zero takes another course in a longer training.
 """
 
+import math
 import statistics
 from argparse import Namespace
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,7 +20,7 @@ from experiments.store import results
 from qjax.kinds import kind_of
 from qjax.memories import MEMORIES
 
-__all__ = ["GIVEN", "TUNED", "TUNING_SEED", "candidates", "chosen"]
+__all__ = ["GIVEN", "TUNED", "TUNING_SEED", "candidates", "chosen", "promoted"]
 
 # What is tried where nothing is said; of other axes what is usual.
 GIVEN: Mapping[str, Sequence[Any]] = {
@@ -51,7 +55,8 @@ def candidates(args: Namespace) -> list[Cell]:
     """All cells among which the held-out data decide.
 
     Args:
-      args: values of every axis by its name, and `tune_epochs`; as `experiments.lowbit` has them.
+      args: values of every axis by its name, and `tune_epochs`, of which the first counts; as
+        `experiments.lowbit` has them.
 
     Returns:
       Cells of one task side by side; a task is what differs in an axis that is not tuned. With few
@@ -60,7 +65,7 @@ def candidates(args: Namespace) -> list[Cell]:
     axes = {name: getattr(args, name) for name in (*TASKS, *TUNED)}
     axes |= {name: about.expand(axes[name]) for name, about in AXES.items() if about.expand}
     axes["dataset"] = [name + HOLDOUT for name in axes["dataset"]]
-    axes |= {name: [args.tune_epochs] for name in _EPOCHS}
+    axes |= {name: args.tune_epochs[:1] for name in _EPOCHS}
     return product(axes, _with_levels)
 
 
@@ -69,30 +74,47 @@ def _with_levels(cell: Cell) -> Cell:
     return replace(cell, quantizer="asymm") if few and ":" not in cell.quantizer else cell
 
 
-def chosen(
-    tried: Iterable[Cell], finished: Iterable[Mapping[str, Any]], epochs: int
+def promoted(
+    tried: Iterable[Cell], finished: Iterable[Mapping[str, Any]], epochs: int, one_in: int
 ) -> list[Cell]:
-    """Of cells that differ only in what is tuned the best one, on the whole data set.
+    """Of cells that differ only in what is tuned the best ones, to be tried for longer.
 
     Args:
       tried: see `candidates`.
       finished: replicas, with those of `tried`; of several seeds the mean counts, and as 0 what
-        has no accuracy.
-      epochs: to train the chosen ones for.
+        has no accuracy. Cells without any are left out.
+      epochs: to train them for now.
+      one_in: of so many one goes on, and always one.
     """
+    return [
+        replace(cell, epochs=epochs, readout_epochs=epochs if cell.readout_epochs else 0)
+        for ranked in _ranked(tried, finished)
+        for cell in ranked[: math.ceil(len(ranked) / one_in)]
+    ]
+
+
+def chosen(
+    tried: Iterable[Cell], finished: Iterable[Mapping[str, Any]], epochs: int
+) -> list[Cell]:
+    """The best one of every task, on the whole data set; see `promoted`."""
+    return [
+        replace(ranked[0], dataset=ranked[0].dataset.removesuffix(HOLDOUT), epochs=epochs,
+                readout_epochs=epochs if ranked[0].readout_epochs else 0)
+        for ranked in _ranked(tried, finished)
+    ]
+
+
+def _ranked(
+    tried: Iterable[Cell], finished: Iterable[Mapping[str, Any]]
+) -> list[list[Cell]]:
+    """Per task its cells that have an accuracy, the best first; of equal ones the first tried."""
     tuned = results.by_cell(row for row in finished if row["seed"] >= TUNING_SEED)
     accuracy = {
         cell: statistics.fmean(row["test_accuracy"] or 0.0 for row in rows)
         for cell, rows in tuned.items()
     }
-    best: dict[Cell, Cell] = {}
+    tasks: dict[Cell, list[Cell]] = {}
     for cell in tried:
         if cell in accuracy:
-            task = replace(cell, **dict.fromkeys(TUNED))
-            if task not in best or accuracy[cell] > accuracy[best[task]]:
-                best[task] = cell
-    return [
-        replace(cell, dataset=cell.dataset.removesuffix(HOLDOUT), epochs=epochs,
-                readout_epochs=epochs if cell.readout_epochs else 0)
-        for cell in best.values()
-    ]
+            tasks.setdefault(replace(cell, **dict.fromkeys(TUNED)), []).append(cell)
+    return [sorted(cells, key=accuracy.__getitem__, reverse=True) for cells in tasks.values()]
