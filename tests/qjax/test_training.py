@@ -277,17 +277,30 @@ def test_an_epoch_can_go_without_evaluation():
     assert (report.train, report.test) == (None, None)
 
 
+def levels_of(settings, state):
+    """Every kernel in levels of a symmetric range of its own, 4 bits; floats as they are."""
+    kernels = [np.asarray(block["kernel"])
+               for block in memories.read(settings.memory, state.held["blocks"])]
+    if settings.memory.grid.bits == 0:
+        return kernels
+    return [np.round(7 * kernel / np.abs(kernel).max()) for kernel in kernels]
+
+
 @pytest.mark.parametrize("settings", [FLOAT, SYMM, LATENT], ids=["float", "symm", "latent"])
-def test_ranges_are_of_every_step(settings):
+def test_ranges_and_writes_are_of_every_step(settings):
+    settings = settings.replace(learning_rate=20.0)  # so that some steps reach another level
     (phase,) = ALGORITHM.phases
     state = phase.begin(settings, ALGORITHM.init(KEYS[0], settings, jnp.zeros((16, 6))))
-    step, seen, now = jax.jit(phase.step), [], state
+    step, seen, now, written = jax.jit(phase.step), [], state, 0
     rows = np.resize(np.arange(100), (7, 16))
     for index in rows:
+        before = levels_of(settings, now)
         batch = Batch(preprocess(DATA.train.inputs[index]), DATA.train.labels[index])
         now, _ = step(KEYS[0], settings, now, batch)
         seen.append(memories.behind(settings.memory, now.held))
-    end, _, _, ranges = train_epoch(
+        pairs = zip(before, levels_of(settings, now), strict=True)
+        written += sum((old != new).sum() for old, new in pairs)
+    end, _, writes, ranges = train_epoch(
         phase, KEYS[1], settings, state, DATA.train,
         batch_size=16, shuffle=False, preprocess=preprocess,
     )
@@ -296,6 +309,9 @@ def test_ranges_are_of_every_step(settings):
     )
     for ours, expected in ((ranges.low, low), (ranges.high, high), (end.held, now.held)):
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), ours, expected)
+    weights = 6 * 8 + 8 * 3
+    assert 0 < written < 7 * weights
+    np.testing.assert_allclose(writes, written / weights, rtol=1e-5)
 
 
 def test_widen_takes_nan_to_both_ends():

@@ -44,6 +44,24 @@ def test_the_best_candidate_of_every_task_is_chosen():
         assert cell == replace(best, dataset="mnist", epochs=7)
 
 
+def test_the_best_share_of_every_task_goes_on_to_a_longer_trial():
+    cells = tuning.candidates(parsed("--n-bits", "2", "3", "--update", "pulse", "--algorithm",
+                                     "hsic", "--lr", "0.1", "0.2", "0.3", "--gain", "1",
+                                     "--tune-epochs", "2", "5"))
+    assert {(c.epochs, c.readout_epochs) for c in cells} == {(2, 2)}
+    values = [10.0, 40.0, 20.0, 70.0, None, 50.0]
+    finished = [row(c, v) for c, v in zip(cells, values, strict=True)]
+    on = tuning.promoted(cells, finished, 5, 2)  # two of three, the best first
+    assert [(c.n_bits, c.lr) for c in on] == [(2, 0.2), (2, 0.3), (3, 0.1), (3, 0.3)]
+    assert {(c.epochs, c.readout_epochs, c.dataset) for c in on} == {(5, 5, "mnist_holdout")}
+    assert [c.lr for c in tuning.promoted(cells, finished, 5, 3)] == [0.2, 0.1]
+    # The longer trial decides, whatever the shorter one said.
+    finished += [row(c, v) for c, v in zip(on, [60.0, 65.0, 80.0, 79.0], strict=True)]
+    two, three = tuning.chosen(on, finished, 9)
+    assert (two.lr, three.lr) == (0.3, 0.1)
+    assert (two.dataset, two.epochs, two.readout_epochs) == ("mnist", 9, 9)
+
+
 def test_batch_sizes_and_networks_are_choices_like_the_others():
     cells = tuning.candidates(parsed("--n-bits", "2", "--update", "pulse", "--algorithm", "fa",
                                      "--lr", "0.1", "--gain", "1", "--batch-size", "64", "256",
@@ -85,6 +103,13 @@ def test_dni_chooses_a_rate_for_its_synthesizers_too():
     assert [c.synthesizer_lr for c in tuning.chosen(cells, finished, 3)] == [None, 0.02]
 
 
+def test_trials_get_longer(tmp_path, capsys):
+    with pytest.raises(SystemExit) as end:
+        lowbit.main(["--tune-epochs", "5", "3", "--out", str(tmp_path / "out")])
+    assert end.value.code == 2
+    assert "--tune-epochs: expected rising numbers, got 5 3" in capsys.readouterr().err
+
+
 def test_lenet_needs_large_images(tmp_path, capsys):
     with pytest.raises(SystemExit) as end:
         lowbit.main(["--network", "lenet", "--dataset", "digits", "--out", str(tmp_path / "out")])
@@ -104,7 +129,7 @@ def study(tmp_path_factory):
     out = tmp_path_factory.mktemp("lowbit")
     words = ("--dataset digits --algorithm backprop --n-bits 2 --update nearest stochastic "
              "--n-layers 0 --hidden-width 30 --batch-size 32 --lr 0.01 0.03 --gain 1 "
-             "--epochs 10 --tune-epochs 4 --seeds 2")
+             "--epochs 10 --tune-epochs 2 4 --one-in 2 --seeds 2")
     text = io.StringIO()
     with contextlib.redirect_stdout(text):
         assert lowbit.main([*words.split(), "--out", str(out)]) == 0
@@ -116,11 +141,12 @@ def test_the_study_runs_from_end_to_end(study):
     rows, _ = study
     tuned = [r for r in rows if r["dataset"] == "digits_holdout"]
     told = [r for r in rows if r["dataset"] == "digits"]
-    assert len(tuned) == 2 * 2
+    assert [sum(r["epochs"] == n for r in tuned) for n in (2, 4)] == [2 * 2, 2]
     assert len(told) == 2 * 2
     assert {r["epochs"] for r in told} == {10}
     for update in ("nearest", "stochastic"):
-        best = max((r for r in tuned if r["update"] == update), key=lambda r: r["test_accuracy"])
+        best = max((r for r in tuned if r["update"] == update and r["epochs"] == 2),
+                   key=lambda r: r["test_accuracy"])
         assert {r["lr"] for r in told if r["update"] == update} == {best["lr"]}
 
 
