@@ -1,7 +1,8 @@
 """Reports what `python -m experiments.lowbit` found: a table per data set, a figure per network.
 
 Networks on held-out data decide which settings count, where there are several, and have no other
-part in the report. Writes table-DATASET (Markdown, CSV, LaTeX) and lowbit-DATASET-NETWORK (PNG,
+part in the report. Writes table-DATASET (Markdown, CSV, LaTeX), lowbit-DATASET-NETWORK (accuracy
+against bits per weight) and memory-DATASET-NETWORK (against all memory kept while training; PNG,
 PDF); prints the tables and the names of the files.
 """
 
@@ -15,7 +16,7 @@ commandline.require("matplotlib", "experiments.lowbit_report")
 from experiments.commandline import options
 from experiments.report import FORMATS, look, markdown
 from experiments.store import results
-from experiments.studies.lowbit import figure, points, table_of
+from experiments.studies.lowbit import figure, memory, points, table_of
 from experiments.studies.thesis import read_published
 
 __all__ = ["main"]
@@ -52,7 +53,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             for ending, render in FORMATS.items():
                 files.append(folder / f"table-{dataset}.{ending}")
                 files[-1].write_text(render(table), encoding="utf-8")
-        for stem, drawn in figure.figures_of(found, published):
+        for stem, drawn in (*figure.figures_of(found, published),
+                            *memory.figures_of(found, published)):
             files += look.save(drawn, folder, stem, ("png", "pdf"))
     except OSError as error:
         p.error(f"cannot write {error.filename or folder}: {error.strerror}. "

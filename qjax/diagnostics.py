@@ -33,6 +33,8 @@ class Probe(NamedTuple):
       wanted: the block's parameters after the proposed update, before any rounding.
       written: its weights after the update as the device then shows them.
       outputs: the block's output [batch, ...].
+      changes: what the optimizer proposes to add to the parameters.
+      kept: the parameters after the update as their memory then knows them.
       targets: the batch's labels as outputs [batch, k] (one-hot), not per block.
     """
 
@@ -42,6 +44,8 @@ class Probe(NamedTuple):
     wanted: tuple
     written: tuple
     outputs: tuple
+    changes: tuple
+    kept: tuple
     targets: Array
 
 
@@ -57,6 +61,8 @@ class Diagnosis(NamedTuple):
       changed: share of the kernels' weights on another level than before.
       nhsic_x: nHSIC(X, Z), what the output tells about the inputs.
       nhsic_y: nHSIC(Y, Z), what it tells about the labels.
+      write_noise: norm of what a write makes of the proposed change of the kernels and was not
+        proposed, in norms of the change: 1 where nothing arrives, more where chance rules.
     """
 
     gradient_angle: Array
@@ -67,6 +73,7 @@ class Diagnosis(NamedTuple):
     changed: Array
     nhsic_x: Array
     nhsic_y: Array
+    write_noise: Array
 
 
 def _flat(tree: Any) -> Array:
@@ -154,11 +161,12 @@ def diagnose(
     of_inputs, of_labels = _normalized(inputs), _normalized(probe.targets)
     *per_block, _ = probe
     blocks = []
-    for gradient, true, feedback, wanted, written, output, old, new, quantizer in zip(
-        *per_block, before, after, quantizers, strict=True
-    ):
+    for (gradient, true, feedback, wanted, written, output, change, kept, old, new,
+         quantizer) in zip(*per_block, before, after, quantizers, strict=True):
         kernels = kernels_of(new)
-        old, wanted, written = (t and kernels_of(t) for t in (old, wanted, written))
+        old, wanted, written, change, kept = (
+            t and kernels_of(t) for t in (old, wanted, written, change, kept))
+        error = kept and jax.tree.map(jnp.subtract, kept, wanted)
         z = None if output is None else _normalized(output)
         blocks.append(Diagnosis(
             gradient_angle=_or_nan(angle, gradient, true),
@@ -169,6 +177,7 @@ def diagnose(
             changed=_mean(lambda a, b, q=quantizer: share_changed(a, b, q), old, kernels),
             nhsic_x=_or_nan(dependence, z, of_inputs),
             nhsic_y=_or_nan(dependence, z, of_labels),
+            write_noise=_or_nan(norm_ratio, error, change),
         ))
     return jax.tree.map(lambda *values: jnp.stack(values), *blocks)
 

@@ -25,6 +25,7 @@ _DIAGNOSTICS = {
     "gradient_angle": "gradient: angle to\nthe true one (°)",
     "feedback_angle": "feedback: angle to\nthe weights (°)",
     "feedback_ratio": "feedback: norm\n(norms of weights)",
+    "write_noise": "noise of a write,\nin sizes of the step",
     "sqnr": "new weights: signal\nto rounding noise (dB)",
     "at_ends": "weights at an end\nof the range (share)",
     "changed": "weights that changed\nlevel (share an epoch)",

@@ -34,6 +34,8 @@ _SCORES = ["test_accuracy", "test_loss", "train_accuracy", "train_loss"]
 _ORIGIN = ["seconds", "device", "jax", "jaxlib", "qjax", "git_commit"]
 # Programming events per weight of the network's kernels: of an epoch, and of all.
 _WRITES = "writes"
+# Columns that an older store lacks, besides axes.
+_CAME_LATER = (("replicas", _WRITES), ("epochs", _WRITES), ("diagnostics", "write_noise"))
 # Tables of what happened along the training, with the columns that order a replica's rows.
 HISTORIES = {"epochs": ("epoch",), "ranges": ("epoch", "tensor"), "diagnostics": ("epoch", "block")}
 
@@ -149,9 +151,9 @@ class Store:
         """Adds the columns of new axes, with the values that older results have there."""
         with self._transaction():
             self._db.execute(_DIAGNOSTICS)
-            for table in ("replicas", "epochs"):
-                if _WRITES not in self.columns(table):
-                    self._db.execute(f"ALTER TABLE {table} ADD {_WRITES} REAL")
+            for table, column in _CAME_LATER:
+                if column not in self.columns(table):
+                    self._db.execute(f"ALTER TABLE {table} ADD {column} REAL")
             known = self.columns("replicas")
             for f in fields(Cell):
                 if f.name not in known:
@@ -346,7 +348,7 @@ class Store:
         if replicas is None:
             replicas = [row["id"] for row in self._db.execute("SELECT id FROM replicas")]
         query = f"SELECT * FROM {table} WHERE replica = ? ORDER BY {', '.join(HISTORIES[table])}"
-        lacking = {_WRITES: None} if table == "epochs" else {}
+        lacking = {column: None for name, column in _CAME_LATER if name == table}
         return [lacking | dict(r) for i in sorted(replicas)
                 for r in self._db.execute(query, [i])]
 

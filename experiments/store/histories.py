@@ -34,7 +34,7 @@ _KINDS: Mapping[str, Mapping[str, Callable[[str], Any]]] = {
 }
 
 # Columns that older exports lack.
-_CAME_LATER = ("writes",)
+_CAME_LATER = ("writes", "write_noise")
 
 
 def history_of(

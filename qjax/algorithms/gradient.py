@@ -105,6 +105,8 @@ def from_gradient(
             optax.apply_updates(known(settings, state), changes)["blocks"],
             show(settings, state.replace(held=held)),
             run.outputs,
+            changes["blocks"],
+            known(settings, state.replace(held=held))["blocks"],
             losses.targets(batch.labels, outputs.shape[-1], outputs.dtype),
         )
 

@@ -169,6 +169,8 @@ def hsic(
             optax.apply_updates(known, changes),
             memories.read(settings.memory, written),
             run.outputs,
+            changes,
+            memories.behind(settings.memory, written),
             targets_of(batch),
         )
         rest = (None,) * len(top.collections)

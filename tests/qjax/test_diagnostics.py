@@ -28,6 +28,7 @@ from qjax.diagnostics import (
     norm_ratio,
     share_at_ends,
     share_changed,
+    share_written,
     sqnr,
 )
 from qjax.hsic import nhsic
@@ -213,7 +214,8 @@ def block(shape):
 def made_up():
     """A probe of three blocks, the weights then and now, and the inputs, as float64."""
     shapes, examples = ((4, 6), (6, 5), (5, 3)), 12
-    now, then, wanted, written, own, true = (tuple(map(block, shapes)) for _ in range(6))
+    now, then, wanted, written, own, true, change, kept = (
+        tuple(map(block, shapes)) for _ in range(8))
     outputs = (RNG.normal(size=(examples, 2, 3, 1)), None, RNG.normal(size=(examples, 3)))
     probe = Probe(
         gradients=(own[0], None, own[2]),
@@ -222,6 +224,8 @@ def made_up():
         wanted=(wanted[0], None, wanted[2]),
         written=(written[0], None, written[2]),
         outputs=outputs,
+        changes=(change[0], None, change[2]),
+        kept=(kept[0], None, kept[2]),
         targets=np.eye(3)[RNG.integers(0, 3, examples)],
     )
     return probe, then, now, RNG.normal(size=(examples, 2, 2, 1))
@@ -233,6 +237,11 @@ def test_diagnose_gives_every_figure_to_its_block():
     cells = jax.tree.map(lambda *v: jnp.stack(v), FLOAT, make_quantizer(*words))
     run = compiled(jax.vmap(diagnose, in_axes=(None, None, None, 0, None)))
     ours = run(*float32((probe, then, now)), [cells] * 3, jnp.float32(inputs))
+    for grid, cell in ((FLOAT, 0), (make_quantizer(*words), 1)):
+        sizes = [kernel["kernel"].size for kernel in now]
+        np.testing.assert_allclose(
+            share_written(*float32((then, now)), [grid] * 3),
+            np.average(ours.changed[cell], weights=sizes), rtol=1e-6)
     assert all(figure.shape == (2, 3) for figure in ours)
 
     def per_block(function, *names):
@@ -248,6 +257,10 @@ def test_diagnose_gives_every_figure_to_its_block():
         "feedback_ratio": [ratio(matrix, kernel), np.nan, np.nan],
         "sqnr": per_block(
             lambda w, q: decibels(w["kernel"], q["kernel"]), "wanted", "written"
+        ),
+        "write_noise": per_block(
+            lambda k, w, c: ratio(k["kernel"] - w["kernel"], c["kernel"]),
+            "kept", "wanted", "changes",
         ),
     }
     for name, values in expected.items():
@@ -331,6 +344,8 @@ def test_a_probe_is_the_step(name, settings):
         probe.wanted,
         jax.tree.map(lambda p, g: p - 0.3 * (g + 0.05 * p), before, probe.gradients),
     )
+    assert_same(probe.kept, shown(after)["blocks"])  # which is all that this memory knows
+    assert_close(probe.changes, jax.tree.map(jnp.subtract, probe.wanted, before))
     if settings == "SETTINGS":
         assert_same(probe.wanted, probe.written)
     else:  # thirds
@@ -344,6 +359,7 @@ def test_a_probe_writes_as_the_memory_does(memory):
     state, probe, after, now = seen("backprop", memory, "ON_GRID")
     assert_same(probe.written, now)
     if memory == "latent":
+        assert_same(probe.kept, memories.read(Float(), after.held["blocks"]))
         before, kept = (memories.read(Float(), s.held["blocks"]) for s in (state, after))
         changes = jax.tree.map(lambda p, g: -0.3 * (g + 0.05 * p), before, probe.gradients)
         for floats in (probe.wanted, kept):

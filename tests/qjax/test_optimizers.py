@@ -42,6 +42,19 @@ def normalized(state, g):
     return None, g / np.sqrt(np.mean(g**2))
 
 
+def balanced(state, g, threshold=0.0):
+    if g.ndim < 2:
+        return None, g / np.sqrt(np.mean(g**2))
+    rows, columns = np.mean(g**2, axis=-1), np.mean(g**2, axis=-2)
+    mean = np.mean(g**2, axis=(-2, -1))[..., None, None]
+    sizes = rows[..., :, None] * columns[..., None, :] / mean + 1e-6 * mean
+    return None, np.where(np.abs(g) < threshold * np.sqrt(sizes), 0, g / np.sqrt(sizes))
+
+
+def thresholded(state, g):
+    return balanced(state, g, 1.5)
+
+
 def factored(state, g):
     """Shazeer and Stern 2018: means of the squares over rows and over columns."""
     t, row, column = state or (0, 0.0, 0.0)
@@ -55,7 +68,8 @@ def factored(state, g):
 
 
 RULES = {"adadelta": adadelta, "adam": adam, "momentum": momentum, "sgd": sgd, "sign": sign,
-         "normalized": normalized, "factored": factored}
+         "normalized": normalized, "balanced": balanced, "thresholded": thresholded,
+         "factored": factored}
 
 
 def test_every_optimizer_is_tested():

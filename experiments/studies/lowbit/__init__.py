@@ -1,12 +1,14 @@
 """The study of few bits: what trains with weights of 1 to 4 bits, and by which update rule.
 
 Settings are chosen on held-out training data (`candidates`, `promoted`, `chosen`); `points` and
-`table_of` make the report. The module `figure` needs matplotlib, and is imported only by name.
+`table_of` make the report. The modules `figure` and `memory` need matplotlib, and are imported only
+by name.
 """
 
 from experiments.studies.lowbit.report import points, table_of
 from experiments.studies.lowbit.tuning import GIVEN, TUNING_SEED, candidates, chosen, promoted
 
 __all__ = [
-    "GIVEN", "TUNING_SEED", "candidates", "chosen", "figure", "points", "promoted", "table_of",
+    "GIVEN", "TUNING_SEED", "candidates", "chosen", "figure", "memory", "points", "promoted",
+    "table_of",
 ]

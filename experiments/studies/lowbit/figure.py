@@ -16,7 +16,8 @@ from experiments.studies.thesis import Key, Published
 from qjax.algorithms import ALGORITHMS
 from qjax.memories import MEMORIES
 
-__all__ = ["STYLES", "THESIS", "best_published", "error_scale", "figures_of", "plot_lowbit"]
+__all__ = ["STYLES", "THESIS", "best_published", "error_scale", "figures_of", "plot_lowbit",
+           "scale_errors"]
 
 THESIS = "thesis, the best of all its networks"
 
@@ -124,7 +125,7 @@ def plot_lowbit(rows: Rows, title: str, best: Mapping[int, float]) -> Figure:
         axis.set_title(algorithm, fontsize="medium")
     values = [value for part in split(rows, "algorithm", "n_bits", "update", *_GRID).values()
               for value in _extent([r["test_accuracy"] for r in part])]
-    _scale(places[: len(shown)], [*values, *crosses.values()])
+    scale_errors(places[: len(shown)], [*values, *crosses.values()])
     for line in axes:
         line[0].set_ylabel("test accuracy (%), log scale of error")
     look.title(figure, title)
@@ -165,8 +166,13 @@ def _extent(values: Sequence[float]) -> tuple[float, float]:
     return max(low, 0.0), min(high, (100.0 + mean) / 2)
 
 
-def _scale(axes: Iterable[Axes], values: Sequence[float]) -> None:
-    """The same scale, limits and ticks for all axes."""
+def scale_errors(axes: Iterable[Axes], values: Sequence[float]) -> None:
+    """Accuracy up, on a logarithmic scale of the error: the same, with limits and ticks, for all.
+
+    Args:
+      axes: to scale.
+      values: accuracies in percent that have to be on them.
+    """
     scaled = error_scale(values)
     margin = max(0.06 * np.ptp(scaled), 0.02)
     low, high = scaled.min() - margin, scaled.max() + margin

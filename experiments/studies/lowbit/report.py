@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-from experiments.cells import Cell, preset_of
+from experiments.cells import Cell, account_of, preset_of
 from experiments.commandline import options
 from experiments.data import DATASETS, HOLDOUT
 from experiments.report import (
@@ -29,7 +29,7 @@ from experiments.studies.lowbit.tuning import TUNING_SEED
 from qjax.algorithms import ALGORITHMS
 from qjax.memories import MEMORIES
 
-__all__ = ["Point", "epochs_of", "points", "table_of"]
+__all__ = ["Point", "epochs_of", "front", "points", "table_of"]
 
 TUNED = (
     "Learning rates, schedule, gain and batch size were chosen by the accuracy on the last sixth "
@@ -61,6 +61,22 @@ class Point(NamedTuple):
     members: Rows
     held_out: tuple[int, float] | None
     others: int = 0
+
+    @property
+    def accuracies(self) -> list[float]:
+        """Test accuracies in percent, of the seeds that have one."""
+        return [m["test_accuracy"] for m in self.members if m["test_accuracy"] is not None]
+
+    @property
+    def accuracy(self) -> float | None:
+        """Their mean; None without any."""
+        return statistics.fmean(self.accuracies) if self.accuracies else None
+
+    @property
+    def memory(self) -> float | None:
+        """Bits per weight while training, on the device and beside it; None: not known."""
+        bits = account_of(self.cell)
+        return None if bits is None else float(bits.total)
 
     @property
     def network(self) -> str:
@@ -107,6 +123,20 @@ def points(rows: Iterable[Mapping[str, Any]]) -> list[Point]:
     chosen = (max(several, key=_merit)._replace(others=len(several) - 1)
               for several in found.values())
     return sorted(chosen, key=_order)
+
+
+def front(points: Iterable[Point]) -> list[Point]:
+    """Those with a better accuracy than all others with as few bits of memory, by these bits.
+
+    Args:
+      points: of one data set and network; those without an accuracy or memory are left out.
+    """
+    known = [p for p in points if p.accuracy is not None and p.memory is not None]
+    best: list[Point] = []
+    for point in sorted(known, key=lambda p: (p.memory, -p.accuracy)):
+        if not best or point.accuracy > best[-1].accuracy:
+            best.append(point)
+    return best
 
 
 def _settings(cell: Cell) -> Cell:

@@ -1,0 +1,144 @@
+"""The figure of accuracy against all memory that training needs, and what is best in it."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FixedLocator, NullLocator
+
+from experiments.cells import account_of
+from experiments.report import look, panels
+from experiments.studies import thesis
+from experiments.studies.lowbit.figure import scale_errors
+from experiments.studies.lowbit.report import Point, epochs_of, front
+from qjax.algorithms import ALGORITHMS
+
+__all__ = ["figures_of", "plot_memory", "published_by_memory"]
+
+# Okabe and Ito's colours, and grey; by position, so that an algorithm looks the same everywhere.
+_COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C564B",
+           "#7F7F7F", "#B8A200")
+_COLOR = {name: _COLORS[place % len(_COLORS)] for place, name in enumerate(
+    ("backprop", "fa", "dfa", "usf", "hsic", "dni_linear", "kp",
+     *(n for n in ALGORITHMS
+       if n not in ("backprop", "fa", "dfa", "usf", "hsic", "dni_linear", "kp"))))}
+_MARKERS = {1: "s", 2: "o", 3: "^", 4: "D", None: "*"}
+_OTHER = "p"  # more bits than the study has
+_FRONT = "no other with as few bits does better"
+_TICKS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256)
+
+
+class Known(NamedTuple):
+    """A published network: bits of memory per weight, accuracy in percent, bits of its weights."""
+
+    memory: float
+    accuracy: float
+    n_bits: int | None
+
+
+def published_by_memory(
+    published: Mapping[thesis.Key, thesis.Published], dataset: str
+) -> list[Known]:
+    """The best published network of every width, with what the thesis's optimizer keeps counted."""
+    accounts = {
+        thesis.Key(*(getattr(cell, name) for name in thesis.Key._fields)): account_of(cell)
+        for cell in thesis.cells()
+    }
+    best: dict[int | None, Known] = {}
+    for key, value in published.items():
+        if key.dataset == dataset and key in accounts:
+            known = Known(accounts[key].total, value.accuracy, key.n_bits)
+            if key.n_bits not in best or best[key.n_bits].accuracy < known.accuracy:
+                best[key.n_bits] = known
+    return list(best.values())
+
+
+def figures_of(
+    found: Iterable[Point], published: Mapping[thesis.Key, thesis.Published]
+) -> Iterator[tuple[str, Figure]]:
+    """A figure for every data set and network with quantized weights, with its file's stem.
+
+    Args:
+      found: see `points`.
+      published: to be marked; may be empty.
+    """
+    parts: dict[tuple, list[Point]] = {}
+    for point in found:
+        if point.accuracy is not None and point.memory is not None:
+            cell = point.cell
+            key = (cell.dataset, cell.network, cell.n_layers, cell.hidden_width)
+            parts.setdefault(key, []).append(point)
+    for (dataset, network, *shape), points in parts.items():
+        if any(point.cell.n_bits is not None for point in points):
+            rows = [row for point in points for row in point.members]
+            epochs = dict.fromkeys(epochs_of(point.cell) for point in points)
+            title = (f"Test accuracy on {dataset} against all memory kept while training, "
+                     f"{panels.layers_of(network, *shape)}\n{panels.seeds_of(rows)}, "
+                     f"{' or '.join(epochs)} epochs; bars: ±1 standard deviation")
+            stem = "-".join(map(str, ("memory", dataset, *(shape if network == "mlp"
+                                                           else (network,)))))
+            yield stem, plot_memory(points, title, published_by_memory(published, dataset))
+
+
+def plot_memory(
+    points: Sequence[Point], title: str, known: Sequence[Known] = ()
+) -> Figure:
+    """Test accuracy against bits of memory per weight, a colour per algorithm.
+
+    A line per algorithm connects its networks that are not beaten by another of its own with as few
+    bits; those that no network of any algorithm beats are ringed. Both axes are logarithmic, the
+    accuracy's in the error.
+
+    Args:
+      points: of one data set and network, with accuracy and memory.
+      title: of the figure.
+      known: published networks to mark with crosses.
+    """
+    figure, ((axis,),) = look.grid(1, 1, (8.0, 5.2))
+    best = {id(point) for point in front(points)}
+    by_algorithm: dict[str, list[Point]] = {}
+    for point in points:
+        by_algorithm.setdefault(point.cell.algorithm, []).append(point)
+    order = {name: place for place, name in enumerate(_COLOR)}
+    for name, own in sorted(by_algorithm.items(), key=lambda item: order.get(item[0], 99)):
+        _draw(axis, name, own, best)
+    if known:
+        axis.plot([k.memory for k in known], [k.accuracy for k in known], color="black",
+                  linestyle="", marker="x", markersize=8, markeredgewidth=1.8, zorder=4,
+                  label="thesis, the best of its networks of a width")
+    scale_errors([axis], [*(a for p in points for a in look.deviation(p.accuracies)),
+                          *(k.accuracy for k in known)])
+    axis.set_xscale("log", base=2)
+    axis.xaxis.set_major_locator(FixedLocator(_TICKS))
+    axis.xaxis.set_major_formatter("{x:g}")
+    axis.xaxis.set_minor_locator(NullLocator())
+    axis.set_xlabel("bits of memory per weight while training, on the device and beside it "
+                    "(log scale)")
+    axis.set_ylabel("test accuracy (%), log scale of error")
+    widths = sorted({p.cell.n_bits for p in points}, key=lambda b: (b is None, b))
+    for bits in widths:
+        text = "float weights" if bits is None else f"{bits} bit{'' if bits == 1 else 's'} shown"
+        axis.add_artist(Line2D([], [], color="#555555", linestyle="", label=text,
+                               marker=_MARKERS.get(bits, _OTHER)))
+    axis.plot([], [], color="black", linestyle="", marker="o", markersize=11, fillstyle="none",
+              label=_FRONT)
+    look.title(figure, title)
+    look.legend(figure)
+    return figure
+
+
+def _draw(axis: Axes, name: str, points: Sequence[Point], best: set[int]) -> None:
+    color = _COLOR.get(name, "#777777")
+    line = front(points)
+    axis.plot([p.memory for p in line], [p.accuracy for p in line], color=color, linewidth=1.6,
+              alpha=0.8, label=name)
+    for point in points:
+        x, (low, middle, high) = point.memory, look.deviation(point.accuracies)
+        axis.plot([x], [middle], color=color, linestyle="", markersize=5.5,
+                  marker=_MARKERS.get(point.cell.n_bits, _OTHER))
+        axis.vlines(x, low, high, color=color, linewidth=1.2)
+        if id(point) in best:
+            axis.plot([x], [middle], color="black", linestyle="", marker="o", markersize=11,
+                      fillstyle="none")
