@@ -414,7 +414,8 @@ def test_command_writes_tables_and_figures(exported, tmp_path, capsys):
     assert lowbit_report.main(["--results", str(exported)]) == 0
     out = capsys.readouterr().out
     names = [f"table-{d}.{end}" for d in ("digits", "mnist") for end in ("md", "csv", "tex")]
-    names += [f"lowbit-{d}-2-100.{end}" for d in ("digits", "mnist") for end in ("png", "pdf")]
+    names += [f"{kind}-{d}-2-100.{end}" for kind in ("lowbit", "memory")
+                  for d in ("digits", "mnist") for end in ("png", "pdf")]
     assert sorted(f.name for f in (tmp_path / "lowbit").iterdir()) == sorted(names)
     assert {tmp_path / "lowbit" / name for name in names} == set(
         map(type(tmp_path), out.split()[-len(names):]))

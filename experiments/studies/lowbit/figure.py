@@ -1,6 +1,8 @@
 """The figures of the study of few bits: test accuracy against bits per weight, by update rule."""
 
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -8,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator
 from numpy.typing import ArrayLike, NDArray
 
-from experiments.cells import NONE
+from experiments.cells import NONE, kinds
 from experiments.report import Rows, look, panels, split
 from experiments.store import results
 from experiments.studies.lowbit.report import Point, epochs_of
@@ -33,6 +35,7 @@ _UNKNOWN = ("#777777", "*")  # rules of another version of qjax
 
 # Grids are lines of their own, where there are several, with a stroke for each.
 _GRID = ("quantizer", "scope", "numbers")
+_MEMORY = ("update", "hidden")
 _STROKES = ("-", "--", ":", "-.")
 
 _COLUMNS = 3
@@ -49,24 +52,28 @@ _TICKS: Sequence[Sequence[float]] = (
 def figures_of(
     found: Iterable[Point], published: Mapping[Key, Published]
 ) -> Iterator[tuple[str, Figure]]:
-    """A figure for every data set and network with quantized weights, with its file's stem.
+    """A figure for every data set, network and optimizer with quantized weights, and its stem.
 
     Args:
       found: see `points`.
       published: to be marked; may be empty.
     """
     rows = [row for point in found for row in point.members if row["test_accuracy"] is not None]
-    for key, members in split(rows, "dataset", "network", "n_layers", "hidden_width").items():
+    of_network = ("dataset", "network", "n_layers", "hidden_width")
+    for key, members in split(rows, *of_network, "optimizer").items():
         if any(r["n_bits"] is not None for r in members):
-            dataset, network, *shape = key
-            optimizers = dict.fromkeys(cell.optimizer for cell in results.by_cell(members))
+            *network_key, optimizer = key
+            dataset, network, *shape = network_key
+            peers = split(rows, *of_network)[tuple(network_key)]
+            several = len(split((r for r in peers if r["n_bits"] is not None), "optimizer")) > 1
             epochs = dict.fromkeys(epochs_of(cell) for cell in results.by_cell(members))
             layers = panels.layers_of(network, *shape)
             title = (f"Test accuracy on {dataset}, {layers}\n{panels.seeds_of(members)}, "
-                     f"{' or '.join(epochs)} epochs, {' or '.join(optimizers)}; "
+                     f"{' or '.join(epochs)} epochs, {optimizer}; "
                      "bands: ±1 standard deviation")
             stem = "-".join(map(str, ("lowbit", dataset, *(shape if network == "mlp"
-                                                           else (network,)))))
+                                                           else (network,)),
+                                      *([optimizer] if several else ()))))
             yield stem, plot_lowbit(members, title, best_published(published, dataset))
 
 
@@ -90,7 +97,7 @@ def _accuracy(scaled: ArrayLike) -> NDArray:
 
 
 def plot_lowbit(rows: Rows, title: str, best: Mapping[int, float]) -> Figure:
-    """Test accuracy against bits per weight: a panel per algorithm, a line per update rule.
+    """Test accuracy against bits per weight: a panel per algorithm, a line per memory.
 
     Bands are one standard deviation over seeds, the unquantized networks a horizontal line. The
     accuracy's axis is logarithmic in the error.
@@ -101,13 +108,13 @@ def plot_lowbit(rows: Rows, title: str, best: Mapping[int, float]) -> Figure:
       title: of the figure.
       best: accuracy by bit width to mark with crosses; see `best_published`.
     """
-    rows = [r for r in rows if r["test_accuracy"] is not None]
+    rows = [{**r, "hidden": hidden_beyond(r)} for r in rows if r["test_accuracy"] is not None]
     widths = sorted({r["n_bits"] for r in rows} - {None})
     crosses = {bits: best[bits] for bits in widths if bits in best}
     quantized = [r for r in rows if r["n_bits"] is not None]
     # One bit has no symmetric grid: widths with a grid each are one line all the same.
     several = any(len(split(part, *_GRID)) > 1
-                  for part in split(quantized, "algorithm", "n_bits", "update").values())
+                  for part in split(quantized, "algorithm", "n_bits", *_MEMORY).values())
     grids = sorted(split(quantized, *_GRID)) if several else []
     parts = split(rows, "algorithm")
     known = [(name,) for name in ALGORITHMS if (name,) in parts]
@@ -117,13 +124,14 @@ def plot_lowbit(rows: Rows, title: str, best: Mapping[int, float]) -> Figure:
     places = [axis for line in axes for axis in line]
     for axis in places[len(shown) :]:
         axis.set_visible(False)
+    colors = _colors(quantized)
     for axis, ((algorithm,), members) in zip(places, shown.items(), strict=False):
-        _panel(axis, members, crosses, grids)
+        _panel(axis, members, crosses, grids, colors)
         axis.set_xlabel("bits per weight")
         axis.set_xticks(widths)
         axis.set_xlim(widths[0] - 0.3, widths[-1] + 0.3)
         axis.set_title(algorithm, fontsize="medium")
-    values = [value for part in split(rows, "algorithm", "n_bits", "update", *_GRID).values()
+    values = [value for part in split(rows, "algorithm", "n_bits", *_MEMORY, *_GRID).values()
               for value in _extent([r["test_accuracy"] for r in part])]
     scale_errors(places[: len(shown)], [*values, *crosses.values()])
     for line in axes:
@@ -133,15 +141,41 @@ def plot_lowbit(rows: Rows, title: str, best: Mapping[int, float]) -> Figure:
     return figure
 
 
+def hidden_beyond(row: Mapping[str, Any]) -> str:
+    """How many bits of a weight are hidden, '+2' or 'float'; nothing where the memory has none."""
+    if row["n_bits"] is None or not kinds.has_hidden(row["update"]):
+        return ""
+    return "float" if row["hidden_bits"] is None else f"+{row['hidden_bits'] - row['n_bits']}"
+
+
+def _order(memory: tuple[str, str]) -> tuple:
+    update, hidden = memory
+    known = list(MEMORIES)
+    return (known.index(update) if update in known else len(known), update,
+            float(hidden or 0) if hidden != "float" else math.inf)
+
+
+def _colors(quantized: Rows) -> dict[tuple[str, str], str]:
+    """A colour for each memory: its own, but where several differ in their hidden bits alone."""
+    memories = sorted(split(quantized, *_MEMORY), key=_order)
+    colors = {}
+    for update, hidden in memories:
+        peers = [m for m in memories if m[0] == update]
+        own = STYLES.get(update, _UNKNOWN)[0]
+        colors[update, hidden] = own if len(peers) == 1 else (
+            _COLORS[peers.index((update, hidden)) % len(_COLORS)])
+    return colors
+
+
 def _panel(
-    axis: Axes, rows: Rows, crosses: Mapping[int, float], grids: Sequence[tuple[str, ...]]
+    axis: Axes, rows: Rows, crosses: Mapping[int, float], grids: Sequence[tuple[str, ...]],
+    colors: Mapping[tuple[str, str], str],
 ) -> None:
-    columns = ("update", *_GRID) if grids else ("update",)
+    columns = (*_MEMORY, *_GRID) if grids else _MEMORY
     lines = split((r for r in rows if r["n_bits"] is not None), *columns)
-    order = {name: place for place, name in enumerate(MEMORIES)}
-    for line in sorted(lines, key=lambda key: (order.get(key[0], len(order)), key)):
-        update, *grid = line
-        color, marker = STYLES.get(update, _UNKNOWN)
+    for line in sorted(lines, key=lambda key: (_order(key[:2]), key)):
+        update, hidden, *grid = line
+        color, marker = colors[update, hidden], STYLES.get(update, _UNKNOWN)[1]
         points = sorted(split(lines[line], "n_bits").items())
         spreads = [look.deviation([r["test_accuracy"] for r in seeds]) for _, seeds in points]
         look.band(axis, [bits for (bits,), _ in points], spreads, color=color, marker=marker,

@@ -4,6 +4,7 @@ Networks on held-out data decide which settings count, where there are several, 
 part in the report.
 """
 
+import math
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -28,6 +29,7 @@ from experiments.store import results
 from experiments.studies.lowbit.tuning import TUNING_SEED
 from qjax.algorithms import ALGORITHMS
 from qjax.memories import MEMORIES
+from qjax.optimizers import OPTIMIZERS
 
 __all__ = ["Point", "epochs_of", "front", "points", "table_of"]
 
@@ -154,7 +156,8 @@ def _order(point: Point) -> tuple:
     cell = point.cell
     return (position(DATASETS, cell.dataset), cell.network != "mlp", cell.network, cell.n_layers,
             cell.hidden_width, position(ALGORITHMS, cell.algorithm), cell.n_bits is None,
-            cell.n_bits, position(MEMORIES, cell.update), cell.quantizer, cell.scope)
+            cell.n_bits, position(MEMORIES, cell.update), cell.quantizer, cell.scope,
+            position(OPTIMIZERS, cell.optimizer), cell.hidden_bits or math.inf)
 
 
 def epochs_of(cell: Cell) -> str:
