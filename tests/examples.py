@@ -60,12 +60,12 @@ def fill(store, replica, rows):
         store.record([row], ranges(replica, row["epoch"]))
 
 
-def row(cell, seed=0, accuracy=50.0, loss=1.0, status="done"):
+def row(cell, seed=0, accuracy=50.0, loss=1.0, status="done", writes=None):
     """A row as the store gives it."""
     return asdict(cell) | {
         "id": Replica(cell, seed).id, "seed": seed, "status": status, "test_accuracy": accuracy,
         "test_loss": loss, "train_accuracy": None, "train_loss": None, "seconds": 2.5,
-        "diverged_epoch": None, "git_commit": None, "jax": "0.10",
+        "diverged_epoch": None, "git_commit": None, "jax": "0.10", "writes": writes,
     }
 
 

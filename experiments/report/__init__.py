@@ -10,10 +10,19 @@ from experiments.report.formats import FORMATS, Column, Table, as_csv, markdown,
 from experiments.report.panels import Rows, split
 from experiments.report.study import NO_STUDY, Study, position
 from experiments.report.summary import tell
-from experiments.report.tables import INTERVALS, MEMORY, MEMORY_NOTE, memory_in, tables_of
+from experiments.report.tables import (
+    INTERVALS,
+    MEMORY,
+    MEMORY_NOTE,
+    WRITES_NOTE,
+    memory_in,
+    tables_of,
+    writes_of,
+)
 
 __all__ = [
-    "FORMATS", "INTERVALS", "MEMORY", "MEMORY_NOTE", "NO_STUDY", "Column", "Estimate", "Rows",
-    "Study", "Table", "as_csv", "estimate", "figures", "gallery", "look", "markdown", "memory_in",
-    "paired_differences", "panels", "position", "split", "tables_of", "tell", "terminal",
+    "FORMATS", "INTERVALS", "MEMORY", "MEMORY_NOTE", "NO_STUDY", "WRITES_NOTE", "Column",
+    "Estimate", "Rows", "Study", "Table", "as_csv", "estimate", "figures", "gallery", "look",
+    "markdown", "memory_in", "paired_differences", "panels", "position", "split", "tables_of",
+    "tell", "terminal", "writes_of",
 ]

@@ -15,7 +15,10 @@ from experiments.report.panels import place, shape_of
 from experiments.report.study import NO_STUDY, Study, position
 from experiments.store import results
 
-__all__ = ["INTERVALS", "cell_table", "float_of", "float_table", "tables_of"]
+__all__ = [
+    "INTERVALS", "MEMORY", "MEMORY_NOTE", "WRITES_NOTE", "cell_table", "float_of", "float_table",
+    "memory_in", "tables_of", "writes_of",
+]
 
 INTERVALS = (
     "Mean ± half width of the 95 % confidence interval over seeds (Student's t; fewer than three "
@@ -29,6 +32,10 @@ MEMORY_NOTE = (
     "Device bits, bits beside: memory per weight while training, on the devices that multiply and "
     "beside them: hidden bits, what the optimizer keeps, biases, and feedback matrices or "
     "synthesizers where the algorithm has them."
+)
+WRITES_NOTE = (
+    "Writes: how often a weight of the kernels was programmed to another level in the whole "
+    "training, on average."
 )
 DIFFERENCE = (
     "Difference: accuracy minus that of the unquantized network with the same settings, paired by "
@@ -138,6 +145,12 @@ def memory_in(cell: Cell) -> tuple[float | None, float | None]:
     return account_of(cell) or (None, None)
 
 
+def writes_of(members: Iterable[Mapping]) -> float | None:
+    """Mean over seeds of the programming events per weight in the whole training, if known."""
+    known = [m["writes"] for m in members if m.get("writes") is not None]
+    return sum(known) / len(known) if known else None
+
+
 def _differing(cells: Iterable[Cell]) -> list[str]:
     """Settings that tell quantized cells apart, or unquantized ones."""
     halves = [[c for c in cells if (c.n_bits is None) == floats] for floats in (False, True)]
@@ -159,6 +172,7 @@ def cell_table(
              if (c.dataset, c.algorithm) == (dataset, algorithm)}
     floats = [c for c in cells if c.update == NONE]
     differing = _differing(cells)
+    counted = any(writes_of(members) is not None for members in cells.values())
     entries = []
     for cell in sorted(cells, key=lambda c: _order(c, study)):
         members = cells[cell]
@@ -171,13 +185,16 @@ def cell_table(
         entries.append((
             shape_of(*_architecture(cell)), _bits_in(cell), cell.quantizer,
             cell.scope, *(options.spell(getattr(cell, name), name) for name in differing),
-            accuracy, difference, loss, *memory_in(cell), len(members), _diverged(members),
+            accuracy, difference, loss, *memory_in(cell),
+            *([writes_of(members)] if counted else []), len(members), _diverged(members),
             study.epochs_label(cell),
         ))
     names = ("architecture", "bits", "quantizer", "scope", *differing)
     columns = (*map(Column, names), Column("accuracy"), Column("difference"), Column("loss", 3),
-               *map(Column, (*MEMORY, "seeds", "diverged", "epochs")))
-    notes = _notes(cells, study, DIFFERENCE, MEMORY_NOTE, _settings(cells, differing))
+               *map(Column, (*MEMORY, *(["writes"] if counted else []), "seeds", "diverged",
+                             "epochs")))
+    more = [WRITES_NOTE] if counted else []
+    notes = _notes(cells, study, DIFFERENCE, MEMORY_NOTE, *more, _settings(cells, differing))
     return Table(f"{algorithm} on {dataset}, every cell", notes, columns, tuple(entries))
 
 

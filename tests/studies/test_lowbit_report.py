@@ -225,6 +225,16 @@ def test_a_table_says_what_it_leaves_out():
     assert "All grids are symm global." in table.notes
 
 
+def test_writes_are_a_column_where_some_are_known():
+    def table(*rows):
+        return report.table_of(report.points(rows), "mnist")
+
+    known = table(row(BITS, 0, writes=30.0), row(BITS, 1, writes=50.0), row(FLOAT))
+    assert [line["writes"] for line in lines_of(known)] == [40.0, None]
+    assert report.WRITES_NOTE in known.notes
+    assert "writes" not in [c.name for c in table(row(BITS)).columns]
+
+
 def test_notes_say_what_the_points_bear_out():
     def notes(*rows):
         return report.table_of(report.points(rows), "mnist").notes

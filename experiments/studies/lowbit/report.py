@@ -17,6 +17,7 @@ from experiments.report import (
     INTERVALS,
     MEMORY,
     MEMORY_NOTE,
+    WRITES_NOTE,
     Column,
     Rows,
     Table,
@@ -24,6 +25,7 @@ from experiments.report import (
     memory_in,
     panels,
     position,
+    writes_of,
 )
 from experiments.store import results
 from experiments.studies.lowbit.tuning import TUNING_SEED
@@ -181,6 +183,7 @@ def table_of(found: Iterable[Point], dataset: str) -> Table:
     quantized = [p.cell for p in found if p.cell.n_bits is not None]
     grids = [name for name in _GRIDS
              if len({getattr(cell, name) for cell in quantized}) > 1]
+    counted = any(writes_of(point.members) is not None for point in found)
     entries = []
     for point in found:
         cell, members = point.cell, point.members
@@ -188,14 +191,16 @@ def table_of(found: Iterable[Point], dataset: str) -> Table:
         entries.append((
             point.network, cell.algorithm, options.spell(cell.n_bits),
             *(options.spell(getattr(cell, name), name) for name in grids), cell.update, accuracy,
-            None if accuracy.mean is None else 100 - accuracy.mean, *memory_in(cell), str(cell.lr),
+            None if accuracy.mean is None else 100 - accuracy.mean, *memory_in(cell),
+            *([writes_of(members)] if counted else []), str(cell.lr),
             _given(cell.synthesizer_lr), cell.schedule, _given(cell.gain), str(cell.batch_size),
             epochs_of(cell), len(members),
             sum(m["status"] == "diverged" for m in members),
         ))
-    names = ("network", "algorithm", "bits", *grids, "update", "accuracy", "error", *MEMORY, "lr",
-             "synthesizer lr", "schedule", "gain", "batch", "epochs", "seeds", "diverged")
-    notes = _notes(found)
+    names = ("network", "algorithm", "bits", *grids, "update", "accuracy", "error", *MEMORY,
+             *(["writes"] if counted else []), "lr", "synthesizer lr", "schedule", "gain",
+             "batch", "epochs", "seeds", "diverged")
+    notes = (*_notes(found), *([WRITES_NOTE] if counted else []))
     if not grids and quantized:
         notes += (f"All grids are {quantized[0].quantizer} {quantized[0].scope}.",)
     return Table(f"Test accuracy on {dataset} by bits per weight and update rule", notes,
