@@ -2,8 +2,9 @@
 
 Networks on held-out data decide which settings count, where there are several, and have no other
 part in the report. Writes table-DATASET (Markdown, CSV, LaTeX), lowbit-DATASET-NETWORK (accuracy
-against bits per weight) and memory-DATASET-NETWORK (against all memory kept while training; PNG,
-PDF); prints the tables and the names of the files.
+against bits per weight), memory-DATASET-NETWORK (against all memory kept while training) and
+writes-DATASET-NETWORK (against writes to a device; PNG, PDF); prints the tables and the names of
+the files.
 """
 
 from collections.abc import Sequence
@@ -16,7 +17,7 @@ commandline.require("matplotlib", "experiments.lowbit_report")
 from experiments.commandline import options
 from experiments.report import FORMATS, look, markdown
 from experiments.store import results
-from experiments.studies.lowbit import figure, memory, points, table_of
+from experiments.studies.lowbit import costs, figure, points, table_of
 from experiments.studies.thesis import read_published
 
 __all__ = ["main"]
@@ -54,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 files.append(folder / f"table-{dataset}.{ending}")
                 files[-1].write_text(render(table), encoding="utf-8")
         for stem, drawn in (*figure.figures_of(found, published),
-                            *memory.figures_of(found, published)):
+                            *costs.figures_of(found, published)):
             files += look.save(drawn, folder, stem, ("png", "pdf"))
     except OSError as error:
         p.error(f"cannot write {error.filename or folder}: {error.strerror}. "

@@ -6,7 +6,7 @@ part in the report.
 
 import math
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -83,6 +83,11 @@ class Point(NamedTuple):
         return None if bits is None else float(bits.total)
 
     @property
+    def writes(self) -> float | None:
+        """Programming events per weight in the whole training, mean over seeds; None: not known."""
+        return writes_of(self.members)
+
+    @property
     def network(self) -> str:
         """The network as the thesis writes it: (n_layers, hidden_width), others by name."""
         return panels.shape_of(*panels.architecture(vars(self.cell)))
@@ -129,15 +134,18 @@ def points(rows: Iterable[Mapping[str, Any]]) -> list[Point]:
     return sorted(chosen, key=_order)
 
 
-def front(points: Iterable[Point]) -> list[Point]:
-    """Those with a better accuracy than all others with as few bits of memory, by these bits.
+def front(
+    points: Iterable[Point], cost: Callable[[Point], float | None] = lambda point: point.memory
+) -> list[Point]:
+    """Those with a better accuracy than all others that cost as little, the cheapest first.
 
     Args:
-      points: of one data set and network; those without an accuracy or memory are left out.
+      points: of one data set and network; those without an accuracy or cost are left out.
+      cost: bits of memory, unless it is something else.
     """
-    known = [p for p in points if p.accuracy is not None and p.memory is not None]
+    known = [p for p in points if p.accuracy is not None and cost(p) is not None]
     best: list[Point] = []
-    for point in sorted(known, key=lambda p: (p.memory, -p.accuracy)):
+    for point in sorted(known, key=lambda p: (cost(p), -p.accuracy)):
         if not best or point.accuracy > best[-1].accuracy:
             best.append(point)
     return best

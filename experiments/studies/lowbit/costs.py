@@ -1,6 +1,6 @@
-"""The figure of accuracy against all memory that training needs, and what is best in it."""
+"""Figures of accuracy against what training costs: all memory kept, writes to a device."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from matplotlib.axes import Axes
@@ -15,7 +15,7 @@ from experiments.studies.lowbit.figure import scale_errors
 from experiments.studies.lowbit.report import Point, epochs_of, front
 from qjax.algorithms import ALGORITHMS
 
-__all__ = ["figures_of", "plot_memory", "published_by_memory"]
+__all__ = ["COSTS", "Cost", "Known", "figures_of", "plot_cost", "published_by_memory"]
 
 # Okabe and Ito's colours, and grey; by position, so that an algorithm looks the same everywhere.
 _COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C564B",
@@ -26,8 +26,37 @@ _COLOR = {name: _COLORS[place % len(_COLORS)] for place, name in enumerate(
        if n not in ("backprop", "fa", "dfa", "usf", "hsic", "dni_linear", "kp"))))}
 _MARKERS = {1: "s", 2: "o", 3: "^", 4: "D", None: "*"}
 _OTHER = "p"  # more bits than the study has
-_FRONT = "no other with as few bits does better"
-_TICKS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256)
+_FRONT = "no other that costs as little does better"
+_MEMORY_TICKS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256)
+
+
+class Cost(NamedTuple):
+    """What networks are drawn against.
+
+    Attributes:
+      stem: begins the file's name.
+      words: for the title.
+      label: of the axis.
+      of: point -> its cost; None where that is not known.
+      ticks: to label; none: powers of ten.
+    """
+
+    stem: str
+    words: str
+    label: str
+    of: Callable[[Point], float | None]
+    ticks: Sequence[float] = ()
+
+
+COSTS = (
+    Cost("memory", "all memory kept while training",
+         "bits of memory per weight while training, on the device and beside it (log scale)",
+         lambda point: point.memory, _MEMORY_TICKS),
+    Cost("writes", "writes to a device",
+         "writes per weight in the whole training, to another level (log scale)",
+         # A float is written at every step: that says nothing about devices.
+         lambda point: None if point.cell.n_bits is None else point.writes),
+)
 
 
 class Known(NamedTuple):
@@ -58,7 +87,7 @@ def published_by_memory(
 def figures_of(
     found: Iterable[Point], published: Mapping[thesis.Key, thesis.Published]
 ) -> Iterator[tuple[str, Figure]]:
-    """A figure for every data set and network with quantized weights, with its file's stem.
+    """A figure for every data set, network and cost, with its file's stem.
 
     Args:
       found: see `points`.
@@ -66,56 +95,60 @@ def figures_of(
     """
     parts: dict[tuple, list[Point]] = {}
     for point in found:
-        if point.accuracy is not None and point.memory is not None:
-            cell = point.cell
-            key = (cell.dataset, cell.network, cell.n_layers, cell.hidden_width)
-            parts.setdefault(key, []).append(point)
+        cell = point.cell
+        key = (cell.dataset, cell.network, cell.n_layers, cell.hidden_width)
+        parts.setdefault(key, []).append(point)
     for (dataset, network, *shape), points in parts.items():
-        if any(point.cell.n_bits is not None for point in points):
-            rows = [row for point in points for row in point.members]
-            epochs = dict.fromkeys(epochs_of(point.cell) for point in points)
-            title = (f"Test accuracy on {dataset} against all memory kept while training, "
+        for cost in COSTS:
+            costly = [p for p in points if p.accuracy is not None and cost.of(p)]
+            if all(point.cell.n_bits is None for point in costly):
+                continue
+            rows = [row for point in costly for row in point.members]
+            epochs = dict.fromkeys(epochs_of(point.cell) for point in costly)
+            title = (f"Test accuracy on {dataset} against {cost.words}, "
                      f"{panels.layers_of(network, *shape)}\n{panels.seeds_of(rows)}, "
                      f"{' or '.join(epochs)} epochs; bars: ±1 standard deviation")
-            stem = "-".join(map(str, ("memory", dataset, *(shape if network == "mlp"
-                                                           else (network,)))))
-            yield stem, plot_memory(points, title, published_by_memory(published, dataset))
+            stem = "-".join(map(str, (cost.stem, dataset, *(shape if network == "mlp"
+                                                            else (network,)))))
+            known = published_by_memory(published, dataset) if cost is COSTS[0] else ()
+            yield stem, plot_cost(costly, cost, title, known)
 
 
-def plot_memory(
-    points: Sequence[Point], title: str, known: Sequence[Known] = ()
+def plot_cost(
+    points: Sequence[Point], cost: Cost, title: str, known: Sequence[Known] = ()
 ) -> Figure:
-    """Test accuracy against bits of memory per weight, a colour per algorithm.
+    """Test accuracy against a cost, a colour per algorithm.
 
-    A line per algorithm connects its networks that are not beaten by another of its own with as few
-    bits; those that no network of any algorithm beats are ringed. Both axes are logarithmic, the
+    A line per algorithm connects its networks that none of its own beats that costs as little;
+    those that no network of any algorithm beats are ringed. Both axes are logarithmic, the
     accuracy's in the error.
 
     Args:
-      points: of one data set and network, with accuracy and memory.
+      points: of one data set and network, with an accuracy and a cost above zero.
+      cost: which.
       title: of the figure.
       known: published networks to mark with crosses.
     """
     figure, ((axis,),) = look.grid(1, 1, (8.0, 5.2))
-    best = {id(point) for point in front(points)}
+    best = {id(point) for point in front(points, cost.of)}
     by_algorithm: dict[str, list[Point]] = {}
     for point in points:
         by_algorithm.setdefault(point.cell.algorithm, []).append(point)
     order = {name: place for place, name in enumerate(_COLOR)}
     for name, own in sorted(by_algorithm.items(), key=lambda item: order.get(item[0], 99)):
-        _draw(axis, name, own, best)
+        _draw(axis, name, own, cost, best)
     if known:
         axis.plot([k.memory for k in known], [k.accuracy for k in known], color="black",
                   linestyle="", marker="x", markersize=8, markeredgewidth=1.8, zorder=4,
                   label="thesis, the best of its networks of a width")
     scale_errors([axis], [*(a for p in points for a in look.deviation(p.accuracies)),
                           *(k.accuracy for k in known)])
-    axis.set_xscale("log", base=2)
-    axis.xaxis.set_major_locator(FixedLocator(_TICKS))
+    axis.set_xscale("log")
+    if cost.ticks:
+        axis.xaxis.set_major_locator(FixedLocator(cost.ticks))
+        axis.xaxis.set_minor_locator(NullLocator())
     axis.xaxis.set_major_formatter("{x:g}")
-    axis.xaxis.set_minor_locator(NullLocator())
-    axis.set_xlabel("bits of memory per weight while training, on the device and beside it "
-                    "(log scale)")
+    axis.set_xlabel(cost.label)
     axis.set_ylabel("test accuracy (%), log scale of error")
     widths = sorted({p.cell.n_bits for p in points}, key=lambda b: (b is None, b))
     for bits in widths:
@@ -129,13 +162,15 @@ def plot_memory(
     return figure
 
 
-def _draw(axis: Axes, name: str, points: Sequence[Point], best: set[int]) -> None:
+def _draw(
+    axis: Axes, name: str, points: Sequence[Point], cost: Cost, best: set[int]
+) -> None:
     color = _COLOR.get(name, "#777777")
-    line = front(points)
-    axis.plot([p.memory for p in line], [p.accuracy for p in line], color=color, linewidth=1.6,
+    line = front(points, cost.of)
+    axis.plot([cost.of(p) for p in line], [p.accuracy for p in line], color=color, linewidth=1.6,
               alpha=0.8, label=name)
     for point in points:
-        x, (low, middle, high) = point.memory, look.deviation(point.accuracies)
+        x, (low, middle, high) = cost.of(point), look.deviation(point.accuracies)
         axis.plot([x], [middle], color=color, linestyle="", markersize=5.5,
                   marker=_MARKERS.get(point.cell.n_bits, _OTHER))
         axis.vlines(x, low, high, color=color, linewidth=1.2)

@@ -8,7 +8,7 @@ import pytest
 from examples import CELL, row
 
 from experiments.cells import NONE
-from experiments.studies.lowbit import TUNING_SEED, memory, report
+from experiments.studies.lowbit import TUNING_SEED, costs, report
 from experiments.studies.lowbit import figure as lowbit_figure
 from experiments.studies.thesis import Key, Published
 
@@ -55,8 +55,8 @@ def test_a_cell_of_unknown_memory_has_no_place_on_it():
 
 def test_lines_markers_and_rings_are_where_they_belong():
     found = points(*SEVERAL)
-    known = [memory.Known(66.0, 20.0, 2)]
-    (axis,) = memory.plot_memory(found, "title", known).axes
+    known = [costs.Known(66.0, 20.0, 2)]
+    (axis,) = costs.plot_cost(found, costs.COSTS[0], "title", known).axes
     lines = {line.get_label(): line for line in axis.get_lines()}
     xs, ys = lines["backprop"].get_data()
     np.testing.assert_allclose(np.subtract(xs, 32 * BIASES), [2, 6, 32], atol=1e-3)
@@ -80,7 +80,7 @@ def test_published_networks_have_their_optimizers_memory_counted():
         Key("fa", "fashion_mnist", 2, 100, 8, "symm", "local"): Published(99.0),
         Key("fa", "mnist", 2, 77): Published(99.5),  # not of the study: nothing is known of it
     }
-    eight, floats = memory.published_by_memory(published, "mnist")
+    eight, floats = costs.published_by_memory(published, "mnist")
     # Adadelta keeps two floats a weight; biases are quantized, and have two floats as well.
     np.testing.assert_allclose(eight.memory, (8 + 64) * (1 + BIASES), rtol=1e-6)
     assert (eight.accuracy, eight.n_bits) == (97.3, 8)
@@ -90,16 +90,30 @@ def test_published_networks_have_their_optimizers_memory_counted():
 
 def test_a_figure_for_every_network_says_what_it_is_of():
     found = points(*SEVERAL, (replace(BITS, network="lenet", n_layers=0, hidden_width=0), (99.0,)))
-    drawn = dict(memory.figures_of(found, {}))
+    drawn = dict(costs.figures_of(found, {}))
     assert list(drawn) == ["memory-mnist-2-100", "memory-mnist-lenet"]
     title = drawn["memory-mnist-2-100"].get_suptitle().replace("\n", " ")
     for part in ("mnist", "3 hidden layers of 100", "1-2 seeds", "30 epochs", "all memory"):
         assert part in title
 
 
+def test_writes_are_a_figure_where_they_are_known():
+    few = row(BITS, 0, 96.0, writes=20.0)
+    many = row(replace(BITS, hidden_bits=2), 0, 97.0, writes=300.0)
+    floats = row(FLOAT, 0, 98.0, writes=1800.0)
+    unknown = row(replace(BITS, algorithm="fa"), 0, 50.0)
+    drawn = dict(costs.figures_of(report.points([few, many, floats, unknown]), {}))
+    assert list(drawn) == ["memory-mnist-2-100", "writes-mnist-2-100"]
+    (axis,) = drawn["writes-mnist-2-100"].axes
+    lines = {line.get_label(): line for line in axis.get_lines()}
+    assert list(lines["backprop"].get_xdata()) == [20, 300]
+    assert list(lines["backprop"].get_ydata()) == [96, 97]
+    assert "fa" not in lines
+
+
 def test_of_trials_alone_there_is_nothing_to_draw():
     trial = row(replace(BITS, dataset="mnist_holdout"), TUNING_SEED, 90.0)
-    assert list(memory.figures_of(report.points([trial]), {})) == []
+    assert list(costs.figures_of(report.points([trial]), {})) == []
 
 
 def test_hidden_bits_are_lines_of_their_own_and_optimizers_figures():
