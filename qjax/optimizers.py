@@ -11,8 +11,7 @@ from jax.typing import ArrayLike
 from qjax.metrics import at_least_float32
 
 __all__ = [
-    "OPTIMIZERS", "THRESHOLD", "in_float32", "propose", "scale_by_adadelta", "scale_by_layer",
-    "scale_by_lines",
+    "OPTIMIZERS", "in_float32", "propose", "scale_by_adadelta", "scale_by_layer", "scale_by_lines",
 ]
 
 
@@ -80,21 +79,15 @@ def scale_by_layer(eps: float = _TINY) -> optax.GradientTransformation:
     return optax.stateless(lambda gradients, params: jax.tree.map(one, gradients))
 
 
-def scale_by_lines(threshold: float = 0.0, eps: float = 1e-6) -> optax.GradientTransformation:
-    """The gradient over its size in its row and column, without the entries that are small there.
+def scale_by_lines(eps: float = 1e-6) -> optax.GradientTransformation:
+    """The gradient divided by its size in its row and column.
 
     Entry ij of a matrix is divided by sqrt(r_i c_j / m), with r, c and m the mean squares of this
     gradient over row i, over column j and over all: Adafactor's second moment (Shazeer and Stern
     2018) of one step, so that nothing is kept between steps. An axis before the last two is another
-    matrix each; a vector is divided by its root mean square and keeps all entries.
-
-    Entries below the threshold are zero then. Where a write adds noise in proportion to the change
-    that it makes right on average, changes that say little cost more than they bring: a quarter to
-    a tenth of the entries trains weights of 2 bits with nothing behind them better than all of them
-    (README, "What 2-bit training needs").
+    matrix each; a vector is divided by its root mean square.
 
     Args:
-      threshold: in sizes of entry ij.
       eps: share of m that is added under the root, for rows and columns that are nearly zero.
     """
 
@@ -105,17 +98,13 @@ def scale_by_lines(threshold: float = 0.0, eps: float = 1e-6) -> optax.GradientT
         rows, columns = (jnp.mean(squares, axis, keepdims=True) for axis in (-1, -2))
         mean = jnp.mean(rows, -2, keepdims=True)
         size = rows * (columns / (mean + _TINY)) + eps * mean + _TINY
-        scaled = g * jax.lax.rsqrt(size)
-        return jnp.where(jnp.abs(scaled) >= threshold, scaled, 0) if threshold else scaled
+        return g * jax.lax.rsqrt(size)
 
     return optax.stateless(lambda gradients, params: jax.tree.map(one, gradients))
 
 
 # Added under Adam's root: changes a step's last bit now and then, and gives a derivative at zero.
 _ROOT = 1e-32
-
-# With 2 bits, backprop does as well at 2, fa worse; 1 and 2.5 are worse for both or one of them.
-THRESHOLD = 1.5
 
 # Directions only: the learning rate is a number of the replica, not of the program.
 OPTIMIZERS: dict[str, Callable[[], optax.GradientTransformation]] = {
@@ -124,7 +113,6 @@ OPTIMIZERS: dict[str, Callable[[], optax.GradientTransformation]] = {
     "momentum": lambda: in_float32(optax.trace(decay=0.9)),
     "normalized": lambda: in_float32(scale_by_layer()),
     "balanced": lambda: in_float32(scale_by_lines()),
-    "thresholded": lambda: in_float32(scale_by_lines(THRESHOLD)),
     # Adafactor's second moments (Shazeer and Stern 2018): one number a row and a column.
     "factored": lambda: in_float32(optax.scale_by_factored_rms(min_dim_size_to_factor=2)),
     "sgd": optax.identity,
@@ -139,16 +127,25 @@ def propose(
     weights: Any,
     learning_rate: ArrayLike,
     weight_decay: ArrayLike = 0.0,
+    threshold: ArrayLike = 0.0,
 ) -> tuple[Any, Any]:
     """The change an optimizer proposes: ``-learning_rate * direction(gradient + decay * weight)``.
 
     Decay enters the gradient before the optimizer sees it, as in PyTorch's optimizers.
+
+    Entries of a direction below the threshold count as zero; those of vectors (biases) stay. A
+    write at random adds noise in proportion to the change that it makes right on average, so that
+    small changes, which say little, cost more than they bring: where nothing is behind a weight of
+    2 bits, the largest sixth of the entries trains it better than all of them (README, "What 2-bit
+    training needs").
 
     Args:
       optimizer: a direction, e.g. from `OPTIMIZERS`.
       gradients, weights: trees of one structure; weights as their memory knows them.
       opt_state: of the optimizer, made for the weights.
       learning_rate, weight_decay: scalars, may be traced.
+      threshold: scalar likewise, in units of the direction: of the gradient's size, for optimizers
+        that divide by it. Without one (0) the direction stays as it is, bit for bit.
 
     Returns:
       (updates, new opt_state), of the types of the gradients; nothing is applied yet.
@@ -158,6 +155,9 @@ def propose(
         return (g + weight_decay * p).astype(g.dtype)  # a wider rate must not widen the state
 
     gradients = jax.tree.map(decayed, gradients, weights)
+    def change(d):
+        kept = jnp.where(jnp.abs(d) < threshold, 0, d) if d.ndim > 1 else d  # nan stays
+        return jnp.negative(learning_rate * kept).astype(d.dtype)
+
     direction, opt_state = optimizer.update(gradients, opt_state, weights)
-    changes = jax.tree.map(lambda d: jnp.negative(learning_rate * d).astype(d.dtype), direction)
-    return changes, opt_state
+    return jax.tree.map(change, direction), opt_state

@@ -55,5 +55,7 @@ def settings_of(cell: Cell, program: Cell, phase: int) -> algorithms.Settings:
         "gradient_quantizer": make_quantizer(cell.gradient_bits, "asymm", "local"),
         "state_quantizer": make_quantizer(cell.optimizer_bits, "pow2", "local"),
         "gain": 1.0 if cell.gain is None else cell.gain,
+        # Of the first phase's optimizer: others have other sizes.
+        "threshold": cell.threshold if phase == 0 else 0.0,
         "beside_rate": (cell.synthesizer_lr or cell.lr) / cell.lr,
     })

@@ -144,6 +144,9 @@ class Cell:
         "2-7: bits of every number that the optimizer keeps, powers of two of the largest of its "
         "tensor, rounded at random; or float", optimizer_bits, default=None, given=[None],
         number=2)
+    threshold: float = axis(
+        "entries of the optimizer's direction below it count as zero, but of biases",
+        not_negative, default=0.0, given=[0.0], number=0.0, tuned=True)
 
     @property
     def program(self) -> "Cell":

@@ -61,8 +61,7 @@ _OWN = {
 
 # Where --optimizer is given without --lr: the usual starting points.
 LEARNING_RATES = {"adadelta": 1.0, "adam": 1e-3, "momentum": 0.01, "normalized": 1e-3,
-                  "balanced": 1e-3, "thresholded": 1e-3, "factored": 1e-3, "sgd": 0.1,
-                  "sign": 1e-3}
+                  "balanced": 1e-3, "factored": 1e-3, "sgd": 0.1, "sign": 1e-3}
 
 
 def preset_of(algorithm: str) -> Preset:

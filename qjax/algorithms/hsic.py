@@ -104,6 +104,7 @@ def hsic(
             weights,
             settings.learning_rate,
             settings.weight_decay,
+            settings.threshold,
         )
 
     def show(settings, state):

@@ -48,6 +48,7 @@ class Settings:
       gain: of blocks that have one: products are multiplied by ``gain / sqrt(fan_in)``.
       beside_rate: factor on the learning rate of what is trained beside the blocks (synthesizers).
       label_smoothing: share of every label that goes to all classes alike.
+      threshold: entries of the optimizer's direction below it count as zero, but of biases.
     """
 
     learning_rate: ArrayLike = 1.0
@@ -61,6 +62,7 @@ class Settings:
     gain: ArrayLike = 1.0
     beside_rate: ArrayLike = 1.0
     label_smoothing: ArrayLike = 0.0
+    threshold: ArrayLike = 0.0
 
 
 @struct.dataclass

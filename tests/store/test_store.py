@@ -460,9 +460,9 @@ def older(folder, version=2):
 def test_a_new_axis_comes_with_a_new_version():
     # An older qjax must refuse a store with columns that it does not know.
     known = ["schedule", "gain", "bias", "network", "gain_rule", "synthesizer_lr",
-             "label_smoothing", "numbers", "hidden_bits", "optimizer_bits"]
+             "label_smoothing", "numbers", "hidden_bits", "optimizer_bits", "threshold"]
     assert list(DEFAULTS)[: len(known)] == known, "new axes go last"
-    assert len(known) - 1 == 9
+    assert len(known) == 11
     assert len(DEFAULTS) == VERSION
 
 
