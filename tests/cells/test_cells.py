@@ -9,7 +9,18 @@ from examples import CELL, FLOAT, OTHER
 from hypothesis import given
 from hypothesis import strategies as st
 
-from experiments.cells import AXES, DEFAULTS, NONE, Cell, Replica, chunks_of, group, product
+from experiments.cells import (
+    AXES,
+    DEFAULTS,
+    NONE,
+    Cell,
+    Replica,
+    chunks_of,
+    group,
+    held_program,
+    product,
+    settings_of,
+)
 
 NUMBERS = ["n_bits", "quantizer", "scope", "lr", "gamma", "weight_decay", "schedule",
            "label_smoothing", "numbers", "hidden_bits"]
@@ -249,3 +260,9 @@ def test_a_list_of_levels_has_bits_of_its_own():
     cells = product(axes(n_bits=[2, 5, 8], quantizer=["levels:-1:0:0.5:0.7:1", "symm"]))
     assert [(c.n_bits, c.quantizer) for c in cells] == [
         (3, "levels:-1:0:0.5:0.7:1"), (2, "symm"), (5, "symm"), (8, "symm")]
+
+
+def test_a_threshold_is_of_the_first_phase_alone():
+    # hsic's output layer is trained by another optimizer, whose directions have other sizes.
+    cell = replace(CELL, algorithm="hsic", readout_epochs=3, threshold=1.5)
+    assert [settings_of(cell, held_program(cell), phase).threshold for phase in (0, 1)] == [1.5, 0]
