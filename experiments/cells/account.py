@@ -44,7 +44,9 @@ def account_of(cell: Cell) -> Bits | None:
                    spec.image_shape, spec.n_classes)
     costs = [memory.account() for memory in memory_of(cell, program).memories]
     kernels = _bits(shape.kernels, costs)
-    everything = _bits(shape.held, costs).total + shape.kept * float(cell.optimizer_bits or 32)
+    # What is never written needs nothing behind its levels.
+    everything = (_bits(shape.held, costs).total + _bits(shape.fixed, costs).device
+                  + shape.kept * float(cell.optimizer_bits or 32))
     weights = sum(shape.kernels)
     return Bits(kernels.device / weights, (everything - kernels.device) / weights)
 
@@ -64,6 +66,7 @@ class _Shape(NamedTuple):
 
     kernels: tuple[int, ...]
     held: tuple[int, ...]
+    fixed: tuple[int, ...]
     kept: int
 
 
@@ -78,7 +81,7 @@ def _shape(program: Cell, image: tuple[int, ...], classes: int) -> _Shape:
     kept = max(_numbers(jax.eval_shape(phase.begin, settings, state).opt_state)
                for phase in algorithm.phases)
     kernels = [kernels_of(block) for block in state.held["blocks"]]
-    sizes = (_sizes(len(where), tree) for tree in (kernels, (state.held, state.fixed)))
+    sizes = (_sizes(len(where), tree) for tree in (kernels, state.held, state.fixed))
     return _Shape(*sizes, kept)
 
 

@@ -19,6 +19,7 @@ WEIGHTS, BIASES = 1280 + 400 + 200, 50
     ({}, 2, 32 * BIASES),
     ({"bias": "quantized"}, 2, 2 * BIASES),
     ({"optimizer": "normalized"}, 2, 32 * BIASES),
+    ({"optimizer": "balanced", "threshold": 1.5}, 2, 32 * BIASES),
     ({"optimizer": "sign"}, 2, 32 * BIASES),
     ({"optimizer": "momentum"}, 2, 32 * (2 * BIASES + WEIGHTS)),
     ({"optimizer": "adam"}, 2, 32 * (3 * BIASES + 2 * WEIGHTS)),
@@ -31,6 +32,9 @@ WEIGHTS, BIASES = 1280 + 400 + 200, 50
     ({"update": "hidden", "hidden_bits": 4}, 2, 4 * WEIGHTS + 32 * BIASES),
     ({"algorithm": "usf"}, 2, 32 * BIASES),
     ({"algorithm": "fa"}, 2, 2 * WEIGHTS + 32 * BIASES),
+    # Matrices that are never written need no hidden bits.
+    ({"algorithm": "fa", "update": "hidden", "hidden_bits": 4}, 2,
+     4 * WEIGHTS + 2 * WEIGHTS + 32 * BIASES),
     ({"algorithm": "kp", "optimizer": "momentum"}, 2,
      2 * WEIGHTS + 32 * (2 * WEIGHTS + 2 * BIASES)),
     ({"algorithm": "dfa"}, 2, 2 * (2 * 10 * 20) + 32 * BIASES),
