@@ -84,8 +84,9 @@ def scale_by_lines(eps: float = 1e-6) -> optax.GradientTransformation:
 
     Entry ij of a matrix is divided by sqrt(r_i c_j / m), with r, c and m the mean squares of this
     gradient over row i, over column j and over all: Adafactor's second moment (Shazeer and Stern
-    2018) of one step, so that nothing is kept between steps. An axis before the last two is another
-    matrix each; a vector is divided by its root mean square.
+    2018) of one step, so that nothing is kept between steps. All axes but the last are the rows: of
+    a convolution, the whole fan-in. Vectors, and matrices of a single row or column, are divided by
+    their root mean square.
 
     Args:
       eps: share of m that is added under the root, for rows and columns that are nearly zero.
@@ -93,10 +94,11 @@ def scale_by_lines(eps: float = 1e-6) -> optax.GradientTransformation:
 
     def one(g):
         squares = g * g
-        if g.ndim < 2:
+        if g.ndim < 2 or g.size in (g.shape[-1], g.size // g.shape[-1]):
             return g * jax.lax.rsqrt(jnp.mean(squares) + _TINY)
-        rows, columns = (jnp.mean(squares, axis, keepdims=True) for axis in (-1, -2))
-        mean = jnp.mean(rows, -2, keepdims=True)
+        rows = jnp.mean(squares, -1, keepdims=True)
+        columns = jnp.mean(squares, tuple(range(g.ndim - 1)), keepdims=True)
+        mean = jnp.mean(rows)
         size = rows * (columns / (mean + _TINY)) + eps * mean + _TINY
         return g * jax.lax.rsqrt(size)
 
@@ -127,7 +129,7 @@ def propose(
     weights: Any,
     learning_rate: ArrayLike,
     weight_decay: ArrayLike = 0.0,
-    threshold: ArrayLike = 0.0,
+    threshold: Any = 0.0,
 ) -> tuple[Any, Any]:
     """The change an optimizer proposes: ``-learning_rate * direction(gradient + decay * weight)``.
 
@@ -136,16 +138,18 @@ def propose(
     Entries of a direction below the threshold count as zero; those of vectors (biases) stay. A
     write at random adds noise in proportion to the change that it makes right on average, so that
     small changes, which say little, cost more than they bring: where nothing is behind a weight of
-    2 bits, the largest sixth of the entries trains it better than all of them (README, "What 2-bit
+    2 bits, the few largest train it better than all of them (figures/README.md, "What 2-bit
     training needs").
+
 
     Args:
       optimizer: a direction, e.g. from `OPTIMIZERS`.
       gradients, weights: trees of one structure; weights as their memory knows them.
       opt_state: of the optimizer, made for the weights.
       learning_rate, weight_decay: scalars, may be traced.
-      threshold: scalar likewise, in units of the direction: of the gradient's size, for optimizers
-        that divide by it. Without one (0) the direction stays as it is, bit for bit.
+      threshold: scalar likewise, or a tree of them that the gradients' begins with, in units of the
+        direction: of the gradient's size, for optimizers that divide by it. With 0 the direction
+        stays as it is, bit for bit.
 
     Returns:
       (updates, new opt_state), of the types of the gradients; nothing is applied yet.
@@ -155,9 +159,12 @@ def propose(
         return (g + weight_decay * p).astype(g.dtype)  # a wider rate must not widen the state
 
     gradients = jax.tree.map(decayed, gradients, weights)
-    def change(d):
-        kept = jnp.where(jnp.abs(d) < threshold, 0, d) if d.ndim > 1 else d  # nan stays
+    def change(least, d):
+        kept = jnp.where(jnp.abs(d) < least, 0, d) if d.ndim > 1 else d  # nan stays
         return jnp.negative(learning_rate * kept).astype(d.dtype)
 
+    def changes(least, directions):
+        return jax.tree.map(lambda d: change(least, d), directions)
+
     direction, opt_state = optimizer.update(gradients, opt_state, weights)
-    return jax.tree.map(change, direction), opt_state
+    return jax.tree.map(changes, threshold, direction), opt_state

@@ -28,6 +28,7 @@ __all__ = [
     "Data",
     "EpochMetrics",
     "Score",
+    "counted_step",
     "evaluate",
     "look",
     "make_begin",
@@ -88,6 +89,20 @@ def _now(settings: Settings, epoch: ArrayLike, fraction: ArrayLike) -> Settings:
     return settings.replace(learning_rate=rate)
 
 
+def counted_step(
+    phase: Phase, key: Array, settings: Settings, state: TrainState, batch: Batch
+) -> tuple[TrainState, Array, Array | None]:
+    """A step, its objective, and the share of the kernels' weights that it wrote.
+
+    Written is what shows another level than before; see `EpochMetrics.writes`.
+    """
+    after, objective = phase.step(key, settings, state, batch)
+    if phase.show is None:
+        return after, objective, None
+    then, now = (phase.show(settings, s) for s in (state, after))
+    return after, objective, share_written(then, now, _grids(settings, after))
+
+
 def train_epoch(
     phase: Phase,
     key: Array,
@@ -127,22 +142,17 @@ def train_epoch(
     order = jax.random.permutation(order_key, count) if shuffle else jnp.arange(count)
     order = jnp.resize(order, (steps, batch_size))
 
-    def step(carry, now):
+    def step(carry, turn):
         state, ranges = carry
-        index, rows = now
+        index, rows = turn
         batch = Batch(preprocess(examples.inputs[rows]), examples.labels[rows])
         key = jax.random.fold_in(step_key, index)
-        after, objective = phase.step(key, _now(settings, epoch, index / steps), state, batch)
-        return (after, metrics.widen(ranges, weights(after))), (objective, written(state, after))
+        now = _now(settings, epoch, index / steps)
+        state, *told = counted_step(phase, key, now, state, batch)
+        return (state, metrics.widen(ranges, weights(state))), told
 
     def weights(state):
         return memories.behind(settings.memory, state.held)
-
-    def written(before, after):
-        if phase.show is None:
-            return None
-        then, now = (phase.show(settings, state) for state in (before, after))
-        return share_written(then, now, _grids(settings, after))
 
     start = (state, metrics.empty_ranges(jax.eval_shape(weights, state)))
     (state, ranges), told = jax.lax.scan(step, start, (jnp.arange(steps), order))

@@ -145,7 +145,7 @@ class Cell:
         "tensor, rounded at random; or float", optimizer_bits, default=None, given=[None],
         number=2)
     threshold: float = axis(
-        "entries of the optimizer's direction below it count as zero, but of biases",
+        "entries of the optimizer's direction for kernels that are below it count as zero",
         not_negative, default=0.0, given=[0.0], number=0.0, tuned=True)
 
     @property

@@ -34,8 +34,8 @@ MEMORY_NOTE = (
     "synthesizers where the algorithm has them."
 )
 WRITES_NOTE = (
-    "Writes: how often a weight of the kernels was programmed to another level in the whole "
-    "training, on average."
+    "Writes: how often a weight of the network's kernels was programmed to another level (of its "
+    "range at the time) in the whole training, on average; feedback and synthesizers are not in it."
 )
 DIFFERENCE = (
     "Difference: accuracy minus that of the unquantized network with the same settings, paired by "

@@ -284,7 +284,8 @@ class Store:
                 )
                 final = [sound[-1][name] if sound else None for name in _SCORES]
                 known = [row[_WRITES] for row in epochs if row[_WRITES] is not None]
-                writes = sum(known) if known and len(known) == len(epochs) else None
+                whole = diverged is None and known and len(known) == len(epochs)
+                writes = sum(known) if whole else None
                 assignments = ", ".join(f"{name} = ?" for name in _SCORES)
                 db.execute(
                     f"UPDATE replicas SET status = ?, {assignments}, diverged_epoch = ?, "

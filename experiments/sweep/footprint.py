@@ -95,7 +95,7 @@ def _footprint(program: Program, diagnose: bool) -> Footprint:
         states = jax.eval_shape(training.make_begin(phase), settings, states)
         labels = shape((batch,), dataset.train_labels.dtype)
         examples_of_step = training.Batch(images(batch), labels)
-        step = replicate(phase.step, "r.r.", ".rr.")
+        step = replicate(functools.partial(training.counted_step, phase), "r.r.", ".rr.")
         needed, a_step = _cost(step, keys, settings, states, examples_of_step, donate=(2,))
         moved.append(steps * a_step / _SAMPLE)
         if phase.predict is not None:

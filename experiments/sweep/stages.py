@@ -41,7 +41,7 @@ def main(p: options.Parser, args: argparse.Namespace, tell: Tell, *stages: Stage
     )
     code = 0
     try:
-        for stage in stages:
+        for number, stage in enumerate(stages, 1):
             wanted = stage(processes.shared(_finished(args.out)))
             names = dict.fromkeys(replica.cell.dataset for replica in wanted)
             _check_sizes(wanted)
@@ -58,6 +58,13 @@ def main(p: options.Parser, args: argparse.Namespace, tell: Tell, *stages: Stage
                     code = sweep.run(wanted, store)
             if processes.shared(code):
                 break
+            if number < len(stages):
+                done = {row["id"] for row in processes.shared(_finished(args.out))}
+                left = sum(replica.id not in done for replica in wanted)
+                if left:  # the next stage would choose among the others alone
+                    console.print(f"Another run trains {left} of the networks that what comes next "
+                                  "depends on: the same command goes on when it has.")
+                    return 1
     except (DataError, StoreError) as error:
         p.error(str(error))
     return code

@@ -66,7 +66,7 @@ def from_gradient(
             known(settings, state),
             settings.learning_rate,
             settings.weight_decay,
-            settings.threshold,
+            dict.fromkeys(gradients, 0.0) | {"blocks": settings.threshold},
         )
         blocks = changes.pop("blocks")
         beside = jax.tree.map(lambda change: settings.beside_rate * change, changes)

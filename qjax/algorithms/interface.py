@@ -48,7 +48,8 @@ class Settings:
       gain: of blocks that have one: products are multiplied by ``gain / sqrt(fan_in)``.
       beside_rate: factor on the learning rate of what is trained beside the blocks (synthesizers).
       label_smoothing: share of every label that goes to all classes alike.
-      threshold: entries of the optimizer's direction below it count as zero, but of biases.
+      threshold: entries of the optimizer's direction for the blocks' kernels that are below it
+        count as zero.
     """
 
     learning_rate: ArrayLike = 1.0

@@ -3,9 +3,11 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from qjax.algorithms import ALGORITHMS, Batch, Rules, Settings
+from qjax.memories import read
 from qjax.networks import mlp
 from qjax.optimizers import OPTIMIZERS, propose
 from qjax.quantize import make_quantizer
@@ -43,12 +45,12 @@ def normalized(state, g):
 
 
 def balanced(state, g):
-    if g.ndim < 2:
+    matrix = g.reshape(-1, g.shape[-1])
+    if 1 in matrix.shape:
         return None, g / np.sqrt(np.mean(g**2))
-    rows, columns = np.mean(g**2, axis=-1), np.mean(g**2, axis=-2)
-    mean = np.mean(g**2, axis=(-2, -1))[..., None, None]
-    sizes = rows[..., :, None] * columns[..., None, :] / mean + 1e-6 * mean
-    return None, g / np.sqrt(sizes)
+    rows, columns, mean = (np.mean(matrix**2, axis=axis) for axis in (1, 0, None))
+    sizes = np.outer(rows, columns) / mean + 1e-6 * mean
+    return None, g / np.sqrt(sizes).reshape(g.shape)
 
 
 def factored(state, g):
@@ -76,6 +78,8 @@ def test_every_optimizer_is_tested():
 def test_propose_follows_the_formula(name, decay):
     rng = np.random.default_rng(0)
     theirs = {"kernel": rng.normal(size=(3, 2)), "bias": rng.normal(size=2)}
+    if name in ("balanced", "normalized"):
+        theirs |= {"one": rng.normal(size=(4, 1)), "conv": rng.normal(size=(3, 3, 1, 4))}
     ours = jax.tree.map(jnp.float32, theirs)
     optimizer = OPTIMIZERS[name]()
     opt_state, states = optimizer.init(ours), dict.fromkeys(theirs)
@@ -105,6 +109,13 @@ def test_propose_applies_nothing_and_takes_traced_rates():
     np.testing.assert_array_equal(ours, [[0, 0], [-0.5, 1], [-1, 2]])
 
 
+@pytest.mark.parametrize("shape", [(50, 30), (5, 5, 1, 6), (5, 5, 6, 16), (64, 1)])
+def test_some_entries_of_every_kernel_are_larger_than_usual(shape):
+    g = np.random.default_rng(1).normal(size=shape)
+    ours, _ = OPTIMIZERS["balanced"]().update(jnp.float32(g), optax.EmptyState())
+    assert 0.05 < np.mean(np.abs(ours) > 1.5) < 0.2  # of a normal distribution 0.13
+
+
 def test_small_entries_of_matrices_count_as_zero():
     tensors = {"kernel": jnp.array([[0.5, -2.0], [jnp.nan, 1.0]]), "bias": jnp.array([0.5, -2.0])}
     weights = jax.tree.map(jnp.zeros_like, tensors)
@@ -118,6 +129,25 @@ def test_small_entries_of_matrices_count_as_zero():
     np.testing.assert_array_equal(
         ours["kernel"], [[[-1, 4], [np.nan, -2]], [[0, 4], [np.nan, -2]], [[0, 0], [np.nan, 0]]])
     np.testing.assert_array_equal(ours["bias"], [[-1, 4]] * 3)
+
+
+@pytest.mark.parametrize("name", ["backprop", "dni_linear"])
+def test_a_threshold_is_for_the_blocks_alone(name):
+    x, y = jax.random.normal(jax.random.key(2), (16, 6)), jnp.arange(16) % 3
+    algorithm = ALGORITHMS[name](mlp([5, 4], 3), Rules(OPTIMIZERS["balanced"]()))
+    (phase,), ends = algorithm.phases, []
+    for threshold in (0.0, 1.5, 100.0):
+        settings = Settings(learning_rate=0.05, threshold=threshold)
+        state = phase.begin(settings, algorithm.init(jax.random.key(0), settings, x))
+        after, _ = jax.jit(phase.step)(jax.random.key(1), settings, state, Batch(x, y))
+        ends.append((read(settings.memory, state.held), read(settings.memory, after.held)))
+    moved = [np.mean([np.mean(a["kernel"] != b["kernel"]) for a, b in zip(
+        old["blocks"], new["blocks"], strict=True)]) for old, new in ends]
+    assert moved[0] > 0.5  # all but those of units that none of the examples reaches
+    assert 0 < moved[1] < moved[0] / 2
+    assert moved[2] == 0
+    for part in set(ends[0][1]) - {"blocks"}:
+        jax.tree.map(np.testing.assert_array_equal, ends[0][1][part], ends[2][1][part])
 
 
 def test_few_bits_hold_what_an_optimizer_keeps_right_on_average():

@@ -64,7 +64,7 @@ def test_lines_markers_and_rings_are_where_they_belong():
     (x,), (y,) = lines["dfa"].get_data()
     assert y == 90
     assert 6.1 < x < 7  # its feedback matrices too
-    crosses = lines["thesis, the best of its networks of a width"].get_data()
+    crosses = lines["thesis, the best of all its networks by bits"].get_data()
     assert [list(values) for values in crosses] == [[66.0], [20.0]]
     rings = [tuple(map(float, np.ravel(line.get_data()))) for line in axis.get_lines()
              if line.get_markersize() == 11 and len(line.get_xdata())]
@@ -102,13 +102,15 @@ def test_writes_are_a_figure_where_they_are_known():
     many = row(replace(BITS, hidden_bits=2), 0, 97.0, writes=300.0)
     floats = row(FLOAT, 0, 98.0, writes=1800.0)
     unknown = row(replace(BITS, algorithm="fa"), 0, 50.0)
-    drawn = dict(costs.figures_of(report.points([few, many, floats, unknown]), {}))
+    never = row(replace(BITS, algorithm="dfa"), 0, 10.0, writes=0.0)
+    drawn = dict(costs.figures_of(report.points([few, many, floats, unknown, never]), {}))
     assert list(drawn) == ["memory-mnist-2-100", "writes-mnist-2-100"]
     (axis,) = drawn["writes-mnist-2-100"].axes
     lines = {line.get_label(): line for line in axis.get_lines()}
     assert list(lines["backprop"].get_xdata()) == [20, 300]
     assert list(lines["backprop"].get_ydata()) == [96, 97]
     assert "fa" not in lines
+    assert list(lines["dfa"].get_xdata()) == [0]
 
 
 def test_of_trials_alone_there_is_nothing_to_draw():

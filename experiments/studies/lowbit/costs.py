@@ -52,8 +52,8 @@ COSTS = (
     Cost("memory", "all memory kept while training",
          "bits of memory per weight while training, on the device and beside it (log scale)",
          lambda point: point.memory, _MEMORY_TICKS),
-    Cost("writes", "writes to a device",
-         "writes per weight in the whole training, to another level (log scale)",
+    Cost("writes", "writes to a weight",
+         "writes per weight of the kernels in the whole training, to another level (log scale)",
          # A float is written at every step: that says nothing about devices.
          lambda point: None if point.cell.n_bits is None else point.writes),
 )
@@ -100,7 +100,7 @@ def figures_of(
         parts.setdefault(key, []).append(point)
     for (dataset, network, *shape), points in parts.items():
         for cost in COSTS:
-            costly = [p for p in points if p.accuracy is not None and cost.of(p)]
+            costly = [p for p in points if p.accuracy is not None and cost.of(p) is not None]
             if all(point.cell.n_bits is None for point in costly):
                 continue
             rows = [row for point in costly for row in point.members]
@@ -110,7 +110,8 @@ def figures_of(
                      f"{' or '.join(epochs)} epochs; bars: ±1 standard deviation")
             stem = "-".join(map(str, (cost.stem, dataset, *(shape if network == "mlp"
                                                             else (network,)))))
-            known = published_by_memory(published, dataset) if cost is COSTS[0] else ()
+            ours = cost is COSTS[0] and network == "mlp"
+            known = published_by_memory(published, dataset) if ours else ()
             yield stem, plot_cost(costly, cost, title, known)
 
 
@@ -124,7 +125,7 @@ def plot_cost(
     accuracy's in the error.
 
     Args:
-      points: of one data set and network, with an accuracy and a cost above zero.
+      points: of one data set and network, with an accuracy and a cost.
       cost: which.
       title: of the figure.
       known: published networks to mark with crosses.
@@ -140,10 +141,13 @@ def plot_cost(
     if known:
         axis.plot([k.memory for k in known], [k.accuracy for k in known], color="black",
                   linestyle="", marker="x", markersize=8, markeredgewidth=1.8, zorder=4,
-                  label="thesis, the best of its networks of a width")
+                  label="thesis, the best of all its networks by bits")
     scale_errors([axis], [*(a for p in points for a in look.deviation(p.accuracies)),
                           *(k.accuracy for k in known)])
-    axis.set_xscale("log")
+    if min(map(cost.of, points)) > 0:
+        axis.set_xscale("log")
+    else:
+        axis.set_xscale("symlog", linthresh=1.0)
     if cost.ticks:
         axis.xaxis.set_major_locator(FixedLocator(cost.ticks))
         axis.xaxis.set_minor_locator(NullLocator())

@@ -36,8 +36,8 @@ from qjax.optimizers import OPTIMIZERS
 __all__ = ["Point", "epochs_of", "front", "points", "table_of"]
 
 TUNED = (
-    "Learning rates, schedule, gain and batch size were chosen by the accuracy on the last sixth "
-    "of the training data, held out for that, never on the test set."
+    "Learning rates, schedule, gain, batch size and threshold were chosen by the accuracy on the "
+    "last sixth of the training data, held out for that, never on the test set."
 )
 UNTUNED = "Without results on held-out data, so not known to be tuned: "
 FREE_BIASES = "Biases are floats."
@@ -191,6 +191,7 @@ def table_of(found: Iterable[Point], dataset: str) -> Table:
     quantized = [p.cell for p in found if p.cell.n_bits is not None]
     grids = [name for name in _GRIDS
              if len({getattr(cell, name) for cell in quantized}) > 1]
+    thresholds = any(point.cell.threshold for point in found)
     counted = any(writes_of(point.members) is not None for point in found)
     entries = []
     for point in found:
@@ -201,12 +202,14 @@ def table_of(found: Iterable[Point], dataset: str) -> Table:
             *(options.spell(getattr(cell, name), name) for name in grids), cell.update, accuracy,
             None if accuracy.mean is None else 100 - accuracy.mean, *memory_in(cell),
             *([writes_of(members)] if counted else []), str(cell.lr),
-            _given(cell.synthesizer_lr), cell.schedule, _given(cell.gain), str(cell.batch_size),
+            _given(cell.synthesizer_lr), *([str(cell.threshold)] if thresholds else []),
+            cell.schedule, _given(cell.gain), str(cell.batch_size),
             epochs_of(cell), len(members),
             sum(m["status"] == "diverged" for m in members),
         ))
     names = ("network", "algorithm", "bits", *grids, "update", "accuracy", "error", *MEMORY,
-             *(["writes"] if counted else []), "lr", "synthesizer lr", "schedule", "gain",
+             *(["writes"] if counted else []), "lr", "synthesizer lr",
+             *(["threshold"] if thresholds else []), "schedule", "gain",
              "batch", "epochs", "seeds", "diverged")
     notes = (*_notes(found), *([WRITES_NOTE] if counted else []))
     if not grids and quantized:
