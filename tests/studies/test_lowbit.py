@@ -5,6 +5,7 @@ import io
 from dataclasses import replace
 
 import pytest
+from examples import ORIGIN
 
 from experiments import lowbit
 from experiments.cells import Replica
@@ -148,6 +149,22 @@ def test_the_study_runs_from_end_to_end(study):
         best = max((r for r in tuned if r["update"] == update and r["epochs"] == 2),
                    key=lambda r: r["test_accuracy"])
         assert {r["lr"] for r in told if r["update"] == update} == {best["lr"]}
+
+
+def test_nothing_is_chosen_while_another_run_trains_a_candidate(tmp_path, capsys):
+    words = ["--dataset", "digits", "--algorithm", "backprop", "--n-bits", "2", "--update", "pulse",
+             "--n-layers", "0", "--hidden-width", "4", "--lr", "0.01", "0.03", "--gain", "1",
+             "--epochs", "1", "--tune-epochs", "1", "--seeds", "1", "--out", str(tmp_path)]
+    other = tuning.candidates(lowbit.parser().parse_args(words))[0]
+    with Store(tmp_path) as theirs:
+        assert theirs.claim([Replica(other, tuning.TUNING_SEED)], ORIGIN)
+        assert lowbit.main(words) == 1
+    assert "Another run trains 1 of the networks" in capsys.readouterr().out
+    with Store(tmp_path, create=False) as store:
+        assert {r["dataset"] for r in store.replicas()} == {"digits_holdout"}
+    assert lowbit.main(words) == 0  # which has ended
+    with Store(tmp_path, create=False) as store:
+        assert [r["status"] for r in store.replicas()] == ["done"] * 3
 
 
 def test_two_bits_learn_when_updates_are_rounded_at_random(study):
