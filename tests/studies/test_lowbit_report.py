@@ -121,6 +121,12 @@ def test_ties_go_to_more_seeds_then_to_more_epochs():
     assert chosen([*seeds(other, 9.0), *seeds(BITS, 1.0, 1.0)]).cell == BITS
 
 
+def test_a_number_of_epochs_that_was_tried_comes_before_others():
+    tried, longer = replace(BITS, epochs=10), BITS
+    rows = [*seeds(tried, 90.0), *seeds(longer, 99.0, 99.0), tuned(BITS, 80.0, epochs=10)]
+    assert chosen(rows).cell == tried
+
+
 def test_of_several_tuning_seeds_the_mean_counts():
     rows = [*seeds(BITS, 1.0), tuned(BITS, 50.0), tuned(BITS, 70.0, TUNING_SEED + 1)]
     assert chosen(rows).held_out == (10, 60.0)

@@ -106,7 +106,8 @@ def points(rows: Iterable[Mapping[str, Any]]) -> list[Point]:
 
     Of several settings of a point those with the best accuracy on held-out data count, of those
     that were tried there for the most epochs: shorter trials favour other settings. Settings
-    without such results come last; of equal ones those with more seeds, then more epochs.
+    without such results come last; of equal ones those trained for as many epochs as they were
+    tried for, then those with more seeds, then more epochs.
 
     Args:
       rows: finished replicas, those on held-out data among them.
@@ -159,7 +160,9 @@ def _settings(cell: Cell) -> Cell:
 def _merit(point: Point) -> tuple:
     """The greatest counts. No test accuracy in here!"""
     cell, members, held_out, _ = point
-    return held_out is not None, held_out, len(members), cell.epochs + cell.readout_epochs
+    length = cell.epochs + cell.readout_epochs
+    as_tried = held_out is not None and held_out[0] == length
+    return held_out is not None, held_out, as_tried, len(members), length
 
 
 def _order(point: Point) -> tuple:
