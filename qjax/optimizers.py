@@ -66,17 +66,18 @@ def in_float32(optimizer: optax.GradientTransformation) -> optax.GradientTransfo
 _TINY = 1e-30
 
 
-def scale_by_layer(eps: float = _TINY) -> optax.GradientTransformation:
+def scale_by_layer() -> optax.GradientTransformation:
     """The gradient divided by its root mean square over each tensor.
 
     Keeps nothing between steps: a sum of squares per tensor and step is all it takes, one number a
     layer, which a circuit adds up while the gradients pass.
     """
 
-    def one(g):
-        return g * jax.lax.rsqrt(jnp.mean(g * g) + eps)
+    return optax.stateless(lambda gradients, params: jax.tree.map(_over_rms, gradients))
 
-    return optax.stateless(lambda gradients, params: jax.tree.map(one, gradients))
+
+def _over_rms(g):
+    return g * jax.lax.rsqrt(jnp.mean(g * g) + _TINY)
 
 
 def scale_by_lines(eps: float = 1e-6) -> optax.GradientTransformation:
@@ -93,9 +94,9 @@ def scale_by_lines(eps: float = 1e-6) -> optax.GradientTransformation:
     """
 
     def one(g):
+        if g.ndim < 2 or 1 in (g.shape[-1], g.size // g.shape[-1]):
+            return _over_rms(g)
         squares = g * g
-        if g.ndim < 2 or g.size in (g.shape[-1], g.size // g.shape[-1]):
-            return g * jax.lax.rsqrt(jnp.mean(squares) + _TINY)
         rows = jnp.mean(squares, -1, keepdims=True)
         columns = jnp.mean(squares, tuple(range(g.ndim - 1)), keepdims=True)
         mean = jnp.mean(rows)
@@ -141,7 +142,6 @@ def propose(
     2 bits, the few largest train it better than all of them (figures/README.md, "What 2-bit
     training needs").
 
-
     Args:
       optimizer: a direction, e.g. from `OPTIMIZERS`.
       gradients, weights: trees of one structure; weights as their memory knows them.
@@ -158,13 +158,11 @@ def propose(
     def decayed(g, p):
         return (g + weight_decay * p).astype(g.dtype)  # a wider rate must not widen the state
 
-    gradients = jax.tree.map(decayed, gradients, weights)
     def change(least, d):
         kept = jnp.where(jnp.abs(d) < least, 0, d) if d.ndim > 1 else d  # nan stays
         return jnp.negative(learning_rate * kept).astype(d.dtype)
 
-    def changes(least, directions):
-        return jax.tree.map(lambda d: change(least, d), directions)
-
+    gradients = jax.tree.map(decayed, gradients, weights)
     direction, opt_state = optimizer.update(gradients, opt_state, weights)
-    return jax.tree.map(changes, threshold, direction), opt_state
+    least = jax.tree.broadcast(threshold, direction)
+    return jax.tree.map(change, least, direction), opt_state

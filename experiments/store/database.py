@@ -17,7 +17,7 @@ from experiments.cells import DEFAULTS, Cell, Replica
 from experiments.store.locks import Claimant
 from qjax.diagnostics import Diagnosis
 
-__all__ = ["FILE_NAME", "HISTORIES", "Store", "StoreError"]
+__all__ = ["CAME_LATER", "FILE_NAME", "HISTORIES", "Store", "StoreError"]
 
 FILE_NAME = "results.sqlite"
 # Marks the file as ours (ASCII "qjax") and says which tables to expect.
@@ -34,8 +34,8 @@ _SCORES = ["test_accuracy", "test_loss", "train_accuracy", "train_loss"]
 _ORIGIN = ["seconds", "device", "jax", "jaxlib", "qjax", "git_commit"]
 # Programming events per weight of the network's kernels: of an epoch, and of all.
 _WRITES = "writes"
-# Columns that an older store lacks, besides axes.
-_CAME_LATER = (("replicas", _WRITES), ("epochs", _WRITES), ("diagnostics", "write_noise"))
+# Columns that an older store or export lacks, besides axes, by table.
+CAME_LATER = {"replicas": (_WRITES,), "epochs": (_WRITES,), "diagnostics": ("write_noise",)}
 # Tables of what happened along the training, with the columns that order a replica's rows.
 HISTORIES = {"epochs": ("epoch",), "ranges": ("epoch", "tensor"), "diagnostics": ("epoch", "block")}
 
@@ -151,8 +151,8 @@ class Store:
         """Adds the columns of new axes, with the values that older results have there."""
         with self._transaction():
             self._db.execute(_DIAGNOSTICS)
-            for table, column in _CAME_LATER:
-                if column not in self.columns(table):
+            for table, later in CAME_LATER.items():
+                for column in set(later) - set(self.columns(table)):
                     self._db.execute(f"ALTER TABLE {table} ADD {column} REAL")
             known = self.columns("replicas")
             for f in fields(Cell):
@@ -340,7 +340,7 @@ class Store:
         known = self.columns("replicas")
         order = ", ".join(f'"{name}"' for name in [*_CELL, "seed"] if name in known)
         rows = self._db.execute(f"SELECT * FROM replicas ORDER BY {order}")
-        return [{_WRITES: None} | DEFAULTS | dict(row) for row in rows]
+        return [dict.fromkeys(CAME_LATER["replicas"]) | DEFAULTS | dict(row) for row in rows]
 
     def history(self, table: str, replicas: Iterable[str] | None = None) -> list[dict[str, Any]]:
         """Rows of one of `HISTORIES`, of all replicas or of those with these ids, in order."""
@@ -349,7 +349,7 @@ class Store:
         if replicas is None:
             replicas = [row["id"] for row in self._db.execute("SELECT id FROM replicas")]
         query = f"SELECT * FROM {table} WHERE replica = ? ORDER BY {', '.join(HISTORIES[table])}"
-        lacking = {column: None for name, column in _CAME_LATER if name == table}
+        lacking = dict.fromkeys(CAME_LATER.get(table, ()))
         return [lacking | dict(r) for i in sorted(replicas)
                 for r in self._db.execute(query, [i])]
 

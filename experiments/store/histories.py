@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.store import results
-from experiments.store.database import FILE_NAME
+from experiments.store.database import CAME_LATER, FILE_NAME
 from qjax.diagnostics import Diagnosis
 
 __all__ = ["history_of"]
@@ -32,9 +32,6 @@ _KINDS: Mapping[str, Mapping[str, Callable[[str], Any]]] = {
         **dict.fromkeys(Diagnosis._fields, _number),
     },
 }
-
-# Columns that older exports lack.
-_CAME_LATER = ("writes", "write_noise")
 
 
 def history_of(
@@ -78,7 +75,7 @@ def _rows(path: Path, table: str, wanted: set[str]) -> Iterable[dict[str, Any]]:
 
 def _from_csv(path: Path, table: str, wanted: set[str]) -> Iterable[dict[str, Any]]:
     kinds = _KINDS[table]
-    required = tuple(name for name in kinds if name not in _CAME_LATER)
+    required = tuple(name for name in kinds if name not in CAME_LATER.get(table, ()))
     expected = f"expected what 'python -m experiments.export --table {table}' writes"
     for line, texts in results.csv_rows(path, required, expected):
         if texts["replica"] in wanted:

@@ -18,7 +18,7 @@ from typing import Any
 
 from experiments.cells import DEFAULTS, Cell, Replica
 from experiments.commandline import options
-from experiments.store.database import FILE_NAME, Store, StoreError
+from experiments.store.database import CAME_LATER, FILE_NAME, Store, StoreError
 
 __all__ = [
     "EXPORT", "FINISHED", "ResultsError", "by_cell", "cell_of", "csv_rows", "is_store", "load",
@@ -167,7 +167,7 @@ def _check_header(path: Path, found: Sequence[str], required: Sequence[str], exp
 def _row(path: Path, line: int, texts: Mapping[str, str]) -> dict[str, Any]:
     known = {name: read(path, line, name, text, _value) for name, text in texts.items()
              if name not in DERIVED and not name.startswith("numbers.")}
-    row = {"writes": None} | DEFAULTS | known
+    row = dict.fromkeys(CAME_LATER["replicas"]) | DEFAULTS | known
     if not row.get("id"):
         row["id"] = Replica(cell_of(row), row["seed"]).id
     return row

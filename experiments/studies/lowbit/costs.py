@@ -20,10 +20,9 @@ __all__ = ["COSTS", "Cost", "Known", "figures_of", "plot_cost", "published_by_me
 # Okabe and Ito's colours, and grey; by position, so that an algorithm looks the same everywhere.
 _COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C564B",
            "#7F7F7F", "#B8A200")
-_COLOR = {name: _COLORS[place % len(_COLORS)] for place, name in enumerate(
-    ("backprop", "fa", "dfa", "usf", "hsic", "dni_linear", "kp",
-     *(n for n in ALGORITHMS
-       if n not in ("backprop", "fa", "dfa", "usf", "hsic", "dni_linear", "kp"))))}
+_FIRST = ("backprop", "fa", "dfa", "usf", "hsic", "dni_linear", "kp")
+_COLOR = {name: _COLORS[place % len(_COLORS)]
+          for place, name in enumerate(dict.fromkeys((*_FIRST, *ALGORITHMS)))}
 _MARKERS = {1: "s", 2: "o", 3: "^", 4: "D", None: "*"}
 _OTHER = "p"  # more bits than the study has
 _FRONT = "no other that costs as little does better"
