@@ -2,9 +2,9 @@
 
 Networks on held-out data decide which settings count, where there are several, and have no other
 part in the report. Writes table-DATASET (Markdown, CSV, LaTeX), lowbit-DATASET-NETWORK (accuracy
-against bits per weight), memory-DATASET-NETWORK (against all memory kept while training) and
-writes-DATASET-NETWORK (against writes to a device; PNG, PDF); prints the tables and the names of
-the files.
+against bits per weight), memory-DATASET-NETWORK (against all memory kept while training),
+writes-DATASET-NETWORK (against writes to a device) and, of several widths, widths-DATASET-DEPTH
+(against the memory of the whole network; PNG, PDF); prints the tables and the names of the files.
 """
 
 from collections.abc import Sequence
@@ -17,10 +17,12 @@ commandline.require("matplotlib", "experiments.lowbit_report")
 from experiments.commandline import options
 from experiments.report import FORMATS, look, markdown
 from experiments.store import results
-from experiments.studies.lowbit import costs, figure, points, table_of
+from experiments.studies.lowbit import costs, figure, points, table_of, widths
 from experiments.studies.thesis import read_published
 
 __all__ = ["main"]
+
+FIGURES = ("lowbit", "memory", "writes", "widths")  # with what their names begin
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -35,6 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     p.add_argument("--folder", type=Path, default=None,
                    help="folder to write to [that of the first results; lowbit, beside it, if that "
                    "is a file]")
+    p.add_argument("--figures", nargs="+", choices=FIGURES, default=FIGURES, help="to draw [all]")
     args = p.parse_args(arguments)
     try:
         found = points(results.merge(args.results))
@@ -54,9 +57,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             for ending, render in FORMATS.items():
                 files.append(folder / f"table-{dataset}.{ending}")
                 files[-1].write_text(render(table), encoding="utf-8")
-        for stem, drawn in (*figure.figures_of(found, published),
-                            *costs.figures_of(found, published)):
-            files += look.save(drawn, folder, stem, ("png", "pdf"))
+        for module in (figure, costs, widths):
+            for stem, drawn in module.figures_of(found, published):
+                if stem.split("-")[0] in args.figures:
+                    files += look.save(drawn, folder, stem, ("png", "pdf"))
     except OSError as error:
         p.error(f"cannot write {error.filename or folder}: {error.strerror}. "
                 "Choose another --folder")

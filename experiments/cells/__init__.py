@@ -5,7 +5,7 @@ Beside it are the settings that an algorithm has where nothing else is said, and
 """
 
 from experiments.cells import kinds
-from experiments.cells.account import account_of
+from experiments.cells.account import account_of, weights_of
 from experiments.cells.axes import add_flag
 from experiments.cells.building import algorithm_of, held_program, settings_of
 from experiments.cells.cell import AXES, DEFAULTS, NONE, UNQUANTIZED, Cell, product
@@ -18,5 +18,5 @@ __all__ = [
     "account_of", "algorithm_of", "held_program", "settings_of",
     "AXES", "DEFAULTS", "LEARNING_RATES", "NETWORKS", "NONE", "SMALLEST", "UNQUANTIZED", "Cell",
     "Chunk", "Preset", "Replica", "add_flag", "chunks_of", "group", "halves", "kinds", "memory_of",
-    "preset_of", "product",
+    "preset_of", "product", "weights_of",
 ]

@@ -24,7 +24,7 @@ from qjax.memories import MEMORIES, Bits, ByLeaf, Float, is_held, numbers_of
 from qjax.optimizers import OPTIMIZERS
 from qjax.quantize import KINDS
 
-__all__ = ["account_of"]
+__all__ = ["account_of", "weights_of"]
 
 
 def account_of(cell: Cell) -> Bits | None:
@@ -37,18 +37,19 @@ def account_of(cell: Cell) -> Bits | None:
     """
     if not _is_known(cell):
         return None
-    program, spec = held_program(cell), DATASETS[cell.dataset.removesuffix(HOLDOUT)]
-    # Not of the settings that need no memory: cells share what is found out about their program.
-    shape = _shape(replace(program, dataset="", batch_size=1, epochs=1,
-                           readout_epochs=min(1, cell.readout_epochs)),
-                   spec.image_shape, spec.n_classes)
-    costs = [memory.account() for memory in memory_of(cell, program).memories]
+    shape = _shape_of(cell)
+    costs = [memory.account() for memory in memory_of(cell, held_program(cell)).memories]
     kernels = _bits(shape.kernels, costs)
     # What is never written needs nothing behind its levels.
     everything = (_bits(shape.held, costs).total + _bits(shape.fixed, costs).device
                   + shape.kept * float(cell.optimizer_bits or 32))
     weights = sum(shape.kernels)
     return Bits(kernels.device / weights, (everything - kernels.device) / weights)
+
+
+def weights_of(cell: Cell) -> int | None:
+    """Elements of the network's kernels; None as for `account_of`."""
+    return sum(_shape_of(cell).kernels) if _is_known(cell) else None
 
 
 def _is_known(cell: Cell) -> bool:
@@ -68,6 +69,14 @@ class _Shape(NamedTuple):
     held: tuple[int, ...]
     fixed: tuple[int, ...]
     kept: int
+
+
+def _shape_of(cell: Cell) -> _Shape:
+    spec = DATASETS[cell.dataset.removesuffix(HOLDOUT)]
+    # Not of the settings that need no memory: cells share what is found out about their program.
+    program = replace(held_program(cell), dataset="", batch_size=1, epochs=1,
+                      readout_epochs=min(1, cell.readout_epochs))
+    return _shape(program, spec.image_shape, spec.n_classes)
 
 
 @functools.lru_cache(maxsize=1024)

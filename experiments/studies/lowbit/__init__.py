@@ -1,8 +1,8 @@
 """The study of few bits: what trains with weights of 1 to 4 bits, and by which update rule.
 
 Settings are chosen on held-out training data (`candidates`, `promoted`, `chosen`); `points` and
-`table_of` make the report. The modules `costs` and `figure` need matplotlib, and are imported only
-by name.
+`table_of` make the report. The modules `costs`, `figure` and `widths` need matplotlib, and are
+imported only by name.
 """
 
 from experiments.studies.lowbit.report import points, table_of
@@ -10,5 +10,5 @@ from experiments.studies.lowbit.tuning import GIVEN, TUNING_SEED, candidates, ch
 
 __all__ = [
     "GIVEN", "TUNING_SEED", "candidates", "chosen", "costs", "figure", "points", "promoted",
-    "table_of",
+    "table_of", "widths",
 ]

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-from experiments.cells import Cell, account_of, preset_of
+from experiments.cells import Cell, account_of, preset_of, weights_of
 from experiments.commandline import options
 from experiments.data import DATASETS, HOLDOUT
 from experiments.report import (
@@ -44,6 +44,8 @@ FREE_BIASES = "Biases are floats."
 BOUND_BIASES = "Biases are floats, but quantized like the weights in: "
 FREE_SYNTHESIZERS = "Synthesizers are floats, with a learning rate of their own."
 BOUND_SYNTHESIZERS = "Synthesizers are quantized, and trained, like the weights in: "
+KILOBITS = "kbit"
+KILOBITS_NOTE = "kbit: all that memory of the whole network, in 1000 bits."
 DIVERGED = "A diverged replica counts with its last finite metrics, if it has any."
 
 _GRIDS = ("quantizer", "scope", "hidden_bits", "optimizer", "optimizer_bits", "numbers")
@@ -81,6 +83,11 @@ class Point(NamedTuple):
         """Bits per weight while training, on the device and beside it; None: not known."""
         bits = account_of(self.cell)
         return None if bits is None else float(bits.total)
+
+    @property
+    def kilobits(self) -> float | None:
+        """The same of the whole network, in 1000 bits; None: not known."""
+        return None if self.memory is None else self.memory * weights_of(self.cell) / 1000
 
     @property
     def writes(self) -> float | None:
@@ -196,6 +203,7 @@ def table_of(found: Iterable[Point], dataset: str) -> Table:
              if len({getattr(cell, name) for cell in quantized}) > 1]
     thresholds = any(point.cell.threshold for point in found)
     counted = any(writes_of(point.members) is not None for point in found)
+    widths = len({point.network for point in found}) > 1
     entries = []
     for point in found:
         cell, members = point.cell, point.members
@@ -204,6 +212,7 @@ def table_of(found: Iterable[Point], dataset: str) -> Table:
             point.network, cell.algorithm, options.spell(cell.n_bits),
             *(options.spell(getattr(cell, name), name) for name in grids), cell.update, accuracy,
             None if accuracy.mean is None else 100 - accuracy.mean, *memory_in(cell),
+            *([point.kilobits] if widths else []),
             *([writes_of(members)] if counted else []), str(cell.lr),
             _given(cell.synthesizer_lr), *([str(cell.threshold)] if thresholds else []),
             cell.schedule, _given(cell.gain), str(cell.batch_size),
@@ -211,10 +220,12 @@ def table_of(found: Iterable[Point], dataset: str) -> Table:
             sum(m["status"] == "diverged" for m in members),
         ))
     names = ("network", "algorithm", "bits", *grids, "update", "accuracy", "error", *MEMORY,
-             *(["writes"] if counted else []), "lr", "synthesizer lr",
+             *([KILOBITS] if widths else []), *(["writes"] if counted else []), "lr",
+             "synthesizer lr",
              *(["threshold"] if thresholds else []), "schedule", "gain",
              "batch", "epochs", "seeds", "diverged")
-    notes = (*_notes(found), *([WRITES_NOTE] if counted else []))
+    notes = (*_notes(found), *([KILOBITS_NOTE] if widths else []),
+             *([WRITES_NOTE] if counted else []))
     if not grids and quantized:
         notes += (f"All grids are {quantized[0].quantizer} {quantized[0].scope}.",)
     return Table(f"Test accuracy on {dataset} by bits per weight and update rule", notes,
