@@ -1,8 +1,9 @@
 """qjax: learning with few-level weights, as pure functions on arrays and trees.
 
 Modules: `spacings`, `kinds`, `grids` and `rounding` (the levels of one tensor), `quantize` (the
-same for whole trees, and what other code imports), `trees` (leaves by path), `memories` (what holds
-a weight and how it is written), `optimizers`, `feedback`, `hsic`, `synthetic` (the pieces of the
+same for whole trees, and what other code imports), `trees` (leaves by path), `devices` (memristors
+that are neither exact nor equal), `memories` (what holds a weight and how it is written), `numbers`
+(what both say of theirs), `optimizers`, `feedback`, `hsic`, `synthetic` (the pieces of the
 learning rules), `blocks` and `networks`, `losses`, `algorithms` (the rules, behind one interface),
 `training` and `replicas` (epochs, of many networks at once), `schedules`, `metrics`,
 `diagnostics` (what goes on inside while a network trains).
@@ -11,6 +12,7 @@ learning rules), `blocks` and `networks`, `losses`, `algorithms` (the rules, beh
 from qjax import (
     algorithms,
     blocks,
+    devices,
     diagnostics,
     feedback,
     grids,
@@ -20,6 +22,7 @@ from qjax import (
     memories,
     metrics,
     networks,
+    numbers,
     optimizers,
     quantize,
     replicas,
@@ -36,6 +39,7 @@ __version__ = "0.1.0"
 __all__ = [
     "algorithms",
     "blocks",
+    "devices",
     "diagnostics",
     "feedback",
     "grids",
@@ -45,6 +49,7 @@ __all__ = [
     "memories",
     "metrics",
     "networks",
+    "numbers",
     "optimizers",
     "quantize",
     "replicas",

@@ -25,8 +25,8 @@ from qjax.memories.interface import (
     write,
 )
 from qjax.memories.latent import Latent
-from qjax.memories.numbers import Number, check_numbers, has_grid, number, numbers_of
 from qjax.memories.on_grid import Nearest, Pulse, Stochastic
+from qjax.numbers import Number, check_numbers, has_grid, number, numbers_of
 
 __all__ = [
     "MEMORIES",

@@ -11,7 +11,7 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from qjax.grids import Quantizer, make_grid
-from qjax.memories.numbers import check_numbers, has_grid
+from qjax.numbers import check_numbers, has_grid
 from qjax.rounding import quantize
 from qjax.trees import Where, is_floating, paths_of
 

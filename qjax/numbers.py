@@ -1,4 +1,4 @@
-"""The numbers of a memory: fields with a default, bounds and a line of help.
+"""The numbers of a memory or device: fields with a default, bounds and a line of help.
 
 A field made by `number` is what the command line offers under ``--set NAME=VALUE``. A field called
 ``grid`` is a `Quantizer`, which has words of its own there. All may be traced and batched.

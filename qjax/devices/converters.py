@@ -1,0 +1,137 @@
+"""Converters: what a product on a crossbar is made of digital numbers, and what comes back.
+
+Inputs reach a crossbar through digital-to-analog converters, products leave it through
+analog-to-digital ones; both have few bits, bounds and noise. Inputs are divided by their largest
+(noise management), and where an output leaves its converter's range the sample is run again with
+inputs half as large (bound management; Gokmen, Onen, Haensch 2017). Names and defaults are those
+of aihwkit, of which this is section by section the mathematics.
+"""
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+from jax import Array
+from jax.typing import ArrayLike
+
+from qjax.numbers import number
+
+__all__ = ["Converters", "product", "resolution_of"]
+
+
+@struct.dataclass
+class Converters:
+    """Numbers of the converters on both sides of a product.
+
+    Resolutions are shares of the whole range, 1 / steps; above 1 they are taken for the number of
+    steps, at most 0 is none. Two choices change the program: `noise_management` ("abs_max" or
+    "none") and `bound_management` ("iterative" or "none"; of forward products only, as a rule).
+    """
+
+    inp_bound: ArrayLike = number(1.0, "largest input", 0)
+    inp_res: ArrayLike = number(1 / 126, "a step of the inputs, as a share of their range")
+    inp_noise: ArrayLike = number(0.0, "deviation of an input", 0)
+    out_bound: ArrayLike = number(12.0, "largest output", 0)
+    out_res: ArrayLike = number(1 / 510, "a step of the outputs, as a share of their range")
+    out_noise: ArrayLike = number(0.06, "deviation of an output", 0)
+    out_scale: ArrayLike = number(1.0, "factor on what comes back")
+    w_noise: ArrayLike = number(0.0, "deviation of a weight that is read", 0)
+    nm_thres: ArrayLike = number(0.0, "inputs above are cut by noise management; 0: none", 0)
+    max_bm_factor: ArrayLike = number(1000.0, "inputs are at most so much smaller", 0)
+    max_bm_res: ArrayLike = number(0.25, "and have steps of at most this share of their range", 0)
+    noise_management: str = struct.field(pytree_node=False, default="abs_max")
+    bound_management: str = struct.field(pytree_node=False, default="iterative")
+    w_noise_by_weight: bool = struct.field(pytree_node=False, default=False)
+
+
+def resolution_of(bits: int | None) -> float:
+    """A share of the range for converters of so many bits, with as many steps up as down.
+
+    8 bits have 254 steps (aihwkit's 1/126 is 7 bits). None: no converter.
+    """
+    if bits is None:
+        return 0.0
+    if not 2 <= bits <= 16:
+        raise ValueError(f"expected 2-16 bits or None, got {bits}")
+    return 1 / (2**bits - 2)
+
+
+def _step(resolution: ArrayLike, bound: ArrayLike) -> Array:
+    share = jnp.asarray(resolution, jnp.float32)
+    share = jnp.where(share > 1, 1 / jnp.where(share > 1, share, 1.0), share)
+    return share * 2 * bound
+
+
+def _rounded(values: Array, step: Array) -> Array:
+    """To multiples of a step; as they are without one."""
+    safe = jnp.where(step > 0, step, 1.0)
+    return jnp.where(step > 0, safe * jnp.round(values / safe), values)
+
+
+def product(
+    key: Array | None, converters: Converters, x: Array, weights: Array
+) -> Array:
+    """``x @ weights`` as converters let it through.
+
+    Args:
+      key: consumed; None: no noise of any kind.
+      converters: numbers and management.
+      x: [batch, in]; samples are managed each by itself.
+      weights: [in, out], as they are read.
+
+    Returns:
+      [batch, out].
+    """
+    c = converters
+    largest = jnp.max(jnp.abs(x), axis=-1, keepdims=True)
+    if c.noise_management == "abs_max":
+        limit = jnp.asarray(c.nm_thres, x.dtype)
+        scale = jnp.where(limit > 0, jnp.minimum(largest, limit), largest)
+    elif c.noise_management == "none":
+        scale = jnp.ones_like(largest)
+    else:
+        raise ValueError(
+            f"noise_management: expected 'abs_max' or 'none', got {c.noise_management!r}")
+    if c.bound_management not in ("iterative", "none"):
+        raise ValueError(
+            f"bound_management: expected 'iterative' or 'none', got {c.bound_management!r}")
+    inp_step, out_step = _step(c.inp_res, c.inp_bound), _step(c.out_res, c.out_bound)
+    safe = jnp.where(scale > 0, scale, 1.0)
+
+    def attempt(number, shrink):
+        """Outputs before they are bounded, of inputs divided by `shrink` [batch, 1]."""
+        keys = None if key is None else jax.random.split(jax.random.fold_in(key, number), 3)
+        unit = safe * shrink
+        levels = jnp.round(x / (unit * jnp.where(inp_step > 0, inp_step, 1.0)))
+        fine = jnp.where(inp_step > 0, levels * inp_step, x / unit)
+        u = jnp.clip(fine, -c.inp_bound, c.inp_bound)
+        if keys is not None:
+            u = u + c.inp_noise * jax.random.normal(keys[0], u.shape, u.dtype)
+        z = u @ weights
+        if keys is not None:
+            # the weights' noise, summed over the inputs
+            power = u**2 @ jnp.abs(weights) if c.w_noise_by_weight else (
+                jnp.sum(u**2, axis=-1, keepdims=True))
+            z = z + c.w_noise * jnp.sqrt(power) * jax.random.normal(keys[1], z.shape, z.dtype)
+            z = z + c.out_noise * jax.random.normal(keys[2], z.shape, z.dtype)
+        return _rounded(z, out_step)
+
+    shrink = jnp.ones_like(scale)
+    z = attempt(0, shrink)
+    if c.bound_management == "iterative":
+        finest = jnp.where(inp_step > 0, c.max_bm_res / jnp.where(inp_step > 0, inp_step, 1.0),
+                           jnp.inf)
+
+        def too_large(z, shrink):
+            over = jnp.any(jnp.abs(z) > c.out_bound, axis=-1, keepdims=True)
+            return over & (2 * shrink // 1 <= c.max_bm_factor) & (2 * shrink <= finest)
+
+        def again(carry):
+            number, z, shrink = carry
+            redo = too_large(z, shrink)
+            shrink = jnp.where(redo, 2 * shrink, shrink)
+            return number + 1, jnp.where(redo, attempt(number, shrink), z), shrink
+
+        _, z, shrink = jax.lax.while_loop(
+            lambda carry: jnp.any(too_large(carry[1], carry[2])), again, (1, z, shrink))
+    z = jnp.clip(z, -c.out_bound, c.out_bound)
+    return jnp.where(scale > 0, c.out_scale * scale * shrink * z, 0.0)
