@@ -13,7 +13,9 @@ classes derived from them) are made to use it, wherever they are inside of a blo
 own asks for it:
 
     feedback = self.get_variable("feedback", "kernel")  # None unless the algorithm has one
-    y = qjax.feedback.linear(x, kernel, bias, feedback)
+    activity = self.get_variable("activity", "kernel")  # None unless the memory wants it
+    crossbar = self.get_variable("crossbar", "kernel")  # None unless there are converters
+    y = qjax.feedback.linear(x, kernel, bias, feedback, activity=activity, crossbar=crossbar)
 
 A block that does neither is refused by these algorithms (`check_feedback`), and works with all
 others. Besides ``params`` and ``feedback`` a block may have the collections ``batch_stats``
@@ -22,7 +24,7 @@ It gets no random numbers: no dropout.
 """
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import flax.linen as nn
@@ -31,11 +33,13 @@ import jax.numpy as jnp
 from flax.traverse_util import flatten_dict, unflatten_dict
 from jax import Array
 
+from qjax.devices import Crossbar
 from qjax.feedback import with_feedback
 
 __all__ = [
     "Network", "apply_block", "check_feedback", "forward", "init_network", "kernels_of",
-    "shapes_of",
+    "key_of",
+    "shapes_of", "with_activity", "with_crossbars", "without_activity", "without_crossbars",
 ]
 
 Network = tuple[nn.Module, ...]
@@ -49,8 +53,8 @@ def _use_feedback(call: Callable, args: tuple, kwargs: dict, context: Any) -> Ar
     layer = context.module
     # Of these very classes: what another one makes of their product is not known here.
     linear = type(layer) in _LINEAR and context.method_name == "__call__"
-    if not linear or getattr(layer, "batch_dims", ()) or not layer.has_variable(
-            "feedback", "kernel"):
+    own = [layer.get_variable(c, "kernel") for c in ("feedback", "activity", "crossbar")]
+    if not linear or getattr(layer, "batch_dims", ()) or all(each is None for each in own):
         return call(*args, **kwargs)
     x = jnp.asarray(args[0] if args else kwargs["inputs"])
     if not jnp.issubdtype(x.dtype, jnp.inexact):
@@ -60,8 +64,8 @@ def _use_feedback(call: Callable, args: tuple, kwargs: dict, context: Any) -> Ar
     def bilinear(x, kernel):
         return bare.apply({"params": {"kernel": kernel}}, x)
 
-    kernel, feedback = (layer.get_variable(c, "kernel") for c in ("params", "feedback"))
-    out = with_feedback(bilinear, x, kernel, feedback)
+    kernel = layer.get_variable("params", "kernel")
+    out = with_feedback(bilinear, x, kernel, *own)
     bias = layer.get_variable("params", "bias")
     return out if bias is None else out + bias.astype(out.dtype)
 
@@ -106,12 +110,19 @@ def init_network(key: Array, network: Network, inputs: Array) -> tuple[tuple, tu
 def apply_block(
     block: nn.Module, params: Any, collections: Any, x: Array, train: bool
 ) -> tuple[Array, Any]:
-    """One block on a batch: (output, collections with the running statistics after this batch)."""
-    variables = {"params": params, **collections}
+    """One block on a batch: (output, collections with the running statistics after this batch).
+
+    What `params` has under "activity" is a collection of its own, see `with_activity`.
+    """
+    params = dict(params)
+    activity = {"activity": params.pop("activity")} if "activity" in params else {}
+    variables = {"params": params, **collections, **activity}
     given = _arguments(block, train)
-    if not train:
+    if not train and "crossbar" not in collections:
         return block.apply(variables, x, **given), collections
     with nn.intercept_methods(_use_feedback):
+        if not train:
+            return block.apply(variables, x, **given), collections
         out, updated = block.apply(variables, x, **given, mutable=["batch_stats"])
     return out, {**collections, **updated}
 
@@ -139,7 +150,59 @@ def shapes_of(network: Network, params: Any, collections: Any, inputs: Array) ->
 def kernels_of(params: Any) -> dict:
     """The parameters of a block that are called ``kernel``, in a tree of the same nesting."""
     flat = flatten_dict(params)
-    return unflatten_dict({path: leaf for path, leaf in flat.items() if path[-1] == "kernel"})
+    return unflatten_dict({path: leaf for path, leaf in flat.items()
+                           if path[-1] == "kernel" and path[0] != "activity"})
+
+
+def with_crossbars(
+    key: Array | None, crossbar: Crossbar | None, params: Sequence[Any], collections: Sequence[Any]
+) -> tuple:
+    """Collections of every block, with one called "crossbar": converters for every kernel.
+
+    Args:
+      key: consumed; None: without noise.
+      crossbar: the converters of each; None: there are none.
+      params: of every block.
+      collections: of every block.
+    """
+    if crossbar is None:
+        return tuple(collections)
+    keys = [None] * len(params) if key is None else jax.random.split(key, len(params))
+    found = []
+    for own_key, block, own in zip(keys, params, collections, strict=True):
+        flat = flatten_dict(kernels_of(block))
+        each = {path: crossbar.replace(
+            key=None if own_key is None else jax.random.fold_in(own_key, number))
+            for number, path in enumerate(flat)}
+        found.append({**own, "crossbar": unflatten_dict(each)})
+    return tuple(found)
+
+
+def key_of(inputs: Array) -> Array:
+    """A key for the noise of predictions, made of the inputs: the same ones give the same."""
+    total = jnp.sum(inputs, dtype=jnp.float32)
+    return jax.random.fold_in(jax.random.key(0), jax.lax.bitcast_convert_type(total, jnp.int32))
+
+
+def without_crossbars(collections: Sequence[Any]) -> tuple:
+    """Collections of every block without those."""
+    return tuple({k: v for k, v in c.items() if k != "crossbar"} for c in collections)
+
+
+def with_activity(params: Any) -> Any:
+    """The parameters of a block, whose gradient will have the sizes of what every example adds.
+
+    The gradient has under "activity" a tree like `kernels_of` it; see `qjax.feedback`.
+    """
+    return {**params, "activity": jax.tree.map(jnp.zeros_like, kernels_of(params))}
+
+
+def without_activity(gradient: Any) -> tuple[Any, Any]:
+    """(gradient of a block's parameters, a tree like it: sizes for its kernels, else None)."""
+    gradient = dict(gradient)
+    sizes = flatten_dict(gradient.pop("activity", {}))
+    flat = {path: sizes.get(path) for path in flatten_dict(gradient)}
+    return gradient, unflatten_dict(flat)
 
 
 def check_feedback(

@@ -10,7 +10,10 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
+
+from qjax.devices import Crossbar, product
 
 __all__ = ["convolve", "linear", "matmul", "with_feedback"]
 
@@ -43,7 +46,8 @@ def convolve(x: Array, kernel: Array) -> Array:
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
 def with_feedback(
-    bilinear: Callable[[Array, Array], Array], x: Array, kernel: Array, feedback: Array
+    bilinear: Callable[[Array, Array], Array], x: Array, kernel: Array, feedback: Array | None,
+    activity: Array | None = None, crossbar: Crossbar | None = None,
 ) -> Array:
     """``bilinear(x, kernel)``, differentiated as if its input had met `feedback`.
 
@@ -53,24 +57,53 @@ def with_feedback(
       bilinear: (x, kernel) -> output.
       x: the layer's input.
       kernel: the weights.
-      feedback: like `kernel`, whose type it takes on. With ``feedback == kernel`` this is
+      feedback: like `kernel`, whose type it takes on. With ``feedback == kernel``, or None, this is
         backpropagation. It receives a zero gradient: whoever wants to train it has its own rule for
         that.
+      activity: like `kernel`; its values do not matter. What it receives for its gradient are the
+        sizes of what every example adds to that of the kernel, summed: all that is done to a device
+        whose changes are sent example by example, whatever of it cancels.
+      crossbar: converters that inputs and outputs pass, and errors on the way down; gradients go
+        straight through them. What the kernel receives is the product of inputs and errors as they
+        are outside of the array, as aihwkit updates it.
     """
-    del feedback
-    return bilinear(x, kernel)
+    del feedback, activity
+    if crossbar is None or crossbar.forward is None:
+        return bilinear(x, kernel)
+    key = None if crossbar.key is None else jax.random.fold_in(crossbar.key, 0)
+    return product(key, crossbar.forward, x, kernel, bilinear)
 
 
-def _forward(bilinear, x, kernel, feedback):
-    return bilinear(x, kernel), (x, kernel, feedback)
+def _forward(bilinear, x, kernel, feedback, activity=None, crossbar=None):
+    out = with_feedback(bilinear, x, kernel, feedback, activity, crossbar)
+    return out, (x, kernel, feedback, activity, crossbar)
 
 
 def _backward(bilinear, residual, error):
-    x, kernel, feedback = residual
-    down = feedback.astype(kernel.dtype)
-    (x_error,) = jax.linear_transpose(lambda v: bilinear(v, down), x)(error)
+    x, kernel, feedback, activity, crossbar = residual
+    down = kernel if feedback is None else feedback.astype(kernel.dtype)
+
+    def back(error, matrix):
+        return jax.linear_transpose(lambda v: bilinear(v, matrix), x)(error)[0]
+
+    if crossbar is None or crossbar.backward is None:
+        x_error = back(error, down)
+    else:
+        key = None if crossbar.key is None else jax.random.fold_in(crossbar.key, 1)
+        x_error = product(key, crossbar.backward, error, down, back)
     (kernel_gradient,) = jax.linear_transpose(lambda v: bilinear(x, v), kernel)(error)
-    return x_error, kernel_gradient, jnp.zeros_like(feedback)
+    sizes = activity
+    if activity is not None:
+        (sizes,) = jax.linear_transpose(lambda v: bilinear(jnp.abs(x), v), kernel)(jnp.abs(error))
+    nothing = jax.tree.map(_no_gradient, (feedback, crossbar))
+    return x_error, kernel_gradient, nothing[0], sizes, nothing[1]
+
+
+def _no_gradient(leaf):
+    leaf = jnp.asarray(leaf)
+    if jnp.issubdtype(leaf.dtype, jnp.floating):
+        return jnp.zeros_like(leaf)
+    return np.zeros(leaf.shape, jax.dtypes.float0)
 
 
 with_feedback.defvjp(_forward, _backward)
@@ -82,6 +115,8 @@ def linear(
     bias: Array,
     feedback: Array | None = None,
     bilinear: Callable[[Array, Array], Array] = matmul,
+    activity: Array | None = None,
+    crossbar: Crossbar | None = None,
 ) -> Array:
     """``bilinear(x, kernel) + bias``, with the error sent down through `feedback` if it is given.
 
@@ -91,7 +126,8 @@ def linear(
       bias: [out].
       feedback: [in, out] (the weight's shape, not its transpose), or None for backpropagation.
       bilinear: `matmul`, or another map like `convolve` with kernels of its own shape.
+      activity, crossbar: see `with_feedback`.
     """
-    if feedback is None:
+    if feedback is None and activity is None and crossbar is None:
         return bilinear(x, kernel) + bias
-    return with_feedback(bilinear, x, kernel, feedback) + bias
+    return with_feedback(bilinear, x, kernel, feedback, activity, crossbar) + bias

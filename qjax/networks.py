@@ -124,14 +124,15 @@ class _Weighted(nn.Module):
         init = uniform_fan_in(fan_in)
         kernel = self.param("kernel", init if self.gain == "none" else uniform_range, shape, dtype)
         bias = self.param("bias", init, (self.features,), dtype)
-        feedback = self.get_variable("feedback", "kernel")
+        feedback, *rest = (self.get_variable(c, "kernel")
+                           for c in ("feedback", "activity", "crossbar"))
         if self.gain == "none":
-            z = feedback_rules.linear(x, kernel, bias, feedback, bilinear)
+            z = feedback_rules.linear(x, kernel, bias, feedback, bilinear, *rest)
         else:
             gain = self.variable("device", "gain", lambda: jnp.asarray(fan_in**-0.5, dtype)).value
             if self.gain == "learned":
                 gain *= jnp.exp(self.param("log_gain", nn.initializers.zeros, (), dtype))
-            z = gain * feedback_rules.linear(x, kernel, 0.0, feedback, bilinear) + bias
+            z = gain * feedback_rules.linear(x, kernel, 0.0, feedback, bilinear, *rest) + bias
         if self.normalize:
             z = BatchNorm()(z, train)
         return self.activation(z)

@@ -1,7 +1,10 @@
 """The numbers of a memory or device: fields with a default, bounds and a line of help.
 
-A field made by `number` is what the command line offers under ``--set NAME=VALUE``. A field called
-``grid`` is a `Quantizer`, which has words of its own there. All may be traced and batched.
+A field made by `number` is what the command line offers under ``--set NAME=VALUE``, and so are the
+numbers of structs that are fields (of a device in a memory, say). A field called ``grid`` is a
+`Quantizer`, which has words of its own there. All may be traced and batched. What costs time or
+memory in a program, and is not needed by most, is None unless a number of it is given: a number
+whose default is None, or a struct that `optional` declares.
 """
 
 import dataclasses
@@ -12,16 +15,26 @@ import jax
 import numpy as np
 from flax import struct
 
-__all__ = ["Number", "check_numbers", "has_grid", "number", "numbers_of"]
+__all__ = [
+    "Number", "check_numbers", "has_grid", "number", "numbers_of", "optional", "with_numbers",
+]
 
 
 class Number(NamedTuple):
-    """What is said of a number: its default, one line of help, and the bounds, both included."""
+    """What is said of a number.
 
-    default: float
+    Attributes:
+      default: what it is if nothing is said; None: the program does without.
+      help: one line; with the unit.
+      low, high: bounds, both included.
+      optional: it belongs to what is None by default: given, it makes another program.
+    """
+
+    default: float | None
     help: str
     low: float
     high: float
+    optional: bool = False
 
     @property
     def expected(self) -> str:
@@ -34,21 +47,71 @@ class Number(NamedTuple):
         return math.isfinite(value) and self.low <= value <= self.high
 
 
-def number(default: float, help: str, low: float = -math.inf, high: float = math.inf) -> Any:
-    """A field of a memory that is a number.
+def number(
+    default: float | None, help: str, low: float = -math.inf, high: float = math.inf
+) -> Any:
+    """A field of a memory or device that is a number; see `Number`."""
+    about = Number(default, help, low, high, optional=default is None)
+    return struct.field(default=default, metadata={"number": about})
 
-    Args:
-      default: what it is if nothing is said.
-      help: one line; with the unit.
-      low, high: bounds, both included.
-    """
-    return struct.field(default=default, metadata={"number": Number(default, help, low, high)})
+
+def optional(kind: type) -> Any:
+    """A field that is None, or a struct of numbers of this kind if any of them is given."""
+    return struct.field(default=None, metadata={"optional": kind})
+
+
+def _fields(memory: Any) -> dict[str, tuple[Number | None, Any, Any]]:
+    """Per field (what is said of it if it is a number, its value, its kind if it is optional)."""
+    told = {}
+    for field in dataclasses.fields(memory):
+        value = getattr(memory, field.name, None)
+        told[field.name] = (field.metadata.get("number"), value, field.metadata.get("optional"))
+    return told
+
+
+def _is_struct(value: Any) -> bool:
+    return dataclasses.is_dataclass(value) and not isinstance(value, type)
 
 
 def numbers_of(memory: Any) -> dict[str, Number]:
-    """What is said of the numbers of a memory, or of a class of them, by name."""
-    return {f.name: f.metadata["number"] for f in dataclasses.fields(memory)
-            if "number" in f.metadata}
+    """What is said of the numbers of a memory, or of a class of them, by name.
+
+    Those of structs in it are among them; of several with one name the first one's words count.
+    Defaults are the values that the memory has.
+    """
+    found: dict[str, Number] = {}
+    for name, (about, value, kind) in _fields(memory).items():
+        if about is not None:
+            found.setdefault(name, about._replace(default=value))
+        elif name != "grid" and (_is_struct(value) or kind is not None):
+            inner = numbers_of(value if _is_struct(value) else kind)
+            for own, told in inner.items():
+                found.setdefault(own, told._replace(optional=told.optional or value is None))
+    return found
+
+
+def with_numbers(memory: Any, **values: Any) -> Any:
+    """A memory with other numbers, wherever in it they are.
+
+    Raises:
+      TypeError: it has no such number; names those it has.
+    """
+    known = numbers_of(memory)
+    strange = [name for name in values if name not in known]
+    if strange:
+        raise TypeError(f"{type(memory).__name__} has no number {strange[0]!r}; it has "
+                        f"{', '.join(sorted(known)) or 'none'}")
+    changed = {}
+    for name, (about, value, kind) in _fields(memory).items():
+        if about is not None:
+            if name in values:
+                changed[name] = values[name]
+        elif name != "grid" and (_is_struct(value) or kind is not None):
+            inner = value if _is_struct(value) else kind()
+            own = {n: v for n, v in values.items() if n in numbers_of(inner)}
+            if own:
+                changed[name] = with_numbers(inner, **own)
+    return memory.replace(**changed)
 
 
 def has_grid(memory: Any) -> bool:
@@ -57,14 +120,20 @@ def has_grid(memory: Any) -> bool:
 
 
 def check_numbers(memory: Any) -> None:
-    """Refuses numbers out of their bounds; traced ones are not looked at.
+    """Refuses numbers out of their bounds, also in structs; traced ones are not looked at.
 
     Raises:
       ValueError: with the name of the number, what it is and what it may be.
     """
-    for name, about in numbers_of(memory).items():
+    for name, (about, given, _) in _fields(memory).items():
+        if about is None:
+            if name != "grid" and _is_struct(given):
+                check_numbers(given)
+            continue
+        if given is None:
+            continue
         try:
-            values = np.asarray(getattr(memory, name), float).ravel()
+            values = np.asarray(given, float).ravel()
         except jax.errors.TracerArrayConversionError:
             continue
         wrong = [v for v in values if not about.allows(v)]

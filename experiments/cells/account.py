@@ -20,7 +20,7 @@ from experiments.cells.networks import NETWORKS
 from experiments.data import DATASETS, HOLDOUT
 from qjax.algorithms import ALGORITHMS
 from qjax.blocks import kernels_of
-from qjax.memories import MEMORIES, Bits, ByLeaf, Float, is_held, numbers_of
+from qjax.memories import Bits, ByLeaf, Float, is_held, is_memory, named, numbers_of
 from qjax.optimizers import OPTIMIZERS
 from qjax.quantize import KINDS
 
@@ -55,11 +55,14 @@ def weights_of(cell: Cell) -> int | None:
 def _is_known(cell: Cell) -> bool:
     known = (
         (cell.algorithm, ALGORITHMS), (cell.network, NETWORKS), (cell.optimizer, OPTIMIZERS),
-        (cell.dataset.removesuffix(HOLDOUT), DATASETS), (cell.update, (*MEMORIES, NONE)),
+        (cell.dataset.removesuffix(HOLDOUT), DATASETS),
         (cell.quantizer.partition(":")[0], (*KINDS, NONE)),
     )
+    if cell.update != NONE and not is_memory(cell.update):
+        return False
+    memory = Float if cell.update == NONE else named(cell.update)
     return all(word in words for word, words in known) and (
-        numbers(cell.numbers).keys() <= numbers_of(MEMORIES.get(cell.update, Float)).keys())
+        numbers(cell.numbers).keys() <= numbers_of(memory).keys())
 
 
 class _Shape(NamedTuple):

@@ -8,6 +8,7 @@ from experiments.cells.memories import memory_of
 from experiments.cells.networks import NETWORKS
 from experiments.cells.presets import preset_of
 from qjax import algorithms
+from qjax.memories import named, takes_activity
 from qjax.optimizers import OPTIMIZERS
 from qjax.quantize import make_quantizer
 from qjax.schedules import SCHEDULES
@@ -36,6 +37,8 @@ def algorithm_of(program: Cell, n_classes: int) -> algorithms.Algorithm:
             OPTIMIZERS[name](),
             quantize_gradients=program.gradient_bits is not None,
             quantize_state=program.optimizer_bits is not None,
+            by_example=(name == "sgd" and program.gradient_bits is None
+                        and takes_activity(named(program.update))),
         )
         for name in (program.optimizer, *later)
     ]

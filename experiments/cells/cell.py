@@ -15,7 +15,9 @@ from experiments.cells.kinds import (
     has_levels,
     hidden_bits,
     hidden_of,
+    memory,
     optimizer_bits,
+    optional_numbers,
     own_numbers,
     program_of,
     quantizer,
@@ -88,7 +90,7 @@ class Cell:
                           only=_is_quantized, off=NONE)
     scope: str = axis("range: [-1, 1] for all, or of each tensor", words=SCOPES, given=["local"],
                       number=NONE, only=_is_quantized, off=NONE)
-    update: str = axis(f"what holds the weights. {described()}", words=MEMORIES,
+    update: str = axis(f"what holds the weights. {described()}", memory, words=MEMORIES,
                        flags=["--update", "--memory"], given=["nearest"], only=_is_held, off=NONE)
     optimizer: str = axis("optimizer", words=OPTIMIZERS, shown="adadelta; hsic: sgd",
                           preset=lambda preset, quantized: preset.phases[0].optimizer)
@@ -132,7 +134,8 @@ class Cell:
     label_smoothing: float = axis("share of a label that goes to all classes alike, in training",
                                   share, default=0.0, given=[0.0], number=0.0, tuned=True)
     numbers: str = axis("numbers of the memory, NAME=VALUE[,VALUE] each", setting, default="",
-                        flags=["--set"], given=[""], number="", shown="the memory's own",
+                        flags=["--set"], given=[""], blank=optional_numbers,
+                        shown="the memory's own",
                         expand=combinations, only=_is_held, off="",
                         settle=lambda cell: own_numbers(cell.update, cell.numbers))
     hidden_bits: int | None = axis(

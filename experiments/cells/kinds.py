@@ -14,16 +14,18 @@ from typing import Any, NamedTuple
 
 from experiments.commandline import options
 from qjax.kinds import MAX_BITS, kind_of
-from qjax.memories import MEMORIES, has_grid, numbers_of
+from qjax.memories import MEMORIES, about, has_grid, is_memory, named, numbers_of
 from qjax.quantize import KINDS, make_quantizer
 from qjax.spacings import Table, Uniform
 
 __all__ = [
     "NONE", "More", "Setting", "bits_of", "check", "check_settings", "combinations", "described",
-    "has_hidden", "has_levels", "hidden_bits", "hidden_of", "memories_with", "number_of", "numbers",
-    "optimizer_bits", "own_numbers", "program_of", "quantizer", "setting", "takes_floats",
+    "has_hidden", "has_levels", "hidden_bits", "hidden_of", "memories_with", "memory", "number_of",
+    "numbers", "optimizer_bits", "optional_numbers", "own_numbers", "program_of", "quantizer",
+    "setting", "takes_floats",
 ]
 
+_FEW = 6  # numbers of a memory that its line of help has room for
 NONE = "none"  # quantizer, scope and memory of a network that is not quantized
 
 
@@ -66,7 +68,7 @@ def bits_of(word: str, n_bits: int) -> int:
 
 def has_levels(memory: str) -> bool:
     """Does a quantizer say where this memory's weights may lie?"""
-    return memory not in MEMORIES or has_grid(MEMORIES[memory])
+    return not is_memory(memory) or has_grid(named(memory))
 
 
 def optimizer_bits(text: str) -> int | None:
@@ -77,6 +79,18 @@ def optimizer_bits(text: str) -> int | None:
         raise argparse.ArgumentTypeError(
             f"expected {about.least} to {about.most} bits, or float; got {text!r}")
     return value
+
+
+def memory(text: str) -> str:
+    """Argument type: a word for a memory, or two with a colon in between."""
+    name, colon, _ = text.partition(":")
+    options.one_of(MEMORIES)(name)
+    if colon:
+        try:
+            named(text)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
+    return text
 
 
 class More(NamedTuple):
@@ -100,13 +114,12 @@ def hidden_of(n_bits: int, given: int | More | None) -> int | None:
 
 def takes_floats(memory: str) -> bool:
     """Is a network without bits the same under this memory as under any other?"""
-    return getattr(MEMORIES.get(memory), "floats_without_bits", False)
+    return is_memory(memory) and getattr(named(memory), "floats_without_bits", False)
 
 
 def has_hidden(memory: str) -> bool:
     """Does a memory keep more bits of a weight than it shows?"""
-    return memory in MEMORIES and any(
-        f.name == "hidden_bits" for f in fields(MEMORIES[memory]))
+    return is_memory(memory) and any(f.name == "hidden_bits" for f in fields(named(memory)))
 
 
 class Setting(NamedTuple):
@@ -117,28 +130,28 @@ class Setting(NamedTuple):
 
 
 def described() -> str:
-    """What every memory is, in a line, with its numbers."""
+    """What every memory is, in a line, with its numbers, if they are few."""
     told = []
-    for word, memory in MEMORIES.items():
-        more = ", ".join(f"{name} ({about.help}; {about.expected}) [{about.default:g}]"
-                         for name, about in numbers_of(memory).items())
-        line = memory.__doc__.strip().partition("\n")[0].rstrip(".")
-        told.append(f"{word}: {line[0].lower()}{line[1:]}{'; --set ' + more if more else ''}")
+    for word in MEMORIES:
+        known = numbers_of(named(word))
+        more = ", ".join(
+            f"{name} ({number.help}; {number.expected}) [{options.spell(number.default)}]"
+            for name, number in known.items())
+        if len(known) > _FEW:
+            more = f"{len(known)} numbers, see python -m experiments.devices {word}"
+        told.append(f"{word}: {about(word)}{'; --set ' + more if more else ''}")
     return ". ".join(told).replace("%", "%%")
 
 
 def setting(text: str) -> Setting:
     """Argument type: NAME=VALUE or NAME=VALUE,VALUE of a number that some memory has."""
     name, equals, values = text.partition("=")
-    known = [numbers_of(memory) for memory in MEMORIES.values()]
+    known = [numbers_of(named(word)) for word in MEMORIES]
     names = sorted({number for own in known for number in own})
-    if not names:
-        raise argparse.ArgumentTypeError(
-            f"got {text!r}, but no memory has numbers; one of your own may, see CONTRIBUTING.md")
     if not equals or not values:
         raise argparse.ArgumentTypeError(
-            f"expected NAME=VALUE or NAME=VALUE,VALUE with NAME one of {', '.join(names)}; "
-            f"got {text!r}"
+            f"expected NAME=VALUE or NAME=VALUE,VALUE with the name of a number of the memory; got "
+            f"{text!r}; python -m experiments.devices MEMORY lists them"
         )
     options.one_of(names)(name)
     found = []
@@ -176,19 +189,20 @@ def check_settings(settings: Iterable[Setting | str], chosen: Iterable[str]) -> 
     for given in settings:
         if not isinstance(given, Setting):
             continue
-        name, here = given.name, [word for word in chosen if word in memories_with(given.name)]
+        name = given.name
+        here = [word for word in chosen if is_memory(word) and name in numbers_of(named(word))]
         if not here:
             raise ValueError(
                 f"--set {name}: a number of {' and '.join(memories_with(name))}; none of these is "
                 f"in --memory {' '.join(chosen)}"
             )
         for word in here:
-            about = numbers_of(MEMORIES[word])[name]
-            wrong = [value for value in given.values if not about.allows(value)]
+            number = numbers_of(named(word))[name]
+            wrong = [value for value in given.values if not number.allows(value)]
             if wrong:
                 raise ValueError(
-                    f"--set {name}={wrong[0]:g}: expected {name} of {word}, {about.help}, to be a "
-                    f"number {about.expected}"
+                    f"--set {name}={wrong[0]:g}: expected {name} of {word}, {number.help}, to be a "
+                    f"number {number.expected}"
                 )
 
 
@@ -227,16 +241,23 @@ def numbers(text: str) -> dict[str, float]:
 
 def number_of(memory: str, text: str, name: str) -> float | None:
     """The value of a number in a cell, its own or the memory's; None where it has none."""
-    about = numbers_of(MEMORIES[memory]) if memory in MEMORIES else {}
-    usual = about[name].default if name in about else None
+    known = numbers_of(named(memory)) if is_memory(memory) else {}
+    usual = known[name].default if name in known else None
     return numbers(text).get(name, usual)
 
 
 def own_numbers(memory: str, text: str) -> str:
     """Of some numbers those that this memory has, and that are not its own values."""
-    about = numbers_of(MEMORIES[memory]) if memory in MEMORIES else {}
+    known = numbers_of(named(memory)) if is_memory(memory) else {}
     return _written({name: value for name, value in numbers(text).items()
-                     if name in about and value != about[name].default})
+                     if name in known and value != known[name].default})
+
+
+def optional_numbers(text: str) -> str:
+    """Of a cell's numbers those that make a program of their own, without their values."""
+    optional = {name for word in MEMORIES for name, number in numbers_of(named(word)).items()
+                if number.optional}
+    return _written({name: 0.0 for name in numbers(text) if name in optional})
 
 
 def _written(values: Mapping[str, float]) -> str:
@@ -245,4 +266,4 @@ def _written(values: Mapping[str, float]) -> str:
 
 def memories_with(name: str) -> Sequence[str]:
     """The memories that have a number of this name."""
-    return [word for word, memory in MEMORIES.items() if name in numbers_of(memory)]
+    return [word for word in MEMORIES if name in numbers_of(named(word))]

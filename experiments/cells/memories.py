@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 
 from experiments.cells.cell import Cell
 from experiments.cells.kinds import NONE, has_hidden, numbers
-from qjax.memories import MEMORIES, ByLeaf, Float, by_leaf, has_grid
+from qjax.memories import ByLeaf, Float, by_leaf, has_grid, named, with_numbers
 from qjax.networks import is_bias, is_log_gain
 from qjax.quantize import make_quantizer
 from qjax.synthetic import is_synthesizer
@@ -27,7 +27,7 @@ def memory_of(cell: Cell, program: Cell) -> ByLeaf:
       cell: whose numbers it has.
       program: of the cell's group, with a memory: an unquantized network joins others.
     """
-    kind = MEMORIES[program.update]
+    kind = named(program.update)
     if cell.n_bits is None:  # with the spacing of the others, which is part of the program
         grid = make_quantizer(None, "symm" if program.quantizer == NONE else program.quantizer)
     else:
@@ -36,4 +36,4 @@ def memory_of(cell: Cell, program: Cell) -> ByLeaf:
     own = {"grid": grid} if has_grid(kind) else {}
     if has_hidden(program.update):
         own["hidden_bits"] = cell.hidden_bits or 0
-    return by_leaf(*floats, kind(**own, **numbers(cell.numbers)))
+    return by_leaf(*floats, with_numbers(kind.replace(**own), **numbers(cell.numbers)))

@@ -14,8 +14,16 @@ from jax import Array
 
 from qjax import losses, memories
 from qjax.algorithms.interface import Algorithm, Batch, Phase, Rules, Settings, TrainState
-from qjax.algorithms.passes import true_chain
-from qjax.blocks import Network, forward
+from qjax.algorithms.passes import activities, true_chain
+from qjax.blocks import (
+    Network,
+    forward,
+    key_of,
+    with_activity,
+    with_crossbars,
+    without_activity,
+    without_crossbars,
+)
 from qjax.diagnostics import Probe
 from qjax.optimizers import propose
 
@@ -50,13 +58,24 @@ def from_gradient(
         return state.replace(opt_state=rules.optimizer.init(known(settings, state)))
 
     def respond(key, settings, state, batch):
-        """(all weights, gradients, collections, loss) on a batch."""
+        """(all weights, gradients, sizes of what examples add, collections, loss) on a batch."""
         weights = memories.read(settings.memory, {**state.held, **state.fixed})
         error_at = functools.partial(
             losses.output_error, rules.loss, labels=batch.labels,
             smoothing=settings.label_smoothing,
         )
-        return weights, *gradient(key, weights, state.collections, batch, error_at)
+        seen = weights
+        if rules.by_example:
+            seen = {**weights, "blocks": tuple(map(with_activity, weights["blocks"]))}
+        # 1 and others are drawn from the same key elsewhere; rules split theirs.
+        collections = with_crossbars(jax.random.fold_in(key, 2), settings.crossbar,
+                                     weights["blocks"], state.collections)
+        gradients, after, loss = gradient(key, seen, collections, batch, error_at)
+        blocks = tuple(map(without_activity, gradients["blocks"]))
+        gradients = {**gradients, "blocks": tuple(g for g, _ in blocks)}
+        unknown = jax.tree.map(lambda g: None, gradients)
+        sizes = {**unknown, "blocks": tuple(s for _, s in blocks)}
+        return weights, gradients, sizes, without_crossbars(after), loss
 
     def proposed(settings, state, gradients):
         changes, opt_state = propose(
@@ -72,23 +91,29 @@ def from_gradient(
         beside = jax.tree.map(lambda change: settings.beside_rate * change, changes)
         return {"blocks": blocks, **beside}, opt_state
 
+    def felt(settings, sizes, changes):
+        return activities(settings, sizes, changes) if rules.by_example else None
+
     def step(key, settings, state, batch):
         gradient_key = jax.random.fold_in(key, 0)  # most rules draw nothing
-        _, gradients, collections, loss = respond(gradient_key, settings, state, batch)
+        _, gradients, sizes, collections, loss = respond(gradient_key, settings, state, batch)
         changes, opt_state = proposed(settings, state, gradients)
         opt_state = rules.keep(jax.random.fold_in(key, 1), opt_state, settings)
-        held = memories.write(key, settings.memory, state.held, changes)
+        held = memories.write(key, settings.memory, state.held, changes,
+                              felt(settings, sizes, changes))
         return state.replace(held=held, collections=collections, opt_state=opt_state), loss
 
     def show(settings, state):
         return memories.read(settings.memory, state.held["blocks"])
 
     def predict(settings, state, inputs):
-        return forward(network, show(settings, state), state.collections, inputs)
+        weights = show(settings, state)
+        collections = with_crossbars(key_of(inputs), settings.crossbar, weights, state.collections)
+        return forward(network, weights, collections, inputs)
 
     def probe(key, settings, state, batch):
         gradient_key = jax.random.fold_in(key, 0)
-        weights, gradients, _, _ = respond(gradient_key, settings, state, batch)
+        weights, gradients, sizes, _, _ = respond(gradient_key, settings, state, batch)
         changes, _ = proposed(settings, state, gradients)
         run, true_gradients = true_chain(
             network, weights["blocks"], state.collections, batch.inputs,
@@ -97,7 +122,8 @@ def from_gradient(
         )
         nothing = (None,) * len(network)
         seen = feedback(gradient_key, weights, state.collections) if feedback else nothing
-        held = memories.write(key, settings.memory, state.held, changes)
+        held = memories.write(key, settings.memory, state.held, changes,
+                              felt(settings, sizes, changes))
         outputs = run.outputs[-1]
         return Probe(
             gradients["blocks"],

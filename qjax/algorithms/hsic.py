@@ -7,8 +7,16 @@ import optax
 from qjax import losses, memories
 from qjax.algorithms.backprop import backprop
 from qjax.algorithms.interface import Algorithm, Batch, Phase, Rules, TrainState
-from qjax.algorithms.passes import init_blocks, run_blocks, true_chain
-from qjax.blocks import Network, forward
+from qjax.algorithms.passes import activities, init_blocks, run_blocks, true_chain
+from qjax.blocks import (
+    Network,
+    forward,
+    key_of,
+    with_activity,
+    with_crossbars,
+    without_activity,
+    without_crossbars,
+)
 from qjax.diagnostics import Probe
 from qjax.hsic import EPSILON, SIGMA, bottleneck_target, dependence, normalized_kernel
 from qjax.networks import Dense, identity
@@ -83,7 +91,9 @@ def hsic(
         return blocks[:depth], collections[:depth], top
 
     def features(settings, held, collections, inputs):
-        return forward(body, memories.read(settings.memory, held), collections, inputs)
+        weights = memories.read(settings.memory, held)
+        seen = with_crossbars(key_of(inputs), settings.crossbar, weights, collections)
+        return forward(body, weights, seen, inputs)
 
     def objective(z, target):
         return dependence(normalized_kernel(z.reshape(len(z), -1), sigma, epsilon), target)
@@ -120,26 +130,32 @@ def hsic(
         held, collections, top = split(state)
         known = memories.behind(settings.memory, held)
         weights, target = list(memories.read(settings.memory, held)), target_of(batch)
+        collections = with_crossbars(
+            jax.random.fold_in(key, 2), settings.crossbar, weights, collections)
 
         # The original runs the whole network once before the batch's updates and once more before
         # each of them, and every run moves the running statistics. We do the same (the compiler
         # merges runs of blocks that no update has touched in between).
         collections = run_blocks(body, weights, collections, batch.inputs).collections
-        opt_states, changes, losses = [], [], []
+        opt_states, changes, felt, losses = [], [], [], []
         for index in range(depth):
-            run = run_blocks(body, weights, collections, batch.inputs)
+            told = [with_activity(w) if rules.by_example and number == index else w
+                    for number, w in enumerate(weights)]
+            run = run_blocks(body, told, collections, batch.inputs)
             collections = run.collections
             loss, signal = jax.value_and_grad(objective)(run.outputs[index], target)
-            gradient, _ = run.pullbacks[index](signal)
+            gradient, sizes = without_activity(run.pullbacks[index](signal)[0])
             change, opt_state = proposed(
                 settings, gradient, state.opt_state[index], known[index]
             )
+            felt.append(activities(settings, sizes, change))
             weights[index] = optax.apply_updates(weights[index], change)
             opt_states.append(opt_state)
             changes.append(change)
             losses.append(loss)
 
-        held = memories.write(key, settings.memory, held, tuple(changes))
+        held = memories.write(key, settings.memory, held, tuple(changes), tuple(felt))
+        collections = without_crossbars(collections)
         kept = rules.keep(jax.random.fold_in(key, 1), tuple(opt_states), settings)
         state = join(held, collections, top.replace(opt_state=kept))
         return state, sum(losses)

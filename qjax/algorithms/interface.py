@@ -14,6 +14,7 @@ from flax import struct
 from jax import Array
 from jax.typing import ArrayLike
 
+from qjax.devices import Crossbar
 from qjax.diagnostics import Probe
 from qjax.losses import Loss, cross_entropy
 from qjax.memories import Float
@@ -50,6 +51,7 @@ class Settings:
       label_smoothing: share of every label that goes to all classes alike.
       threshold: entries of the optimizer's direction for the blocks' kernels that are below it
         count as zero.
+      crossbar: converters of every product with a kernel; None: products are exact.
     """
 
     learning_rate: ArrayLike = 1.0
@@ -64,6 +66,7 @@ class Settings:
     beside_rate: ArrayLike = 1.0
     label_smoothing: ArrayLike = 0.0
     threshold: ArrayLike = 0.0
+    crossbar: Crossbar | None = None
 
 
 @struct.dataclass
@@ -92,6 +95,8 @@ class Rules(NamedTuple):
       optimizer: a direction, see `qjax.optimizers.OPTIMIZERS`.
       quantize_gradients: apply `Settings.gradient_quantizer` to every parameter gradient.
       quantize_state: apply `Settings.state_quantizer`, at random, to what the optimizer keeps.
+      by_example: tell the memory what every example adds to a change, of which only the sum is in
+        the gradient (`qjax.memories.Activity`); for plain gradient descent alone.
       loss: what the outputs are compared with, see `qjax.losses.LOSSES`.
     """
 
@@ -99,6 +104,7 @@ class Rules(NamedTuple):
     quantize_gradients: bool = False
     loss: Loss = cross_entropy
     quantize_state: bool = False
+    by_example: bool = False
 
     def keep(self, key: Array, opt_state: Any, settings: Settings) -> Any:
         """The optimizer's state as few bits can hold it; the key is consumed."""

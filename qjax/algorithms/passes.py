@@ -4,13 +4,14 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 from jax import Array
 
 from qjax import memories
 from qjax.algorithms.interface import Settings
 from qjax.blocks import Network, apply_block, init_network
 
-__all__ = ["Forward", "chain", "init_blocks", "run_blocks", "true_chain"]
+__all__ = ["Forward", "activities", "chain", "init_blocks", "run_blocks", "true_chain"]
 
 
 class Forward(NamedTuple):
@@ -108,3 +109,18 @@ def init_blocks(
     numbered = {"blocks": (None,) * first + params}
     held = memories.hold(place_key, settings.memory, numbered)["blocks"][first:]
     return held, memories.read(settings.memory, held), collections
+
+
+def activities(settings: Settings, sizes: Any, changes: Any) -> Any:
+    """What examples ask of the memory (`qjax.memories.Activity`) under plain gradient descent.
+
+    Args:
+      settings: of the replica.
+      sizes: what they add to the gradient, in a tree like `changes`; None where it is not known.
+      changes: proposed; nothing is asked for where they are zero.
+    """
+    def of(change, size):
+        return None if size is None else memories.Activity(
+            jnp.where(change == 0, 0, settings.learning_rate * size))
+
+    return jax.tree.map(of, changes, sizes)

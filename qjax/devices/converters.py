@@ -7,6 +7,8 @@ inputs half as large (bound management; Gokmen, Onen, Haensch 2017). Names and d
 of aihwkit, of which this is section by section the mathematics.
 """
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 from flax import struct
@@ -15,7 +17,7 @@ from jax.typing import ArrayLike
 
 from qjax.numbers import number
 
-__all__ = ["Converters", "product", "resolution_of"]
+__all__ = ["Converters", "Crossbar", "digitized", "product", "resolution_of"]
 
 
 @struct.dataclass
@@ -43,6 +45,20 @@ class Converters:
     w_noise_by_weight: bool = struct.field(pytree_node=False, default=False)
 
 
+@struct.dataclass
+class Crossbar:
+    """An array's converters on the way up and on the way down.
+
+    Attributes:
+      forward, backward: of inputs and of errors; None: exact products.
+      key: of the noise; None: no noise.
+    """
+
+    forward: Converters | None = None
+    backward: Converters | None = None
+    key: Array | None = None
+
+
 def resolution_of(bits: int | None) -> float:
     """A share of the range for converters of so many bits, with as many steps up as down.
 
@@ -67,22 +83,39 @@ def _rounded(values: Array, step: Array) -> Array:
     return jnp.where(step > 0, safe * jnp.round(values / safe), values)
 
 
+def digitized(key: Array | None, converters: Converters, values: Array) -> Array:
+    """Single values as a converter of outputs gives them back, without any management.
+
+    Args:
+      key: consumed; None: no noise.
+      converters: of which the numbers of outputs count.
+      values: any shape.
+    """
+    if key is not None:
+        noise = jax.random.normal(key, values.shape, values.dtype)
+        values = values + converters.out_noise * noise
+    step = _step(converters.out_res, converters.out_bound)
+    return jnp.clip(_rounded(values, step), -converters.out_bound, converters.out_bound)
+
+
 def product(
-    key: Array | None, converters: Converters, x: Array, weights: Array
+    key: Array | None, converters: Converters, x: Array, weights: Array,
+    bilinear: Callable[[Array, Array], Array] = jnp.matmul,
 ) -> Array:
-    """``x @ weights`` as converters let it through.
+    """``bilinear(x, weights)`` as converters let it through.
 
     Args:
       key: consumed; None: no noise of any kind.
       converters: numbers and management.
-      x: [batch, in]; samples are managed each by itself.
-      weights: [in, out], as they are read.
+      x: [batch, ...]; samples are managed each by itself (aihwkit: in a convolution each patch).
+      weights: as they are read, [in, out] for a matrix product.
+      bilinear: linear in both.
 
     Returns:
-      [batch, out].
+      [batch, ...], [batch, out] for a matrix product.
     """
     c = converters
-    largest = jnp.max(jnp.abs(x), axis=-1, keepdims=True)
+    largest = jnp.max(jnp.abs(x), axis=range(1, x.ndim))
     if c.noise_management == "abs_max":
         limit = jnp.asarray(c.nm_thres, x.dtype)
         scale = jnp.where(limit > 0, jnp.minimum(largest, limit), largest)
@@ -95,43 +128,47 @@ def product(
         raise ValueError(
             f"bound_management: expected 'iterative' or 'none', got {c.bound_management!r}")
     inp_step, out_step = _step(c.inp_res, c.inp_bound), _step(c.out_res, c.out_bound)
+    has_inp = inp_step > 0
     safe = jnp.where(scale > 0, scale, 1.0)
 
     def attempt(number, shrink):
-        """Outputs before they are bounded, of inputs divided by `shrink` [batch, 1]."""
+        """Outputs before they are bounded, of inputs divided by `shrink` [batch]."""
         keys = None if key is None else jax.random.split(jax.random.fold_in(key, number), 3)
-        unit = safe * shrink
-        levels = jnp.round(x / (unit * jnp.where(inp_step > 0, inp_step, 1.0)))
-        fine = jnp.where(inp_step > 0, levels * inp_step, x / unit)
-        u = jnp.clip(fine, -c.inp_bound, c.inp_bound)
+        unit = _for(safe * shrink, x)
+        levels = jnp.round(x / (unit * jnp.where(has_inp, inp_step, 1.0)))
+        u = jnp.clip(jnp.where(has_inp, levels * inp_step, x / unit), -c.inp_bound, c.inp_bound)
         if keys is not None:
             u = u + c.inp_noise * jax.random.normal(keys[0], u.shape, u.dtype)
-        z = u @ weights
+        z = bilinear(u, weights)
         if keys is not None:
-            # the weights' noise, summed over the inputs
-            power = u**2 @ jnp.abs(weights) if c.w_noise_by_weight else (
-                jnp.sum(u**2, axis=-1, keepdims=True))
-            z = z + c.w_noise * jnp.sqrt(power) * jax.random.normal(keys[1], z.shape, z.dtype)
+            # The noise of all weights that meet in an output.
+            each = jnp.abs(weights) if c.w_noise_by_weight else jnp.ones_like(weights)
+            weight_noise = jax.random.normal(keys[1], z.shape, z.dtype)
+            z = z + c.w_noise * jnp.sqrt(bilinear(u**2, each)) * weight_noise
             z = z + c.out_noise * jax.random.normal(keys[2], z.shape, z.dtype)
         return _rounded(z, out_step)
 
     shrink = jnp.ones_like(scale)
     z = attempt(0, shrink)
     if c.bound_management == "iterative":
-        finest = jnp.where(inp_step > 0, c.max_bm_res / jnp.where(inp_step > 0, inp_step, 1.0),
-                           jnp.inf)
+        finest = jnp.where(has_inp, c.max_bm_res / jnp.where(has_inp, inp_step, 1.0), jnp.inf)
 
         def too_large(z, shrink):
-            over = jnp.any(jnp.abs(z) > c.out_bound, axis=-1, keepdims=True)
-            return over & (2 * shrink // 1 <= c.max_bm_factor) & (2 * shrink <= finest)
+            over = jnp.max(jnp.abs(z), axis=range(1, z.ndim)) > c.out_bound
+            return over & (2 * shrink <= c.max_bm_factor) & (2 * shrink <= finest)
 
         def again(carry):
             number, z, shrink = carry
             redo = too_large(z, shrink)
             shrink = jnp.where(redo, 2 * shrink, shrink)
-            return number + 1, jnp.where(redo, attempt(number, shrink), z), shrink
+            return number + 1, jnp.where(_for(redo, z), attempt(number, shrink), z), shrink
 
         _, z, shrink = jax.lax.while_loop(
             lambda carry: jnp.any(too_large(carry[1], carry[2])), again, (1, z, shrink))
     z = jnp.clip(z, -c.out_bound, c.out_bound)
-    return jnp.where(scale > 0, c.out_scale * scale * shrink * z, 0.0)
+    return jnp.where(_for(scale > 0, z), c.out_scale * _for(scale * shrink, z) * z, 0.0)
+
+
+def _for(values: Array, like: Array) -> Array:
+    """[batch] -> to multiply [batch, ...] with."""
+    return values.reshape(-1, *[1] * (like.ndim - 1))

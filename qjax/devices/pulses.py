@@ -7,7 +7,7 @@ from jax.typing import ArrayLike
 
 from qjax.devices.device import Device, Points
 
-__all__ = ["bound", "many", "pulse", "train"]
+__all__ = ["bound", "jump", "many", "pulse", "train"]
 
 
 def bound(points: Points, weights: Array) -> Array:
@@ -79,3 +79,36 @@ def many(
 
     rounds = jnp.max(jnp.abs(counts), initial=0).astype(jnp.int32)
     return jax.lax.fori_loop(0, rounds, step, weights)
+
+
+def jump(
+    device: Device, points: Points, weights: Array, ups: Array, downs: Array,
+    key: Array | None = None, *, spread: bool = False
+) -> Array:
+    """Many pulses up and down at once, in no order: one round, whatever their numbers.
+
+    The step is taken where the weight is half way: exact for one pulse, and for two where steps are
+    linear in the weight; beyond that an error of the second order in the change of the step.
+
+    Args:
+      device, points, weights: see `pulse`.
+      ups, downs: pulses each way, like the weights, at least 0; or their means, see `spread`.
+      key: consumed; None: no noise.
+      spread: numbers are the means of Poisson distributions, whose deviation is part of the noise.
+
+    Returns:
+      Weights after them, within the bounds.
+    """
+    total = ups + downs
+    first = device.moves(points, weights)
+    # From the first pulse to the middle of all.
+    share = jnp.where(total > 1, 0.5 - 0.5 / jnp.where(total > 1, total, 1.0), 0.0)
+    middle = bound(points, weights + share * (ups * first.up - downs * first.down))
+    there = device.moves(points, middle)
+    step = ups * there.up - downs * there.down
+    if key is not None:
+        variance = ups * there.up_std**2 + downs * there.down_std**2
+        if spread:
+            variance = variance + ups * there.up**2 + downs * there.down**2
+        step = step + jnp.sqrt(variance) * jax.random.normal(key, weights.shape, weights.dtype)
+    return bound(points, weights + step)

@@ -4,7 +4,7 @@ A memory is written for one tensor (`qjax.memories.interface.Memory`): its field
 its methods say how a weight is put in, changed and read. `hold`, `read`, `write` and `account` do
 that for whole trees; `ByLeaf` says which leaf is held by which memory.
 
-A new memory is a module with such a class, and a line in `MEMORIES`.
+A new memory is a module with such a class, and a line in `MEMORIES` (`qjax.memories.words`).
 """
 
 from qjax.memories.floats import Float
@@ -22,26 +22,42 @@ from qjax.memories.interface import (
     is_held,
     place,
     read,
+    takes_activity,
     write,
 )
 from qjax.memories.latent import Latent
+from qjax.memories.mixed import MixedPrecision
 from qjax.memories.on_grid import Nearest, Pulse, Stochastic
-from qjax.numbers import Number, check_numbers, has_grid, number, numbers_of
+from qjax.memories.pulsed import Activity, Pulsed
+from qjax.memories.several import OneSided, Several
+from qjax.memories.transfer import Buffered, Chopped, Dynamic, TikiTaka
+from qjax.memories.words import MEMORIES, about, is_memory, named
+from qjax.numbers import Number, check_numbers, has_grid, number, numbers_of, with_numbers
 
 __all__ = [
     "MEMORIES",
+    "Activity",
     "Bits",
+    "Buffered",
     "ByLeaf",
+    "Chopped",
     "Counter",
+    "Dynamic",
     "Float",
     "Held",
     "Hidden",
     "Latent",
     "Memory",
+    "MixedPrecision",
     "Nearest",
     "Number",
+    "OneSided",
     "Pulse",
+    "Pulsed",
+    "Several",
     "Stochastic",
+    "TikiTaka",
+    "about",
     "account",
     "behind",
     "by_leaf",
@@ -50,19 +66,13 @@ __all__ = [
     "has_grid",
     "hold",
     "is_held",
+    "is_memory",
+    "named",
     "number",
     "numbers_of",
     "place",
     "read",
+    "takes_activity",
+    "with_numbers",
     "write",
 ]
-
-# name -> class, whose first docstring line is what the command line says of it.
-MEMORIES: dict[str, type] = {
-    "nearest": Nearest,
-    "stochastic": Stochastic,
-    "pulse": Pulse,
-    "latent": Latent,
-    "hidden": Hidden,
-    "counter": Counter,
-}

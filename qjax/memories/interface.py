@@ -17,7 +17,7 @@ from qjax.trees import Where, is_floating, paths_of
 
 __all__ = [
     "Bits", "ByLeaf", "Held", "Memory", "account", "behind", "by_leaf", "grid_of", "hold",
-    "is_held", "place", "read", "write",
+    "is_held", "place", "read", "takes_activity", "write",
 ]
 
 
@@ -63,6 +63,13 @@ class Memory(Protocol):
     #     floats_without_bits = True
     #
     # then unquantized networks can ride along in its program.
+    #
+    # A memory that is written by the pulses of every example takes a fourth argument,
+    #
+    #     def write(self, key, held, change, activity: Activity | None = None)
+    #     takes_activity = True
+    #
+    # of which the change is the sum.
     #
     # A memory that knows more of its weights than it shows also has
     #
@@ -213,7 +220,9 @@ def behind(memory: Any, held: Any) -> Any:
     return jax.tree.map(one, held, is_leaf=is_held)
 
 
-def write(key: Array, memory: Any, held: Any, changes: Any) -> Any:
+def write(
+    key: Array, memory: Any, held: Any, changes: Any, activities: Any = None
+) -> Any:
     """What is held after a proposed change.
 
     Args:
@@ -221,15 +230,29 @@ def write(key: Array, memory: Any, held: Any, changes: Any) -> Any:
       memory: as for `hold`.
       held: from `hold` or `write`.
       changes: a tree like the weights.
+      activities: a tree like it, of what examples ask for (`qjax.memories.Activity`), None where
+        that is not known; None: nothing is known.
     """
     entries = _entries(memory)
     nodes, treedef = jax.tree.flatten(held, is_leaf=is_held)
     keys = jax.random.split(key, max(len(nodes), 1))[: len(nodes)]
+    told = [None] * len(nodes) if activities is None else treedef.flatten_up_to(activities)
+
+    def one(node, change, activity, key):
+        own = entries.memories[node.which]
+        more = (activity,) if activity is not None and takes_activity(own) else ()
+        return node.replace(state=own.write(key, node.state, change, *more))
+
     return treedef.unflatten([
-        node.replace(state=entries.memories[node.which].write(k, node.state, change))
-        if is_held(node) else node
-        for node, change, k in zip(nodes, treedef.flatten_up_to(changes), keys, strict=True)
+        one(node, change, activity, k) if is_held(node) else node
+        for node, change, activity, k in zip(
+            nodes, treedef.flatten_up_to(changes), told, keys, strict=True)
     ])
+
+
+def takes_activity(memory: Any) -> bool:
+    """Does a memory, or any of a `ByLeaf`, want to know what examples ask for?"""
+    return any(getattr(own, "takes_activity", False) for own in _entries(memory).memories)
 
 
 def account(memory: Any, held: Any) -> Bits:

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from experiments.cells import AXES, Cell, product
+from experiments.cells import AXES, Cell, kinds, product
 from experiments.data import HOLDOUT
 from experiments.store import results
 from qjax.kinds import kind_of
@@ -30,7 +30,7 @@ GIVEN: Mapping[str, Sequence[Any]] = {
     "hidden_width": [100],
     "n_bits": [1, 2, 3, 4, None],
     "scope": ["global"],
-    "update": list(MEMORIES),
+    "update": [word for word in MEMORIES if kinds.has_levels(word)],
     "optimizer": ["adam"],
     "lr": [0.006, 0.02, 0.06],
     "gamma": [1.0],

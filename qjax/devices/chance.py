@@ -1,0 +1,39 @@
+"""Whole numbers at random: how many pulses come together by chance, and how a mean is met."""
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+__all__ = ["poisson", "rounded"]
+
+# Up to this mean the distribution is summed up term by term, to the last number that counts; beyond
+# it a normal one, rounded, is near enough (mean and deviation are right to 1 %).
+_FEW, _TERMS = 2.5, 10
+
+
+def rounded(key: Array, mean: Array) -> Array:
+    """The whole number below or above, right on average; the key is consumed."""
+    below = jnp.floor(mean)
+    return below + (jax.random.uniform(key, mean.shape, mean.dtype) < mean - below)
+
+
+def poisson(key: Array, mean: Array) -> Array:
+    """Poisson-distributed numbers, as floats, from one uniform number each.
+
+    Args:
+      key: consumed.
+      mean: any shape, at least 0.
+    """
+    chance = jax.random.uniform(key, mean.shape, mean.dtype)
+    few = jnp.minimum(mean, _FEW)
+    term = jnp.exp(-few)
+    below = term
+    count = jnp.zeros_like(mean)
+    for number in range(1, _TERMS + 1):
+        count = count + (chance >= below)
+        term = term * few / number
+        below = below + term
+    inner = jnp.clip(chance, 1e-6, 1 - 1e-6)
+    normal = jax.scipy.special.ndtri(inner)
+    many = jnp.maximum(jnp.round(mean + jnp.sqrt(mean) * normal), 0.0)
+    return jnp.where(mean > _FEW, many, count)

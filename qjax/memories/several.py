@@ -1,0 +1,141 @@
+"""Several devices for each weight: pairs that only go up, and the mean of many."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+from jax import Array
+from jax.typing import ArrayLike
+
+from qjax import devices
+from qjax.devices import Upkeep
+from qjax.memories.interface import Bits
+from qjax.memories.pulsed import Pulsed
+from qjax.numbers import number
+
+__all__ = ["OneSided", "Several"]
+
+
+@struct.dataclass
+class OneSided:
+    """A pair of devices that get pulses up only; the weight is their difference.
+
+    For devices that can only be stepped one way (phase change memory). Where both have come far,
+    they are reset, and their difference is written anew.
+
+    Attributes:
+      device: of which there are two.
+      upkeep: where a reset leads.
+    """
+
+    device: Pulsed = Pulsed()
+    upkeep: Upkeep = Upkeep()
+    refresh_every: ArrayLike = number(0, "writes from one refresh to the next; 0: never", 0)
+    refresh_upper_thres: ArrayLike = number(
+        0.75, "refreshed is where the larger one is above this share of w_max", 0)
+    refresh_lower_thres: ArrayLike = number(0.25, "and the smaller one above this", 0)
+
+    def init(self, key: Array, weights: Array) -> Any:
+        """The positive part of a weight in one device, the negative one in the other."""
+        plus_key, minus_key, rates_key = jax.random.split(key, 3)
+        return {
+            "plus": self.device.init(plus_key, jnp.maximum(weights, 0)),
+            "minus": self.device.init(minus_key, jnp.maximum(-weights, 0)),
+            "rates": jax.tree.map(
+                lambda x: x.astype(weights.dtype) + jnp.zeros((2, *weights.shape), weights.dtype),
+                self.upkeep.draw(rates_key, (2, *weights.shape))),
+            "writes": jnp.zeros((), jnp.int32),
+        }
+
+    def read(self, held: Any) -> Array:
+        """The difference."""
+        return self.device.read(held["plus"]) - self.device.read(held["minus"])
+
+    def behind(self, held: Any) -> Array:
+        """The difference of what they are."""
+        return self.device.behind(held["plus"]) - self.device.behind(held["minus"])
+
+    def write(self, key: Array, held: Any, change: Array) -> Any:
+        """Pulses to the one or to the other device; then a refresh, if it is due."""
+        plus_key, minus_key, refresh_key = jax.random.split(key, 3)
+        held = {
+            **held, "writes": held["writes"] + 1,
+            "plus": self.device.write(plus_key, held["plus"], jnp.maximum(change, 0)),
+            "minus": self.device.write(minus_key, held["minus"], jnp.maximum(-change, 0)),
+        }
+        every = jnp.asarray(self.refresh_every)
+        due = (every > 0) & (jnp.mod(held["writes"], jnp.maximum(jnp.round(every), 1)) == 0)
+        return jax.lax.cond(due, self._refreshed, lambda key, held: held, refresh_key, held)
+
+    def _refreshed(self, key: Array, held: Any) -> Any:
+        plus, minus = (self.device.read(held[name]) for name in ("plus", "minus"))
+        top = self.device.device.w_max
+        worn = (jnp.maximum(plus, minus) > self.refresh_upper_thres * top) & (
+            jnp.minimum(plus, minus) > self.refresh_lower_thres * top)
+        wanted = jnp.where(worn, plus - minus, 0.0)
+        after = dict(held)
+        for number_, (name, sign) in enumerate((("plus", 1), ("minus", -1))):
+            reset_key, set_key, write_key = jax.random.split(jax.random.fold_in(key, number_), 3)
+            rates = jax.tree.map(lambda x, place=number_: x[place], held["rates"])
+            new = devices.reset(self.upkeep, rates, held[name]["points"], reset_key)
+            there = self.device.set(
+                set_key, held[name], jnp.where(worn, new, held[name]["weights"]))
+            if "shown" in there:
+                there["shown"] = jnp.where(worn, there["shown"], held[name]["shown"])
+            after[name] = self.device.write(write_key, there, jnp.maximum(sign * wanted, 0))
+        return after
+
+    def account(self) -> Bits:
+        """Both devices multiply."""
+        device, beside = self.device.account()
+        return Bits(2 * device, 2 * beside)
+
+
+@struct.dataclass
+class Several:
+    """The mean of some devices with different constants.
+
+    Attributes:
+      device: of which there are several.
+      count: how many; part of the program.
+      policy: "all": every one gets all pulses; "sequential": one of them after the other gets
+        those of a write, and as many times more.
+    """
+
+    device: Pulsed = Pulsed()
+    count: int = struct.field(pytree_node=False, default=2)
+    policy: str = struct.field(pytree_node=False, default="all")
+
+    def init(self, key: Array, weights: Array) -> Any:
+        """All at the weight."""
+        keys = jax.random.split(key, self.count)
+        return {"devices": jax.vmap(self.device.init, (0, None))(keys, weights),
+                "writes": jnp.zeros((), jnp.int32)}
+
+    def read(self, held: Any) -> Array:
+        """Their mean."""
+        return jnp.mean(jax.vmap(self.device.read)(held["devices"]), 0)
+
+    def behind(self, held: Any) -> Array:
+        """The mean of what they are."""
+        return jnp.mean(jax.vmap(self.device.behind)(held["devices"]), 0)
+
+    def write(self, key: Array, held: Any, change: Array) -> Any:
+        """Pulses to all, or to the one whose turn it is."""
+        keys = jax.random.split(key, self.count)
+        if self.policy == "all":
+            share = jnp.ones(self.count, change.dtype)
+        elif self.policy == "sequential":
+            mine = jnp.arange(self.count) == jnp.mod(held["writes"], self.count)
+            share = jnp.where(mine, jnp.asarray(self.count, change.dtype), 0)
+        else:
+            raise ValueError(f"policy: expected 'all' or 'sequential', got {self.policy!r}")
+        changes = share.reshape(-1, *[1] * change.ndim) * change
+        return {"devices": jax.vmap(self.device.write)(keys, held["devices"], changes),
+                "writes": held["writes"] + 1}
+
+    def account(self) -> Bits:
+        """All of them multiply."""
+        device, beside = self.device.account()
+        return Bits(self.count * device, self.count * beside)

@@ -1,0 +1,105 @@
+"""Memories by name: classes, or what one of a class is like if nothing else is said of it.
+
+A name may say what is inside of another memory: ``tiki_taka:reram_es`` are two arrays of those
+devices, ``mixed_precision`` alone is around the devices that it has by itself.
+"""
+
+import dataclasses
+from typing import Any
+
+from qjax import devices
+from qjax.devices import PRESETS, Preset, Upkeep
+from qjax.memories.hidden import Counter, Hidden
+from qjax.memories.latent import Latent
+from qjax.memories.mixed import MixedPrecision
+from qjax.memories.on_grid import Nearest, Pulse, Stochastic
+from qjax.memories.pulsed import Pulsed
+from qjax.memories.several import OneSided, Several
+from qjax.memories.transfer import Buffered, Chopped, Dynamic, TikiTaka
+
+__all__ = ["MEMORIES", "about", "is_memory", "named"]
+
+
+def _measured(preset: Preset) -> Pulsed:
+    return Pulsed(
+        preset.device, write_noise_std=preset.write_noise_std or None,
+        upkeep=None if preset.upkeep == Upkeep() else preset.upkeep)
+
+
+# name -> class, or an instance with the numbers that it has if nothing else is said.
+MEMORIES: dict[str, Any] = {
+    "nearest": Nearest,
+    "stochastic": Stochastic,
+    "pulse": Pulse,
+    "latent": Latent,
+    "hidden": Hidden,
+    "counter": Counter,
+    "constant_step": Pulsed(devices.ConstantStep()),
+    "linear_step": Pulsed(devices.LinearStep()),
+    "soft_bounds": Pulsed(devices.SoftBounds()),
+    "soft_bounds_reference": Pulsed(devices.SoftBoundsReference()),
+    "exp_step": Pulsed(devices.ExpStep()),
+    "pow_step": Pulsed(devices.PowStep()),
+    **{name: _measured(preset) for name, preset in PRESETS.items()},
+    "mixed_precision": MixedPrecision,
+    "tiki_taka": TikiTaka,
+    "ttv2": Buffered,
+    "cttv2": Chopped,
+    "agad": Dynamic,
+    "one_sided": OneSided,
+    "several": Several,
+}
+
+
+def _inside(memory: Any) -> list[str]:
+    """Fields of a memory that are devices of another."""
+    return [f.name for f in dataclasses.fields(memory)
+            if isinstance(getattr(memory, f.name, None), Pulsed)]
+
+
+def named(word: str) -> Any:
+    """The memory of that name, with the numbers that it has if nothing else is said.
+
+    Args:
+      word: of `MEMORIES`, or two of them as in "tiki_taka:reram_es".
+
+    Raises:
+      ValueError: says which words there are.
+    """
+    name, colon, inner = word.partition(":")
+    outside = [name for name, memory in MEMORIES.items() if _inside(memory)]
+    inside = [name for name, memory in MEMORIES.items() if isinstance(memory, Pulsed)]
+    if name not in MEMORIES:
+        raise ValueError(f"no memory {name!r}: expected one of {', '.join(MEMORIES)}")
+    memory = MEMORIES[name]
+    if isinstance(memory, type):
+        memory = memory()
+    if not colon:
+        return memory
+    if name not in outside or inner not in inside:
+        raise ValueError(
+            f"no memory {word!r}: expected {' or '.join(outside)}, a colon, and one of "
+            f"{', '.join(inside)}")
+    device = MEMORIES[inner]
+    own = {"device": device.device, "write_noise_std": device.write_noise_std,
+           "upkeep": device.upkeep}
+    return memory.replace(**{f: getattr(memory, f).replace(**own) for f in _inside(memory)})
+
+
+def is_memory(word: str) -> bool:
+    """Is there a memory of that name?"""
+    try:
+        named(word)
+    except ValueError:
+        return False
+    return True
+
+
+def about(name: str) -> str:
+    """What a memory of `MEMORIES` is, in one line."""
+    if name in PRESETS:
+        return f"{PRESETS[name].about} ({PRESETS[name].source.partition(',')[0]})"
+    memory = MEMORIES[name]
+    told = memory.device if isinstance(memory, Pulsed) else memory
+    line = told.__doc__.strip().partition("\n")[0].rstrip(".")
+    return f"{line[0].lower()}{line[1:]}"
