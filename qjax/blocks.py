@@ -167,7 +167,8 @@ def with_crossbars(
     """
     if crossbar is None:
         return tuple(collections)
-    keys = [None] * len(params) if key is None else jax.random.split(key, len(params))
+    quiet = key is None or not crossbar.noisy
+    keys = [None] * len(params) if quiet else jax.random.split(key, len(params))
     found = []
     for own_key, block, own in zip(keys, params, collections, strict=True):
         flat = flatten_dict(kernels_of(block))

@@ -1,5 +1,6 @@
 """What a cell is to the library: an algorithm on a network, and the numbers of its phases."""
 
+import math
 from dataclasses import fields, replace
 
 from experiments.cells.cell import AXES, Cell
@@ -8,12 +9,13 @@ from experiments.cells.memories import memory_of
 from experiments.cells.networks import NETWORKS
 from experiments.cells.presets import preset_of
 from qjax import algorithms
+from qjax.devices import Converters, Crossbar, resolution_of
 from qjax.memories import named, takes_activity
 from qjax.optimizers import OPTIMIZERS
 from qjax.quantize import make_quantizer
 from qjax.schedules import SCHEDULES
 
-__all__ = ["algorithm_of", "held_program", "settings_of"]
+__all__ = ["algorithm_of", "crossbar_of", "held_program", "settings_of"]
 
 # Axes that are settings of an algorithm under the same name.
 _SAME = [f.name for f in fields(algorithms.Settings) if f.name in AXES]
@@ -55,6 +57,7 @@ def settings_of(cell: Cell, program: Cell, phase: int) -> algorithms.Settings:
         "schedule": SCHEDULES[cell.schedule if phase == 0 else "exponential"],
         "epochs": (cell.epochs, cell.readout_epochs)[phase],
         "memory": memory_of(cell, program),
+        "crossbar": crossbar_of(cell),
         "gradient_quantizer": make_quantizer(cell.gradient_bits, "asymm", "local"),
         "state_quantizer": make_quantizer(cell.optimizer_bits, "pow2", "local"),
         "gain": 1.0 if cell.gain is None else cell.gain,
@@ -62,3 +65,21 @@ def settings_of(cell: Cell, program: Cell, phase: int) -> algorithms.Settings:
         "threshold": cell.threshold if phase == 0 else 0.0,
         "beside_rate": (cell.synthesizer_lr or cell.lr) / cell.lr,
     })
+
+
+def crossbar_of(cell: Cell) -> Crossbar | None:
+    """The converters of a cell, with aihwkit's bounds; None: products are exact."""
+
+    def converters(dac_bits: int | None, adc_bits: int | None, **more: str) -> Converters | None:
+        if dac_bits is None and adc_bits is None and not cell.read_noise:
+            return None
+        return Converters(
+            inp_res=resolution_of(dac_bits), out_res=resolution_of(adc_bits),
+            out_bound=math.inf if adc_bits is None else 12.0, out_noise=cell.read_noise, **more)
+
+    forward = converters(cell.dac_bits, cell.adc_bits)
+    # As in aihwkit: no error is sent a second time.
+    backward = converters(cell.error_dac_bits, cell.error_adc_bits, bound_management="none")
+    if forward is None and backward is None:
+        return None
+    return Crossbar(forward, backward, noisy=cell.read_noise > 0)

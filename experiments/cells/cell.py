@@ -10,6 +10,7 @@ from experiments.cells.kinds import (
     More,
     bits_of,
     combinations,
+    converter_bits,
     described,
     has_hidden,
     has_levels,
@@ -150,6 +151,20 @@ class Cell:
     threshold: float = axis(
         "entries of the optimizer's direction for kernels that are below it count as zero",
         not_negative, default=0.0, given=[0.0], number=0.0, tuned=True)
+    dac_bits: int | None = axis(
+        "2-16: bits of inputs on their way to an array, of each example's largest; or float",
+        converter_bits, default=None, given=[None], number=2)
+    adc_bits: int | None = axis(
+        "2-16: bits of what comes back, within +-12 times that; or float", converter_bits,
+        default=None, given=[None], number=2)
+    error_dac_bits: int | None = axis("the same of errors on their way down", converter_bits,
+                                      default=None, given=[None], number=2)
+    error_adc_bits: int | None = axis("and of what comes back of them", converter_bits,
+                                      default=None, given=[None], number=2)
+    read_noise: float = axis(
+        "deviation of what comes back from an array, up or down, in units of the largest input",
+        not_negative, default=0.0, given=[0.0],
+        blank=lambda value: float(value > 0))
 
     @property
     def program(self) -> "Cell":

@@ -19,7 +19,8 @@ from qjax.quantize import KINDS, make_quantizer
 from qjax.spacings import Table, Uniform
 
 __all__ = [
-    "NONE", "More", "Setting", "bits_of", "check", "check_settings", "combinations", "described",
+    "NONE", "More", "Setting", "bits_of", "check", "check_settings", "combinations",
+    "converter_bits", "described",
     "has_hidden", "has_levels", "hidden_bits", "hidden_of", "memories_with", "memory", "number_of",
     "numbers", "optimizer_bits", "optional_numbers", "own_numbers", "program_of", "quantizer",
     "setting", "takes_floats",
@@ -91,6 +92,14 @@ def memory(text: str) -> str:
         except ValueError as error:
             raise argparse.ArgumentTypeError(str(error)) from None
     return text
+
+
+def converter_bits(text: str) -> int | None:
+    """Argument type: 2 to 16 bits, or float."""
+    value = options.bits(text)
+    if value == 1:
+        raise argparse.ArgumentTypeError("expected 2 to 16 bits, or float; got '1'")
+    return value
 
 
 class More(NamedTuple):

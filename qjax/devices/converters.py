@@ -52,11 +52,13 @@ class Crossbar:
     Attributes:
       forward, backward: of inputs and of errors; None: exact products.
       key: of the noise; None: no noise.
+      noisy: will there be any; part of the program.
     """
 
     forward: Converters | None = None
     backward: Converters | None = None
     key: Array | None = None
+    noisy: bool = struct.field(pytree_node=False, default=True)
 
 
 def resolution_of(bits: int | None) -> float:
@@ -149,22 +151,21 @@ def product(
         return _rounded(z, out_step)
 
     shrink = jnp.ones_like(scale)
-    z = attempt(0, shrink)
-    if c.bound_management == "iterative":
+    if c.bound_management == "none":
+        z = attempt(0, shrink)
+    else:
         finest = jnp.where(has_inp, c.max_bm_res / jnp.where(has_inp, inp_step, 1.0), jnp.inf)
 
-        def too_large(z, shrink):
-            over = jnp.max(jnp.abs(z), axis=range(1, z.ndim)) > c.out_bound
-            return over & (2 * shrink <= c.max_bm_factor) & (2 * shrink <= finest)
-
         def again(carry):
-            number, z, shrink = carry
-            redo = too_large(z, shrink)
-            shrink = jnp.where(redo, 2 * shrink, shrink)
-            return number + 1, jnp.where(_for(redo, z), attempt(number, shrink), z), shrink
+            number, z, shrink, redo = carry
+            z = jnp.where(_for(redo, z), attempt(number, shrink), z)
+            over = jnp.max(jnp.abs(z), axis=range(1, z.ndim)) > c.out_bound
+            redo = over & (2 * shrink <= c.max_bm_factor) & (2 * shrink <= finest)
+            return number + 1, z, jnp.where(redo, 2 * shrink, shrink), redo
 
-        _, z, shrink = jax.lax.while_loop(
-            lambda carry: jnp.any(too_large(carry[1], carry[2])), again, (1, z, shrink))
+        shape = jax.eval_shape(attempt, 0, shrink)
+        start = (0, jnp.zeros(shape.shape, shape.dtype), shrink, scale > 0)
+        _, z, shrink, _ = jax.lax.while_loop(lambda carry: jnp.any(carry[3]), again, start)
     z = jnp.clip(z, -c.out_bound, c.out_bound)
     return jnp.where(_for(scale > 0, z), c.out_scale * _for(scale * shrink, z) * z, 0.0)
 
