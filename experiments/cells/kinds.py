@@ -6,6 +6,7 @@ of the names and only where they are not the memory's own: so they outlive new n
 """
 
 import argparse
+import functools
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
@@ -264,9 +265,18 @@ def own_numbers(memory: str, text: str) -> str:
 
 def optional_numbers(text: str) -> str:
     """Of a cell's numbers those that make a program of their own, without their values."""
-    optional = {name for word in MEMORIES for name, number in numbers_of(named(word)).items()
-                if number.optional}
+    if not text:
+        return text
+    optional = _optional(tuple(MEMORIES), tuple(map(id, MEMORIES.values())))
     return _written({name: 0.0 for name in numbers(text) if name in optional})
+
+
+@functools.lru_cache(maxsize=8)
+def _optional(words: Sequence[str], ids: Sequence[int]) -> frozenset[str]:
+    """Of all numbers of these memories, which the ids tell apart from others of the same names."""
+    del ids
+    return frozenset(name for word in words for name, number in numbers_of(named(word)).items()
+                     if number.optional)
 
 
 def _written(values: Mapping[str, float]) -> str:

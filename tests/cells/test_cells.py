@@ -24,8 +24,9 @@ from experiments.cells import (
 
 NUMBERS = ["n_bits", "quantizer", "scope", "lr", "gamma", "weight_decay", "schedule",
            "label_smoothing", "numbers", "hidden_bits"]
-# Of axes that came since, those that are declared to be nothing but numbers.
-NUMBERS += [name for name in list(DEFAULTS)[10:] if AXES[name].blank]
+# Of axes that came since, those that are declared to be nothing but numbers, at these values.
+NUMBERS += [name for name in list(DEFAULTS)[10:]
+            if (blank := AXES[name].blank) and blank(OTHER[name]) == blank(DEFAULTS[name])]
 FIELDS = [f.name for f in fields(Cell)]
 
 

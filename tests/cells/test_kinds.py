@@ -16,7 +16,7 @@ from qjax.memories import number
 from qjax.optimizers import OPTIMIZERS
 from qjax.quantize import Quantizer
 
-GRIDDED = {"noise": 0.1, "most": 2.0}
+GRIDDED = {"noise": 0.1, "slack": 2.0}
 
 
 @struct.dataclass
@@ -24,7 +24,7 @@ class Gridded(memories.Nearest):
     """With numbers."""
 
     noise: float = number(0.1, "of a write", low=0, high=1)
-    most: float = number(2.0, "of something")
+    slack: float = number(2.0, "of something")
 
 
 @struct.dataclass
@@ -58,10 +58,10 @@ def test_other_quantizers_are_refused(text, message):
 
 
 @pytest.mark.parametrize(("text", "message"), [
-    ("noise", "expected NAME=VALUE or NAME=VALUE,VALUE with NAME one of .*most"),
+    ("noise", "expected NAME=VALUE or NAME=VALUE,VALUE with the name of a number of the memory"),
     ("noize=1", "did you mean noise"), ("noise=a", "expected a number for noise, got 'a'"),
     ("noise=0.5,-2", "expected noise, of a write, to be a number from 0 to 1, got -2"),
-    ("most=inf", "to be a number that is finite, got inf"),
+    ("slack=inf", "to be a number that is finite, got inf"),
 ])
 def test_other_numbers_are_refused(text, message):
     with pytest.raises(argparse.ArgumentTypeError, match=message):
@@ -80,19 +80,19 @@ def test_chosen_memories_decide_what_a_number_may_be():
 
 
 def test_numbers_combine_and_keep_to_the_memories_that_have_them():
-    given = kinds.combinations([kinds.setting("noise=0.1,0.2"), kinds.setting("most=3")])
-    assert given == ["most=3.0 noise=0.1", "most=3.0 noise=0.2"]
+    given = kinds.combinations([kinds.setting("noise=0.1,0.2"), kinds.setting("slack=3")])
+    assert given == ["noise=0.1 slack=3.0", "noise=0.2 slack=3.0"]
     assert kinds.combinations([""]) == [""]
     cells = product({name: about.given or [1] for name, about in AXES.items()} | {
         "n_bits": [2, None], "update": ["gridded", "analog", "nearest"], "numbers": given,
         "gain": [None],
     })
     assert [(c.n_bits, c.quantizer, c.update, c.numbers) for c in cells] == [
-        (2, "symm", "gridded", "most=3.0"), (2, "symm", "gridded", "most=3.0 noise=0.2"),
+        (2, "symm", "gridded", "slack=3.0"), (2, "symm", "gridded", "noise=0.2 slack=3.0"),
         (None, "none", "analog", "noise=0.1"), (None, "none", "analog", "noise=0.2"),
         (2, "symm", "nearest", ""), (None, "none", "none", ""),
     ]
-    assert kinds.numbers("most=3.0 noise=0.2") == {"most": 3.0, "noise": 0.2}
+    assert kinds.numbers("noise=0.2 slack=3.0") == {"slack": 3.0, "noise": 0.2}
     assert list(kinds.memories_with("noise")) == ["gridded", "analog"]
     assert Gridded().grid == Quantizer(bits=0)
 
