@@ -39,8 +39,11 @@ class Number(NamedTuple):
     @property
     def expected(self) -> str:
         """The bounds in words."""
-        return f"from {self.low:g} to {self.high:g}" if self.high < math.inf else (
-            f"of at least {self.low:g}" if self.low > -math.inf else "that is finite")
+        if self.low > -math.inf and self.high < math.inf:
+            return f"from {self.low:g} to {self.high:g}"
+        if self.low > -math.inf:
+            return f"of at least {self.low:g}"
+        return f"of at most {self.high:g}" if self.high < math.inf else "that is finite"
 
     def allows(self, value: float) -> bool:
         """Is it finite and within the bounds?"""

@@ -17,7 +17,8 @@ ROOT = Path(__file__).parents[1]
 # are commands, above all. What is set before jax starts stands before the library, which needs jax.
 LAYERS = (
     "experiments.startup", "qjax", "experiments.commandline", "experiments.data",
-    "experiments.cells", "experiments.store", "experiments.report", "experiments.sweep",
+    "experiments.cells", "experiments.store", "experiments.report", "experiments.circuit",
+    "experiments.sweep",
     "experiments.studies.thesis", "experiments.studies.lowbit", "experiments.benchmark",
 )
 ROOMS = LAYERS[2:]
@@ -29,7 +30,7 @@ SHORT: dict[str, str] = {}  # shorter ones that may be, with the reason
 # Slow to import, or missing in places: who may need them to start. The others import them, if at
 # all, in the function that needs them.
 SLOW = {
-    "matplotlib": {"experiments.plot", "experiments.lowbit_report"},
+    "matplotlib": {"experiments.plot", "experiments.lowbit_report", "experiments.devices"},
     "scipy": set(), "sklearn": set(), "orbax": set(), "tensorflow": set(),
     "tensorflow_datasets": set(), "torch": set(),
 }

@@ -43,7 +43,8 @@ def test_a_reader_who_leaves_ends_a_program_quietly(trained):
         assert process.wait(60) == 0
 
 
-@pytest.mark.parametrize("program", ["experiments.plot", "experiments.lowbit_report"])
+@pytest.mark.parametrize("program", ["experiments.plot", "experiments.lowbit_report",
+                                     "experiments.devices"])
 def test_without_matplotlib_there_is_a_sentence(program, tmp_path):
     hidden = f"import sys; sys.modules['matplotlib'] = None; import {program}"
     done = subprocess.run([sys.executable, "-c", hidden], cwd=ROOT, capture_output=True, text=True,

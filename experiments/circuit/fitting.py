@@ -1,0 +1,202 @@
+"""Models of a measured device: which one follows its pulses best, and with what numbers."""
+
+import csv
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from experiments.circuit.facts import mean_points, without_spread
+from qjax import devices
+from qjax.devices import Device
+from qjax.memories import MEMORIES
+
+__all__ = ["Fit", "Measured", "MeasuredError", "fit", "fits", "read_measured"]
+
+# Numbers of each model that are fitted, besides dw_min and up_down; others are those of the model.
+MODELS: Mapping[str, Sequence[str]] = {
+    "constant_step": (),
+    "linear_step": ("gamma_up", "gamma_down"),
+    "soft_bounds": ("w_max", "w_min"),
+    "exp_step": ("A_up", "A_down", "gamma_up", "gamma_down"),
+    "pow_step": ("pow_gamma", "w_max", "w_min"),
+}
+# Searches begin there: steps that fall towards the bound, and steps that grow away from the other.
+_FALLING = {"A_up": 0.1, "A_down": 0.1, "gamma_up": 2.0, "gamma_down": 2.0}
+_GROWING = {name: -value for name, value in _FALLING.items()}
+_OTHERS: Mapping[str, Sequence[Mapping[str, float]]] = {
+    "constant_step": ({},),
+    "linear_step": ({"gamma_up": 0.2, "gamma_down": 0.2},),
+    "soft_bounds": ({}, {"w_max": 3.0, "w_min": -3.0}),
+    "exp_step": (_FALLING, _GROWING),
+    "pow_step": ({}, {"pow_gamma": 2.0}),
+}
+_FIXED = {"exp_step": {"a": 0.5, "b": 0.0}, "linear_step": {"allow_increasing": 1}}
+
+
+_WINDOWS = 30  # parts of the pulses, over which a model looks ahead
+
+
+class MeasuredError(ValueError):
+    """A file that is no measurement; the message says what to write."""
+
+
+class Measured(NamedTuple):
+    """One device's answer to pulses.
+
+    Attributes:
+      directions: [pulses] 1 or -1.
+      weights: [pulses + 1] from before the first one on, scaled so that the range is -1 to 1.
+      scale, origin: conductance = origin + scale * weight.
+    """
+
+    directions: np.ndarray
+    weights: np.ndarray
+    scale: float
+    origin: float
+
+
+class Fit(NamedTuple):
+    """A model of a measured device.
+
+    Attributes:
+      model: its name among the memories.
+      device: with the numbers found; noise from cycle to cycle as the single steps have it.
+      numbers: those that were fitted, by name.
+      path: [pulses + 1] the model's weights, from the first one on by itself.
+      error: root mean square of what it is off by, in units of the weights.
+      ahead: pulses over which it was fitted, and
+      later: what it is off by after so many, from where the device was; models are ranked by this.
+      steps: likewise of single steps.
+    """
+
+    model: str
+    device: Device
+    numbers: Mapping[str, float]
+    path: np.ndarray
+    error: float
+    ahead: int
+    later: float
+    steps: float
+
+
+def read_measured(path: Path) -> Measured:
+    """A CSV file with the columns (direction, conductance), or (pulse, conductance).
+
+    A direction is 1 or "up", -1 or "down": of the pulse before the conductance was read; the first
+    row's does not count. A pulse is a number that rises with every pulse up and falls with every
+    one down.
+
+    Raises:
+      MeasuredError: says what is wrong and what is expected.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            rows = list(csv.DictReader(file))
+    except (OSError, UnicodeDecodeError) as error:
+        raise MeasuredError(f"cannot read {path}: {error}") from None
+    names = {name.strip().lower(): name for name in (rows[0] if rows else {}) if name}
+    if "conductance" not in names or not {"direction", "pulse"} & set(names):
+        raise MeasuredError(
+            f"{path}: expected a line of names and the columns direction (up or down) and "
+            f"conductance, or pulse and conductance; got {', '.join(names) or 'nothing'}")
+    words = {"up": 1.0, "down": -1.0}
+    try:
+        conductance = np.array([float(row[names["conductance"]]) for row in rows])
+        if "direction" in names:
+            told = [row[names["direction"]].strip().lower() for row in rows[1:]]
+            turns = np.array([words.get(word) or float(word) for word in told])
+        else:
+            turns = np.diff([float(row[names["pulse"]]) for row in rows])
+    except (ValueError, AttributeError, TypeError) as error:
+        raise MeasuredError(f"{path}: expected numbers ({error})") from None
+    turns = np.sign(turns)
+    low, high = conductance.min(initial=np.inf), conductance.max(initial=-np.inf)
+    if len(conductance) < 10 or not np.all(np.isfinite(conductance)) or low == high:
+        raise MeasuredError(f"{path}: expected at least ten finite conductances that differ")
+    if not np.all(turns):
+        raise MeasuredError(f"{path}: expected one pulse between any two rows")
+    if np.all(turns == turns[0]):
+        raise MeasuredError(
+            f"{path}: all pulses go the same way: pulses both ways are needed for a model of both. "
+            "If these numbers only count pulses, write a column direction")
+    scale, origin = (high - low) / 2, (high + low) / 2
+    return Measured(turns, (conductance - origin) / scale, scale, origin)
+
+
+def _device(model: str, names: Sequence[str], values: Any) -> Device:
+    memory = MEMORIES[model]
+    quiet = without_spread(memory.device).replace(dw_min_std=0.0, **_FIXED.get(model, {}))
+    numbers = dict(zip(names, values, strict=True))
+    # Steps are positive whatever the search tries.
+    numbers["dw_min"] = jnp.exp(numbers["dw_min"])
+    return quiet.replace(**{"w_max": 1.02, "w_min": -1.02} | numbers)
+
+
+def fit(measured: Measured, model: str) -> Fit:
+    """The numbers of a model that follow a measured device best, by least squares.
+
+    Compared is where the device is some pulses later, from every point on: single steps are small
+    beside the noise of a reading, and along the whole path the noise of all steps adds up.
+
+    Args:
+      measured: of one device.
+      model: a key of `MODELS`.
+    """
+    from scipy.optimize import least_squares
+
+    names = ("dw_min", "up_down", *MODELS[model])
+    turns = jnp.asarray(measured.directions, jnp.float32)
+    told = jnp.asarray(measured.weights, jnp.float32)
+
+    def path(values):
+        device = _device(model, names, values)
+        start = told[:1]
+        points = mean_points(device, (1,))
+        return jnp.concatenate([start, devices.train(device, points, start, turns)[:, 0]])
+
+    ahead = max(1, len(turns) // _WINDOWS)
+    places = jnp.arange(len(turns) - ahead + 1)
+    windows = turns[places + jnp.arange(ahead)[:, None]]  # [ahead, starts]
+
+    def off(values):
+        device = _device(model, names, values)
+        points = mean_points(device, places.shape)
+        return devices.train(device, points, told[places], windows)[-1] - told[places + ahead]
+
+    residual, slope = jax.jit(off), jax.jit(jax.jacfwd(off))
+    size = float(np.mean(np.abs(np.diff(measured.weights)))) or 1e-3
+    bounds = {"w_max": (1.0, 20.0), "w_min": (-20.0, -1.0), "up_down": (-0.95, 0.95),
+              "pow_gamma": (0.05, 8.0), "gamma_up": (-20.0, 20.0), "gamma_down": (-20.0, 20.0)}
+    starts = {"dw_min": np.log(size), "up_down": 0.0, "w_max": 1.2, "w_min": -1.2,
+              "pow_gamma": 1.0}
+    limits = np.array([bounds.get(name, (-np.inf, np.inf)) for name in names]).T
+    best = None
+    for other in _OTHERS[model]:
+        first = np.array([(starts | other)[name] for name in names])
+        found = least_squares(
+            lambda v: np.nan_to_num(np.asarray(residual(v), float), nan=1e3), first,
+            jac=lambda v: np.nan_to_num(np.asarray(slope(v), float)), bounds=limits,
+            max_nfev=200)
+        if best is None or found.cost < best.cost:
+            best = found
+    device = _device(model, names, best.x)
+    points = mean_points(device, told[:-1].shape)
+    step = np.asarray(devices.pulse(device, points, told[:-1], turns)) - np.asarray(told[:-1])
+    steps = float(np.sqrt(np.mean((np.diff(measured.weights) - step) ** 2)))
+    mean_step = float(np.mean(np.abs(step)))
+    numbers = {name: float(getattr(device, name)) for name in (*names, "w_max", "w_min")}
+    numbers |= _FIXED.get(model, {}) | {"dw_min_std": steps / mean_step if mean_step else 0.0}
+    line = np.asarray(path(best.x))
+    error = float(np.sqrt(np.mean((line - measured.weights) ** 2)))
+    later = float(np.sqrt(np.mean(np.asarray(residual(best.x)) ** 2)))
+    device = device.replace(dw_min_std=numbers["dw_min_std"])
+    return Fit(model, device, numbers, line, error, ahead, later, steps)
+
+
+def fits(measured: Measured) -> list[Fit]:
+    """Of every model its best, that which follows the device best first."""
+    return sorted((fit(measured, model) for model in MODELS), key=lambda found: found.later)
