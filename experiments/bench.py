@@ -1,11 +1,13 @@
 """Times training: milliseconds per replica-step and where they go, memory, compilation.
 
 Data are random images of MNIST's size, so nothing needs to be loaded; quantized to 8 bits (symm,
-local) after every update as in the thesis. Beside it stand the speeds that this machine reaches on
-large matrix products and on large arrays, and, if torch is installed, a hand-written PyTorch loop.
-All are measured in the same call: compare ratios, not milliseconds, between machines.
+local) after every update as in the thesis, if no memory says otherwise. Beside it stand the speeds
+that this machine reaches on large matrix products and on large arrays, and, if torch is installed,
+a hand-written PyTorch loop. All are measured in the same call: compare ratios, not milliseconds,
+between machines.
 """
 
+import itertools
 import json
 import sys
 import time
@@ -18,6 +20,7 @@ from rich.table import Table
 
 from experiments import benchmark, commandline
 from experiments.benchmark import BATCH, COMPARED, PARTS, REST, TOTAL, product_flops, torch_step_ms
+from experiments.cells import kinds
 from experiments.commandline import options
 from qjax.algorithms import ALGORITHMS
 
@@ -37,6 +40,13 @@ def _grid(first: Sequence[str], columns: Sequence[str], rows: Sequence[Sequence[
     return table
 
 
+def _label(row: Mapping[str, Any]) -> str:
+    memory = row.get("memory", "nearest")
+    words = [row["algorithm"], "" if memory == "nearest" else memory,
+             "converters" if row.get("converters") else ""]
+    return " ".join(filter(None, words))
+
+
 def _table(rows: Sequence[Mapping[str, Any]]) -> Table:
     columns = [
         ("ms per\nstep", "ms_per_replica_step", ".3f", 1),
@@ -54,7 +64,7 @@ def _table(rows: Sequence[Mapping[str, Any]]) -> Table:
     ]
     columns = [c for c in columns if any(row[c[1]] is not None for row in rows)]
     lines = [
-        [row["algorithm"], str(row["replicas"]), f"{1 / row['gflops_share']:.1f}"]
+        [_label(row), str(row["replicas"]), f"{1 / row['gflops_share']:.1f}"]
         + ["" if row[c] is None else f"{row[c] * scale:{form}}" for _, c, form, scale in columns]
         for row in rows
     ]
@@ -78,7 +88,7 @@ def _compare_table(pairs: Sequence[Mapping[str, Any]]) -> Table:
     names = {"ms_per_replica_step": "ms", "floors": "x floor", **COMPARED}
     columns = [f"{name}\n{when}" for name in names.values() for when in ("old", "new", "ratio")]
     lines = [
-        [pair["algorithm"], str(pair["replicas"])]
+        [_label(pair), str(pair["replicas"])]
         + [f"{value:.3g}" for name in names for value in pair[name]]
         for pair in pairs
     ]
@@ -91,6 +101,10 @@ def _parser() -> options.Parser:
                    default=list(ALGORITHMS), help="which to time [all]")
     p.add_argument("--n-layers", type=options.whole(0), default=2, help="as in run [2]")
     p.add_argument("--hidden-width", type=options.whole(1), default=100, help="as in run [100]")
+    p.add_argument("--memory", nargs="+", type=kinds.memory, default=["nearest"],
+                   help="what holds the weights; devices are trained by sgd [nearest]")
+    p.add_argument("--converters", action="store_true",
+                   help="each with converters on both sides of its products as well")
     p.add_argument("--replicas", nargs="+", type=options.whole(1), default=[1, 7, GROUP, 112],
                    help=f"group sizes [1 7 {GROUP} 112]")
     p.add_argument("--steps", type=options.whole(1), default=45,
@@ -133,14 +147,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     torch_ms = torch_step_ms(*shape, 4 * args.steps)
     rows, parts = [], []
-    for algorithm in algorithms:
+    products = (False, True) if args.converters else (False,)
+    for algorithm, memory, converters in itertools.product(
+            algorithms, dict.fromkeys(args.memory), products):
         for replicas in sizes:
             steps = max(1, args.steps * GROUP // max(GROUP, replicas))
-            rows.append(benchmark.measure(
-                benchmark.make_program(algorithm, *shape, replicas, steps), replicas
-            ))
+            rows.append(benchmark.measure(benchmark.make_program(
+                algorithm, *shape, replicas, steps, memory, converters), replicas))
             ms = rows[-1]["ms_per_replica_step"]
-            progress(f"{algorithm} x {replicas}: {ms:.3f} ms per replica-step")
+            progress(f"{_label(rows[-1])} x {replicas}: {ms:.3f} ms per replica-step")
     chosen = GROUP if GROUP in sizes else max(sizes)
     for algorithm in algorithms if args.breakdown else ():
         steps = max(1, args.steps // 4 * GROUP // max(GROUP, chosen))

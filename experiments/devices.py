@@ -1,7 +1,7 @@
 """Shows what a device is like before anybody trains on it, or finds a model of a measured one.
 
 Without a name: a line for every device. With names: all numbers of each, what they mean together,
-and a picture, device-NAME (PNG, PDF). With --fit: models of a measured device, the best first, a
+and a picture, device-NAME.png. With --fit: models of a measured device, the best first, a
 picture of what they are off by, and the flags to train with it.
 """
 
@@ -22,6 +22,16 @@ from qjax.memories import MEMORIES, Pulsed, about, named, numbers_of, with_numbe
 
 __all__ = ["main"]
 
+# Words for `circuit.Facts`.
+_FACTS = {
+    "step": "step at zero", "states": "states",
+    "up": "pulses from 5 to 95 % of the range", "down": "and back",
+    "symmetry": "symmetry point, where steps up and down are equal,",
+    "asymmetry": "asymmetry of steps at zero, (up - down) / (up + down),",
+    "cycle": "noise from cycle to cycle, in steps,", "write": "of what is shown after a write",
+    "spread": "deviation of steps between devices, as a share,", "stuck": "share of stuck ones",
+}
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line; returns the exit code."""
@@ -33,6 +43,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     p.add_argument("--fit", type=Path, metavar="FILE",
                    help="CSV file with the columns direction (up or down) and conductance, a row "
                    "after every pulse; or pulse (a number that rises and falls) and conductance")
+    p.add_argument("--pages", action="store_true",
+                   help="write all that is said of a device to NAME.md as well; without names: of "
+                   "every device, with README.md")
     p.add_argument("--folder", type=Path, default=Path("."), help="to write pictures to [.]")
     args = p.parse_args(arguments)
     try:
@@ -40,21 +53,33 @@ def main(arguments: Sequence[str] | None = None) -> int:
         args.folder.mkdir(parents=True, exist_ok=True)
         if args.fit:
             print(_fitted(circuit.read_measured(args.fit), args.fit.stem, args.folder))
-        for name in args.names:
-            print(_shown(name, {s.name: s.values[-1] for s in args.set}, args.folder))
+        own = {s.name: s.values[-1] for s in args.set}
+        names = args.names
+        if args.pages and not names:
+            names = [word for word, memory in MEMORIES.items() if isinstance(memory, Pulsed)]
+            (args.folder / "README.md").write_text(_listed(links=True), encoding="utf-8")
+        for name in names:
+            text, files = _shown(name, own, args.folder)
+            print("\n".join([text, *map(str, files)]), end="\n\n")
+            if args.pages:
+                page = "\n".join([f"# {name}\n", text,
+                                  *(f"![{name}]({f.name})" for f in files if f.suffix == ".png")])
+                (args.folder / f"{name.replace(':', '-')}.md").write_text(page + "\n",
+                                                                         encoding="utf-8")
     except (ValueError, OSError) as error:
         p.error(str(error))
-    if not args.names and not args.fit:
+    if not names and not args.fit:
         print(_listed())
     return 0
 
 
-def _listed() -> str:
+def _listed(links: bool = False) -> str:
     rows = []
     for word, memory in MEMORIES.items():
         if isinstance(memory, Pulsed):
             known = circuit.facts_of(memory)
-            rows.append((word, about(word), known.states, known.up, known.down, known.symmetry,
+            name = f"[{word}]({word}.md)" if links else word
+            rows.append((name, about(word), known.states, known.up, known.down, known.symmetry,
                          100 * known.cycle, known.write, 100 * known.spread))
     names = ("name", "what it is", "states", "pulses up", "pulses down", "symmetry point",
              "cycle noise %", "write noise, steps", "spread %")
@@ -64,7 +89,7 @@ def _listed() -> str:
     return markdown(Table("Devices", notes, tuple(map(Column, names)), tuple(rows)))
 
 
-def _shown(name: str, numbers: dict[str, float], folder: Path) -> str:
+def _shown(name: str, numbers: dict[str, float], folder: Path) -> tuple[str, list[Path]]:
     memory = named(name)
     known = numbers_of(memory)
     memory = with_numbers(memory, **{n: v for n, v in numbers.items() if n in known})
@@ -75,14 +100,15 @@ def _shown(name: str, numbers: dict[str, float], folder: Path) -> str:
     table = markdown(Table(f"{name}: {about(head)}", (source,) if source else (),
                            tuple(map(Column, ("number", "value", "what it is", "may be"))),
                            tuple(rows)))
-    lines = [table]
-    if isinstance(memory, Pulsed):
-        told = circuit.facts_of(memory)
-        lines.append("  ".join(f"{key} {'none' if value is None else f'{value:.4g}'}"
-                               for key, value in told._asdict().items()))
-        files = look.save(picture.draw(memory, name), folder, f"device-{name}", ("png", "pdf"))
-        lines += map(str, files)
-    return "\n".join(lines) + "\n"
+    if not isinstance(memory, Pulsed):
+        return table, []
+    facts = circuit.facts_of(memory)
+    told = f"bounds {facts.low + 0:.4g} and {facts.high:.4g}; " + "; ".join(
+        f"{words} {'none' if (value := getattr(facts, key)) is None else f'{value + 0:.4g}'}"
+        for key, words in _FACTS.items())
+    files = look.save(picture.draw(memory, name), folder, f"device-{name.replace(':', '-')}",
+                      ("png",))
+    return f"{table}\nThe mean device: {told}.\n", files
 
 
 def _fitted(measured: fitting.Measured, stem: str, folder: Path) -> str:
@@ -90,9 +116,9 @@ def _fitted(measured: fitting.Measured, stem: str, folder: Path) -> str:
     rows = [(one.model, 100 * one.later / 2, 100 * one.steps / 2, 100 * one.error / 2,
              " ".join(f"{n}={v:.4g}" for n, v in one.numbers.items())) for one in found]
     names = ("model", f"after {found[0].ahead}", "after 1", "whole path", "numbers")
-    notes = ("What models are off by, root mean square in % of the range: so many pulses later than "
-             "where the device was, and along the whole path from its first point on. Weights are "
-             "conductances, scaled to -1 to 1.",)
+    notes = ("What models are off by, root mean square in % of the range: so many pulses later, "
+             "beginning where the device was, and along the whole path, beginning with its first "
+             "point. Weights are conductances, scaled to -1 to 1.",)
     table = markdown(Table(f"Models of {stem}", notes, tuple(map(Column, names)), tuple(rows)))
     best = found[0]
     flags = " ".join(f"{n}={v:.6g}" for n, v in best.numbers.items())

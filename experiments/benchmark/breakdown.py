@@ -9,13 +9,14 @@ line "rest" says by how much.
 import math
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.cells import NETWORKS, Cell, preset_of
+from experiments.cells import NETWORKS, Cell, kinds, preset_of
 from experiments.data import Dataset
 from experiments.sweep import Program, make_mesh
 from qjax import algorithms, training
@@ -67,17 +68,26 @@ def shortest(functions: Mapping[Any, Callable[[], Any]], rounds: int) -> dict[An
 
 
 def make_program(
-    algorithm: str, n_layers: int, hidden_width: int, replicas: int, steps: int
+    algorithm: str, n_layers: int, hidden_width: int, replicas: int, steps: int,
+    memory: str = "nearest", converters: bool = False,
 ) -> Program:
     """A group of equal cells on random images, filled up to the same number on every device.
 
-    An epoch has at least `steps` steps: as many as it takes to evaluate in whole chunks.
+    An epoch has at least `steps` steps: as many as it takes to evaluate in whole chunks. Devices
+    are trained by plain gradient descent, with biases that are floats; everything else as in the
+    thesis. Converters are aihwkit's: 7 and 9 bits, with noise, both ways.
     """
     preset = preset_of(algorithm).phases[0]
     cell = Cell(
-        algorithm, "random", n_layers, hidden_width, 8, "symm", "local", "nearest",
+        algorithm, "random", n_layers, hidden_width, 8, "symm", "local", memory,
         preset.optimizer, preset.lr, preset.gamma, preset.weight_decay, None, BATCH, 1, 1,
     )
+    if not kinds.has_levels(memory):
+        cell = replace(cell, n_bits=None, quantizer=kinds.NONE, scope=kinds.NONE, bias="float",
+                       optimizer="sgd", lr=0.1, gamma=1.0)
+    if converters:
+        cell = replace(cell, dac_bits=7, adc_bits=9, error_dac_bits=7, error_adc_bits=9,
+                       read_noise=0.06)
     rng, chunk = np.random.default_rng(0), training.EVALUATION_CHUNK
 
     def part(count):
@@ -186,7 +196,7 @@ def measure(program: Program, replicas: int, rounds: int = 4) -> dict[str, Any]:
       rounds: timings, of which the shortest counts.
 
     Returns:
-      algorithm, n_layers, hidden_width, replicas;
+      algorithm, n_layers, hidden_width, replicas, memory, converters;
       ms_per_replica_step; evaluation_s: one replica's, of MNIST's training and test set;
       replica_epochs_per_second: with both evaluations, at MNIST's size;
       compile_s: of the first phase's epoch with its evaluations, if it has any;
@@ -222,6 +232,8 @@ def measure(program: Program, replicas: int, rounds: int = 4) -> dict[str, Any]:
     own = None if total is None else (total - _bytes(full) * mesh.size) / replicas
     return {
         "algorithm": cell.algorithm,
+        "memory": cell.update,
+        "converters": cell.adc_bits is not None,
         "n_layers": cell.n_layers,
         "hidden_width": cell.hidden_width,
         "replicas": replicas,

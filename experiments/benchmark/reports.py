@@ -11,7 +11,9 @@ from experiments.benchmark.breakdown import BATCH, CLASSES, FEATURES
 
 __all__ = ["COMPARED", "compare", "product_flops", "read_report", "relate"]
 
-ROW = ("algorithm", "n_layers", "hidden_width", "replicas")
+# With what older reports, which do not say, had there.
+ROW = {"algorithm": None, "n_layers": None, "hidden_width": None, "replicas": None,
+       "memory": "nearest", "converters": False}
 COMPARED = {"ms_per_replica_step": "ms", "evaluation_s": "eval s", "compile_s": "compile s"}
 MACHINE = ("device", "devices", "cores", "processor", "jax")
 
@@ -31,18 +33,21 @@ def relate(
     Returns:
       The row with gflops, gbytes: `product_flops` and bytes_per_replica_step by the step's time;
       gflops_share, gbytes_share: of the machine's matmul_gflops and copy_gbytes;
-      torch_ratio: times as long as the step the PyTorch loop takes; None but for backprop.
+      torch_ratio: times as long as the step the PyTorch loop takes; None but for what that does,
+      backprop with weights put on the nearest level.
     """
     ms = row["ms_per_replica_step"]
     gflops = product_flops(row["n_layers"], row["hidden_width"]) / ms / 1e6
     gbytes = row["bytes_per_replica_step"] / ms / 1e6
+    comparable = (row["algorithm"] == "backprop" and row.get("memory", "nearest") == "nearest"
+                  and not row.get("converters", False))
     return {
         **row,
         "gflops": gflops,
         "gflops_share": gflops / machine["matmul_gflops"],
         "gbytes": gbytes,
         "gbytes_share": gbytes / machine["copy_gbytes"],
-        "torch_ratio": torch_ms / ms if torch_ms and row["algorithm"] == "backprop" else None,
+        "torch_ratio": torch_ms / ms if torch_ms and comparable else None,
     }
 
 
@@ -64,7 +69,7 @@ def read_report(path: Path) -> dict[str, Any]:
     except (ValueError, RecursionError):
         raise ValueError(f"{path} is damaged or no JSON file") from None
     try:
-        names = [tuple(row[name] for name in ROW) for row in report["rows"]]
+        names = [_name(row) for row in report["rows"]]
         numbers = [row[name] for row in report["rows"] for name in COMPARED]
         fits = isinstance(report["machine"], dict) and len(set(names)) == len(names) > 0
         fits = fits and all(map(_positive, [report["floor_ms"], *numbers]))
@@ -73,6 +78,11 @@ def read_report(path: Path) -> dict[str, Any]:
     if not fits:
         raise ValueError(f"{path} is not a report that bench --json writes, or is damaged")
     return report
+
+
+def _name(row: Mapping[str, Any]) -> tuple:
+    return tuple(row[name] if usual is None else row.get(name, usual)
+                 for name, usual in ROW.items())
 
 
 def compare(old: Mapping[str, Any], new: Mapping[str, Any]) -> tuple[list[dict], list[str]]:
@@ -88,9 +98,11 @@ def compare(old: Mapping[str, Any], new: Mapping[str, Any]) -> tuple[list[dict],
         for name in MACHINE
         if old["machine"].get(name) != new["machine"].get(name)
     ]
-    before, now = ({tuple(row[n] for n in ROW): row for row in r["rows"]} for r in (old, new))
+    before, now = ({_name(row): row for row in r["rows"]} for r in (old, new))
     for rows, others, side in ((before, now, "old"), (now, before, "new")):
-        alone = [f"{a} ({n},{w}) x {r}" for a, n, w, r in rows if (a, n, w, r) not in others]
+        alone = [f"{a} ({n},{w}) x {r}{'' if m == 'nearest' else f', {m}'}"
+                 f"{' with converters' if c else ''}"
+                 for a, n, w, r, m, c in rows if (a, n, w, r, m, c) not in others]
         if alone:
             remarks.append(f"only in the {side} report: {', '.join(alone)}")
 

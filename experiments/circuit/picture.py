@@ -37,7 +37,7 @@ def draw(memory: Pulsed, name: str) -> Figure:
     _steps(steps, memory)
     _spread(spread, memory)
     _symmetry(symmetry, memory, count, facts.symmetry)
-    look.title(figure, f"{name}: {facts.states:,.0f} states between {facts.low:.3g} and "
+    look.title(figure, f"{name}: {facts.states:,.0f} states between {facts.low + 0:.3g} and "
                f"{facts.high:.3g}\nsimulated; bold: the mean device without noise, thin: "
                f"{_DEVICES} devices with all that is said of them")
     look.legend(figure)
