@@ -19,7 +19,8 @@ LAYERS = (
     "experiments.startup", "qjax", "experiments.commandline", "experiments.data",
     "experiments.cells", "experiments.store", "experiments.report", "experiments.circuit",
     "experiments.sweep",
-    "experiments.studies.thesis", "experiments.studies.lowbit", "experiments.benchmark",
+    "experiments.studies.thesis", "experiments.studies.lowbit", "experiments.studies.imperfect",
+    "experiments.benchmark",
 )
 ROOMS = LAYERS[2:]
 PACKAGES = ("experiments", "experiments.studies")  # that hold rooms, and are none

@@ -62,7 +62,8 @@ class MixedPrecision:
         """As the accumulator's bits hold it."""
         bits = jnp.asarray(self.accumulator_bits, gathered.dtype)
         part = self.device.unit / jnp.exp2(jnp.maximum(bits - 1, 0))
-        drawn = jnp.floor(gathered / part + jax.random.uniform(key, gathered.shape)) * part
+        chance = jax.random.uniform(key, gathered.shape, gathered.dtype)
+        drawn = jnp.floor(gathered / part + chance) * part
         return jnp.where(bits > 0, drawn, gathered)
 
     def account(self) -> Bits:

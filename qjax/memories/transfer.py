@@ -54,7 +54,7 @@ class TikiTaka:
       noisy: with their noise; part of the program.
     """
 
-    fast: Pulsed = Pulsed()
+    fast: Pulsed = Pulsed(counting="normal")
     slow: Pulsed = Pulsed(most=31)
     fast_lr: ArrayLike = number(1.0, "factor on the change that goes to the fast array", 0)
     transfer_lr: ArrayLike = number(1.0, "how much of what is read goes to the slow one", 0)

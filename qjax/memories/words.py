@@ -1,29 +1,37 @@
 """Memories by name: classes, or what one of a class is like if nothing else is said of it.
 
 A name may say what is inside of another memory: ``tiki_taka:reram_es`` are two arrays of those
-devices, ``mixed_precision`` alone is around the devices that it has by itself.
+devices, ``mixed_precision`` alone is around the devices that it has by itself. Of devices it may
+say how pulses are counted: ``soft_bounds:whole`` gets whole ones, where else it would be their
+normal distribution, which serves devices of many states as well and is faster.
 """
 
 import dataclasses
 from typing import Any
 
 from qjax import devices
-from qjax.devices import PRESETS, Preset, Upkeep
+from qjax.devices import PRESETS, Device, Preset, Upkeep
 from qjax.memories.hidden import Counter, Hidden
 from qjax.memories.latent import Latent
 from qjax.memories.mixed import MixedPrecision
 from qjax.memories.on_grid import Nearest, Pulse, Stochastic
-from qjax.memories.pulsed import Pulsed
+from qjax.memories.pulsed import COUNTING, Pulsed
 from qjax.memories.several import OneSided, Several
 from qjax.memories.transfer import Buffered, Chopped, Dynamic, TikiTaka
 
 __all__ = ["MEMORIES", "about", "is_memory", "named"]
 
 
+_MANY = 100  # states, from which on pulses need not be whole
+
+
+def _of(device: Device, **more: Any) -> Pulsed:
+    return Pulsed(device, counting="normal" if device.states >= _MANY else "whole", **more)
+
+
 def _measured(preset: Preset) -> Pulsed:
-    return Pulsed(
-        preset.device, write_noise_std=preset.write_noise_std or None,
-        upkeep=None if preset.upkeep == Upkeep() else preset.upkeep)
+    return _of(preset.device, write_noise_std=preset.write_noise_std or None,
+               upkeep=None if preset.upkeep == Upkeep() else preset.upkeep)
 
 
 # name -> class, or an instance with the numbers that it has if nothing else is said.
@@ -34,12 +42,12 @@ MEMORIES: dict[str, Any] = {
     "latent": Latent,
     "hidden": Hidden,
     "counter": Counter,
-    "constant_step": Pulsed(devices.ConstantStep()),
-    "linear_step": Pulsed(devices.LinearStep()),
-    "soft_bounds": Pulsed(devices.SoftBounds()),
-    "soft_bounds_reference": Pulsed(devices.SoftBoundsReference()),
-    "exp_step": Pulsed(devices.ExpStep()),
-    "pow_step": Pulsed(devices.PowStep()),
+    "constant_step": _of(devices.ConstantStep()),
+    "linear_step": _of(devices.LinearStep()),
+    "soft_bounds": _of(devices.SoftBounds()),
+    "soft_bounds_reference": _of(devices.SoftBoundsReference()),
+    "exp_step": _of(devices.ExpStep()),
+    "pow_step": _of(devices.PowStep()),
     **{name: _measured(preset) for name, preset in PRESETS.items()},
     "mixed_precision": MixedPrecision,
     "tiki_taka": TikiTaka,
@@ -61,7 +69,8 @@ def named(word: str) -> Any:
     """The memory of that name, with the numbers that it has if nothing else is said.
 
     Args:
-      word: of `MEMORIES`, or two of them as in "tiki_taka:reram_es".
+      word: of `MEMORIES`, or two of them as in "tiki_taka:reram_es", or devices and how pulses are
+        counted as in "soft_bounds:whole".
 
     Raises:
       ValueError: says which words there are.
@@ -76,13 +85,15 @@ def named(word: str) -> Any:
         memory = memory()
     if not colon:
         return memory
+    if isinstance(memory, Pulsed) and inner in COUNTING:
+        return memory.replace(counting=inner)
     if name not in outside or inner not in inside:
         raise ValueError(
             f"no memory {word!r}: expected {' or '.join(outside)}, a colon, and one of "
-            f"{', '.join(inside)}")
+            f"{', '.join(inside)}; or one of these, a colon, and {' or '.join(COUNTING)}")
     device = MEMORIES[inner]
     own = {"device": device.device, "write_noise_std": device.write_noise_std,
-           "upkeep": device.upkeep}
+           "upkeep": device.upkeep, "counting": device.counting}
     return memory.replace(**{f: getattr(memory, f).replace(**own) for f in _inside(memory)})
 
 

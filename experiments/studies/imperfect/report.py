@@ -1,0 +1,90 @@
+"""What the study of imperfect devices found: a panel per imperfection, and who tolerates what."""
+
+import statistics
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from experiments.report import Column, Table, look
+from experiments.store import results
+from experiments.studies.imperfect.grid import IMPERFECTIONS, found_in, tolerance
+
+__all__ = ["accuracies_of", "plot_imperfections", "tolerance_table"]
+
+_COLORS = ("#0072B2", "#CC79A7", "#D55E00", "#009E73", "#000000", "#56B4E9", "#E69F00", "#8C564B")
+_MARKERS = ("o", "D", "s", "^", "v", "P", "X", "*")
+_COLUMNS = 5
+
+# algorithm -> imperfection -> value -> accuracies in percent, one a seed
+Accuracies = dict[str, dict[str, dict[float, list[float]]]]
+
+
+def accuracies_of(rows: Iterable[Mapping[str, Any]], dataset: str) -> Accuracies:
+    """Test accuracies of the study's networks; "ideal" is an imperfection with the value 0."""
+    found: Accuracies = {}
+    for cell, members in results.by_cell(rows).items():
+        known = found_in(cell) if cell.dataset == dataset else None
+        values = [m["test_accuracy"] for m in members if m["test_accuracy"] is not None]
+        if known and values:
+            name, value = known
+            found.setdefault(cell.algorithm, {}).setdefault(name, {})[value] = values
+    return {a: own for a, own in found.items() if "ideal" in own}
+
+
+def plot_imperfections(found: Accuracies, title: str) -> Figure:
+    """Test accuracy against every imperfection, a line per algorithm; dotted: ideal devices."""
+    names = [name for name in IMPERFECTIONS if any(name in own for own in found.values())]
+    columns = min(len(names), _COLUMNS)
+    figure, axes = look.grid(-(-len(names) // columns), columns, (3.3, 3.1))
+    places = [axis for line in axes for axis in line]
+    for axis in places[len(names) :]:
+        axis.set_visible(False)
+    for axis, name in zip(places, names, strict=False):
+        about = IMPERFECTIONS[name]
+        order = {value: place for place, value in enumerate(about.values)}
+        for place, (algorithm, own) in enumerate(found.items()):
+            color = _COLORS[place % len(_COLORS)]
+            axis.axhline(statistics.fmean(own["ideal"][0.0]), color=color, linewidth=1,
+                         linestyle=":")
+            points = sorted(own.get(name, {}).items(), key=lambda item: order[item[0]])
+            if points:
+                look.band(axis, [order[value] for value, _ in points],
+                          [look.deviation(values) for _, values in points], color=color,
+                          marker=_MARKERS[place % len(_MARKERS)], markersize=5, linewidth=1.5,
+                          label=algorithm)
+        axis.set_xticks(range(len(about.values)), [f"{value:g}" for value in about.values])
+        axis.set_xlabel(about.label, fontsize="small", wrap=True)
+        axis.set_ylim(0, 100)
+        look.heading(axis, name.replace("_", " "))
+    for line in axes:
+        line[0].set_ylabel("test accuracy (%)")
+    look.title(figure, title)
+    look.legend(figure)
+    return figure
+
+
+def tolerance_table(found: Accuracies, dataset: str, lost: float = 2.0) -> Table:
+    """By imperfection and algorithm the value at which so many points are lost."""
+    names = [name for name in IMPERFECTIONS if any(name in own for own in found.values())]
+    rows = [("accuracy on ideal devices",
+             *(f"{statistics.fmean(own['ideal'][0.0]):.1f}" for own in found.values()))]
+    for name in names:
+        entries = [name.replace("_", " ")]
+        for own in found.values():
+            ideal = statistics.fmean(own["ideal"][0.0])
+            means = {value: statistics.fmean(own[name][value])
+                     for value in IMPERFECTIONS[name].values if value in own.get(name, {})}
+            last, first = tolerance(ideal, means, lost)
+            if not means:
+                entries.append("-")
+            elif first is None:
+                entries.append(f"none up to {last:g}")
+            else:
+                entries.append(f"{'ideal' if last is None else f'{last:g}'} to {first:g}")
+        rows.append(tuple(entries))
+    notes = (f"Between which of the tried values {lost:g} points of test accuracy are lost, of "
+             "what the algorithm has on ideal devices. Rates and gains were chosen there, on "
+             "held-out data, and not again for every imperfection.",)
+    return Table(f"What imperfection costs on {dataset}", notes,
+                 tuple(map(Column, ("imperfection", *found))), tuple(rows))
