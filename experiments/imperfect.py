@@ -37,8 +37,8 @@ def parser() -> options.Parser:
                    default=list(imperfect.IMPERFECTIONS),
                    help=f"of {', '.join(imperfect.IMPERFECTIONS)} [all]")
     p.add_argument("--dataset", type=options.one_of(NAMES), default="mnist", help="[mnist]")
-    p.add_argument("--lr", nargs="+", type=options.positive, default=[0.03, 0.1, 0.3, 1.0],
-                   help="to choose from [0.03 0.1 0.3 1]")
+    p.add_argument("--lr", nargs="+", type=options.positive, default=[0.3, 1.0, 3.0, 10.0],
+                   help="to choose from [0.3 1 3 10]")
     p.add_argument("--gain", nargs="+", type=options.positive, default=[1.0, 2.0],
                    help="to choose from [1 2]")
     p.add_argument("--epochs", type=options.whole(1), default=10, help="of the report [10]")

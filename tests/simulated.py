@@ -70,5 +70,5 @@ def assert_near(ours, mean, std, count, offset=0.0):
     shares = 1 / ours.size + 1 / count
     error = np.sqrt(spread**2 * shares + offset**2)
     assert abs(ours.mean() - mean) < 4 * error + 1e-6, (ours.mean(), mean, error)
-    error = spread * np.sqrt((tails - 1) / 4 * shares)
+    error = spread * np.sqrt(max(tails - 1, 0) / 4 * shares)
     assert abs(spread - std) < 4 * error + 1e-6, (spread, std, error)

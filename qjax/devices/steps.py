@@ -115,11 +115,14 @@ def soft_bounds_pmax(
     p_max: float = 1000, alpha: float = 0.0005, range_min: float = -1.0, range_max: float = 1.0,
     **numbers: ArrayLike
 ) -> SoftBounds:
-    """`SoftBounds` by what is measured: `p_max` pulses go from `range_min` to `range_max`.
+    """`SoftBounds` by pulses and a range, with the numbers that aihwkit's SoftBoundsPmax has.
+
+    Meant to go from `range_min` to `range_max` in `p_max` pulses, with steps that fall by a factor
+    e in 1 / `alpha`; as `up_down` makes steps smaller one way alone, it goes further.
 
     Args:
       p_max: pulses.
-      alpha: how fast steps fall: by a factor e in 1 / alpha pulses.
+      alpha: how fast steps fall.
       range_min, range_max: weights before and after.
       numbers: others of `SoftBounds`.
     """

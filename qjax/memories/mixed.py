@@ -54,9 +54,10 @@ class MixedPrecision:
         since = held["writes"]
         due = (since > 0) & (jnp.mod(since, jnp.maximum(jnp.round(self.transfer_every), 1)) == 0)
         whole = jnp.where(due, jnp.trunc(gathered / self.device.unit), 0.0)
-        pulses = self.transfer_lr * whole * self.device.unit
+        pulses = (self.transfer_lr * whole * self.device.unit).astype(change.dtype)
+        left = (gathered - whole * self.device.unit).astype(held["gathered"].dtype)
         return {"device": self.device.write(device_key, held["device"], pulses),
-                "gathered": gathered - whole * self.device.unit, "writes": since + 1}
+                "gathered": left, "writes": since + 1}
 
     def _kept(self, key: Array, gathered: Array) -> Array:
         """As the accumulator's bits hold it."""

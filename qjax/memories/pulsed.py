@@ -147,9 +147,9 @@ class Pulsed:
         else:
             weights = devices.jump(self.device, points, before, ups, downs,
                                    jax.random.fold_in(key, 0), spread=spread)
-        held = {**held, "weights": weights}
+        held = {**held, "weights": weights.astype(before.dtype)}  # numbers may be wider
         if self.write_noise_std is not None:
-            shown = self._shown(jax.random.fold_in(key, 1), weights)
+            shown = self._shown(jax.random.fold_in(key, 1), held["weights"])
             held["shown"] = jnp.where(ups + downs > 0, shown, held["shown"])
         return held
 
@@ -159,7 +159,8 @@ class Pulsed:
         diffuse_key, show_key = jax.random.split(jax.random.fold_in(key, 3))
         rates, points = held["rates"], held["points"]
         weights = devices.diffuse(rates, points, held["weights"], diffuse_key)
-        return self.set(show_key, held, devices.decay(rates, points, weights))
+        kept = devices.decay(rates, points, weights)
+        return self.set(show_key, held, kept.astype(held["weights"].dtype))
 
     def wait(self, key: Array, held: Any, seconds: ArrayLike) -> Any:
         """Held after drifting for some time without being written; the key is consumed."""
@@ -168,7 +169,7 @@ class Pulsed:
         drift_key, show_key = jax.random.split(key)
         drifted = devices.drift(self.upkeep, held["rates"], held["points"], held["weights"],
                                 seconds, drift_key)
-        return self.set(show_key, held, drifted)
+        return self.set(show_key, held, drifted.astype(held["weights"].dtype))
 
     def account(self) -> Bits:
         """The logarithm of the mean device's states; what devices differ in is physics."""

@@ -25,16 +25,18 @@ class OneSided:
     they are reset, and their difference is written anew.
 
     Attributes:
-      device: of which there are two.
-      upkeep: where a reset leads.
+      device: of which there are two; its upkeep says where a reset leads.
     """
 
     device: Pulsed = Pulsed()
-    upkeep: Upkeep = Upkeep()
     refresh_every: ArrayLike = number(0, "writes from one refresh to the next; 0: never", 0)
     refresh_upper_thres: ArrayLike = number(
         0.75, "refreshed is where the larger one is above this share of w_max", 0)
     refresh_lower_thres: ArrayLike = number(0.25, "and the smaller one above this", 0)
+
+    @property
+    def _upkeep(self) -> Upkeep:
+        return Upkeep() if self.device.upkeep is None else self.device.upkeep
 
     def init(self, key: Array, weights: Array) -> Any:
         """The positive part of a weight in one device, the negative one in the other."""
@@ -44,7 +46,7 @@ class OneSided:
             "minus": self.device.init(minus_key, jnp.maximum(-weights, 0)),
             "rates": jax.tree.map(
                 lambda x: x.astype(weights.dtype) + jnp.zeros((2, *weights.shape), weights.dtype),
-                self.upkeep.draw(rates_key, (2, *weights.shape))),
+                self._upkeep.draw(rates_key, (2, *weights.shape))),
             "writes": jnp.zeros((), jnp.int32),
         }
 
@@ -78,7 +80,7 @@ class OneSided:
         for number_, (name, sign) in enumerate((("plus", 1), ("minus", -1))):
             reset_key, set_key, write_key = jax.random.split(jax.random.fold_in(key, number_), 3)
             rates = jax.tree.map(lambda x, place=number_: x[place], held["rates"])
-            new = devices.reset(self.upkeep, rates, held[name]["points"], reset_key)
+            new = devices.reset(self._upkeep, rates, held[name]["points"], reset_key)
             there = self.device.set(
                 set_key, held[name], jnp.where(worn, new, held[name]["weights"]))
             if "shown" in there:

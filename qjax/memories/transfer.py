@@ -81,7 +81,8 @@ class TikiTaka:
 
     def read(self, held: Any) -> Array:
         """The slow array, and what shows of the fast one."""
-        return self.slow.read(held["slow"]) + self.gamma * self.fast.read(held["fast"])
+        slow = self.slow.read(held["slow"])
+        return (slow + self.gamma * self.fast.read(held["fast"])).astype(slow.dtype)
 
     def write(
         self, key: Array, held: Any, change: Array, activity: Activity | None = None
@@ -91,14 +92,15 @@ class TikiTaka:
         factor, held = self.factor(held, change, activity)
         felt = None if activity is None or activity.total is None else Activity(
             activity.total * jnp.abs(factor))
-        fast = self.fast.write(fast_key, held["fast"], factor * change, felt)
+        fast = self.fast.write(fast_key, held["fast"], (factor * change).astype(change.dtype), felt)
         held = {**held, "fast": fast}
         turn, sweep = self.turn(held["writes"], change)
         seen = self.fast.read(held["fast"])
         if self.reading is not None:
             seen = digitized(read_key if self.noisy else None, self.reading, seen)
         wanted, held = self.transfer(line_key, held, seen, turn, sweep)
-        slow = self.slow.write(slow_key, held["slow"], jnp.where(turn, wanted, 0.0))
+        wanted = jnp.where(turn, wanted, 0.0).astype(change.dtype)
+        slow = self.slow.write(slow_key, held["slow"], wanted)
         return {**held, "slow": slow, "writes": held["writes"] + 1}
 
     def factor(
@@ -153,7 +155,8 @@ class Buffered(TikiTaka):
         forgetful = jnp.asarray(self.forget_buffer) > 0
         left = jnp.where(forgetful, self.momentum * full, full - (1 - self.momentum) * whole)
         left = jnp.where(whole == 0, full, left)
-        held = {**held, "buffer": jnp.where(turn, left, held["buffer"])}
+        left = jnp.where(turn, left, held["buffer"]).astype(held["buffer"].dtype)
+        held = {**held, "buffer": left}
         return whole * self.slow.unit, held
 
     def transfer(
@@ -208,7 +211,8 @@ class Chopped(Buffered):
             activity = Activity(None, jnp.ones(()), jnp.max(jnp.abs(change)))
         now = jnp.stack([activity.input, activity.error]).astype(change.dtype)
         share = jnp.where(held["writes"] > 0, 1 - self.auto_momentum, 1.0)
-        held = {**held, "tops": held["tops"] + share * (now - held["tops"])}
+        tops = held["tops"] + share * (now - held["tops"])
+        held = {**held, "tops": tops.astype(now.dtype)}
         return self.rate(held) * _per_line(held["chopper"], change), held
 
     def rate(self, held: Any) -> Array:
@@ -272,6 +276,7 @@ class Dynamic(Chopped):
         wanted = jnp.where(sweep > self.period, wanted, 0.0)
         share = jnp.minimum(self.tail_weightening / self.period, 1.0)
         mean = held["mean"] + jnp.where(turn, share * (seen - held["mean"]), 0.0)
+        mean = mean.astype(seen.dtype)
         signs = self.flipped(key, held, turn, sweep)
         flipped = jnp.where(turn.reshape(-1), signs != held["chopper"], held["flipped"])
         return wanted, {**held, "chopper": signs, "mean": mean, "past": past, "flipped": flipped}

@@ -54,17 +54,13 @@ def test_soft_bounds_have_a_closed_form_and_a_symmetry_point():
     np.testing.assert_allclose(moves.up, moves.down, rtol=1e-5)
 
 
-def test_pmax_pulses_go_from_one_end_to_the_other():
-    device = devices.soft_bounds_pmax(
-        400, 0.004, -0.8, 0.9, dw_min_dtod=0, up_down_dtod=0, w_max_dtod=0, w_min_dtod=0)
-    points = device.draw(KEY, ())
-    ups = devices.many(device, points, jnp.float32(-0.8), jnp.asarray(400))
-    # (1 - alpha)^p and e^(-alpha p) differ in the second order of alpha.
-    np.testing.assert_allclose(ups, 0.9, atol=0.01)
-    # Both steps are the same share of the way to their bound, of which the lower one is at hand.
-    top, step = device.w_max, device.dw_min
-    np.testing.assert_allclose(points.up / top, points.down / 0.8, rtol=1e-5)
-    np.testing.assert_allclose(step / (top + 0.8), 0.004, rtol=1e-5)
+def test_pmax_and_alpha_give_the_simulators_numbers():
+    ours = devices.soft_bounds_pmax(400, 0.004, -0.8, 0.9, dw_min_std=0.1)
+    scale = 1.7 / (1 - np.exp(-1.6))
+    assert (ours.w_min, ours.dw_min_std) == (-0.8, 0.1)
+    np.testing.assert_allclose(ours.w_max, scale - 0.8, rtol=1e-6)
+    np.testing.assert_allclose(ours.dw_min, scale * 0.004, rtol=1e-6)
+    np.testing.assert_allclose(ours.up_down, 1 - 1.6 / scale, rtol=1e-5)
 
 
 def test_a_table_with_one_entry_is_a_constant_step():
@@ -80,6 +76,12 @@ def test_a_table_with_one_entry_is_a_constant_step():
 
 
 # --- no two devices are alike ---
+
+
+def assert_folded(ours, mean, share):
+    """They are the sizes of normally distributed numbers."""
+    law = scipy.stats.foldnorm(1 / share, scale=mean * share)
+    assert scipy.stats.kstest(np.asarray(ours), law.cdf).pvalue > 1e-3
 
 
 @pytest.mark.parametrize("at", [a for a in simulated.places("noise/") if "/d2d_" in a])
@@ -105,16 +107,10 @@ def test_differences_between_devices_agree(at):
 
 def test_draws_are_folded_not_truncated():
     device = equal(devices.ConstantStep, dw_min=0.5, dw_min_dtod=0.8, w_max=0.6, w_max_dtod=0.9,
-                   w_min=-0.4)
+                   w_min=-100.0)  # so far away that bounds do not cross
     points = drawn(device)
-    for ours, size, share in ((points.up, 0.5, 0.8), (points.high, 0.6, 0.9)):
-        law = scipy.stats.foldnorm(1 / share, scale=size * share)
-        # Only where the bounds do not cross: then the two change places.
-        ours = np.asarray(ours)
-        if size == 0.6:
-            ours = np.where(ours == np.float32(0.4), np.asarray(-points.low), ours)
-            law = scipy.stats.foldnorm(1 / share, scale=size * share)
-        assert scipy.stats.kstest(ours, law.cdf).pvalue > 1e-3
+    assert_folded(points.up, 0.5, 0.8)
+    assert_folded(points.high, 0.6, 0.9)
     assert np.all(points.low <= 0)
     assert np.all(points.high >= 0)
     np.testing.assert_array_equal(points.up, points.down)
@@ -178,7 +174,6 @@ def test_a_reference_is_subtracted_and_may_be_the_symmetry_point():
     symmetric = device.replace(subtract_symmetry_point=1, reference_mean=0, reference_std=0)
     points = drawn(symmetric)
     moves = symmetric.moves(points, jnp.zeros(COUNT))
-    # Where the bounds are farther away than the point; others would have it outside.
     np.testing.assert_allclose(moves.up, moves.down, atol=1e-7)
     assert np.std(points.own["reference"]) > 0.01
 
@@ -302,15 +297,14 @@ def test_devices_keep_differently_and_within_their_bounds():
     points, rates = kept(upkeep, equal(devices.ConstantStep))
     assert_near(rates.nu, 0.1, 0.03, 1e9)
     assert_near(rates.towards, 0.2, 0.3, 1e9)
-    law = scipy.stats.foldnorm(1, scale=0.3)
-    assert scipy.stats.kstest(np.asarray(rates.diffusion), law.cdf).pvalue > 1e-3
+    assert_folded(rates.diffusion, 0.3, 1.0)
     lives = 5 * (1 + 0.3 * np.random.default_rng(0).standard_normal(COUNT))
     expected = np.where(lives > 1, 1 - 1 / np.maximum(lives, 1), 0)
     assert scipy.stats.ks_2samp(np.asarray(rates.kept), expected).pvalue > 1e-3
     weights = jnp.full(COUNT, 0.59)
     for ours in (devices.diffuse(rates, points, weights, KEY),
                  devices.reset(upkeep, rates, points, KEY),
-                 devices.drift(upkeep, rates, points, weights, 1e-9 + 100.0, KEY)):
+                 devices.drift(upkeep, rates, points, weights, 100.0, KEY)):
         assert np.max(np.abs(ours)) <= np.float32(0.6)
     once = devices.drift(upkeep, rates, points, weights, 100.0)
     again = devices.drift(upkeep, rates, points, weights, 100.0, KEY)

@@ -1,0 +1,205 @@
+"""Several devices for a weight, memories by name, and what all memories of devices promise."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from simulated import equal
+
+from qjax import devices, memories
+from qjax.devices import PRESETS, Upkeep
+from qjax.memories import (
+    MEMORIES,
+    Activity,
+    Chopped,
+    Pulsed,
+    Several,
+    TikiTaka,
+    about,
+    named,
+    numbers_of,
+    with_numbers,
+)
+
+KEY = jax.random.key(6)
+WEIGHTS = jnp.linspace(-0.04, 0.05, 12).reshape(4, 3)
+CONSTANT = equal(devices.ConstantStep, dw_min=0.01, w_max=1.0, w_min=-1.0)
+COMPOUND = ("mixed_precision", "tiki_taka", "ttv2", "cttv2", "agad", "one_sided", "several")
+
+
+@jax.jit
+def init(memory, key, weights):
+    return memory.init(key, weights)
+
+
+@jax.jit
+def write(memory, key, held, *more):
+    return memory.write(key, held, *more)
+
+
+# --- several ---
+
+
+def test_the_mean_of_several_devices_moves_as_one_would():
+    memory = Several(Pulsed(CONSTANT), count=4)
+    held = init(memory, KEY, WEIGHTS)
+    np.testing.assert_allclose(memory.read(held), WEIGHTS, atol=1e-6)
+    after = write(memory, KEY, held, jnp.full_like(WEIGHTS, 0.03))
+    np.testing.assert_allclose(memory.read(after), WEIGHTS + 0.03, atol=1e-6)
+    # Each with a chance of its own.
+    part = write(memory, KEY, held, jnp.full_like(WEIGHTS, 0.005))["devices"]["weights"]
+    assert np.any(part[0] != part[1])
+
+
+def test_several_devices_differ_and_their_mean_does_less():
+    alone, memory = Pulsed(devices.SoftBounds()), Several(Pulsed(devices.SoftBounds()), count=9)
+    one, nine = (init(m, KEY, jnp.zeros(2000)) for m in (alone, memory))
+    spread = np.std(nine["devices"]["points"].up.mean(0)) / np.std(one["points"].up)
+    assert abs(spread - 1 / 3) < 4 / 3 / np.sqrt(2 * 2000) * np.sqrt(2)
+
+
+def test_one_after_the_other_gets_all_pulses():
+    memory = Several(Pulsed(CONSTANT), count=3, policy="sequential")
+    held = init(memory, KEY, WEIGHTS)
+    for number in range(4):
+        after = write(memory, KEY, held, jnp.full_like(WEIGHTS, 0.02))
+        moved = after["devices"]["weights"] - held["devices"]["weights"]
+        expected = np.zeros((3, 4, 3))
+        expected[number % 3] = 0.06
+        np.testing.assert_allclose(moved, expected, atol=1e-6)
+        held = after
+    np.testing.assert_allclose(memory.read(held), WEIGHTS + 0.08, atol=1e-6)
+
+
+def test_an_unknown_policy_is_refused():
+    memory = Several(policy="random")
+    held = init(memory, KEY, WEIGHTS)
+    with pytest.raises(ValueError, match="policy: expected 'all' or 'sequential', got 'random'"):
+        write(memory, KEY, held, WEIGHTS)
+
+
+# --- what they cost ---
+
+
+@pytest.mark.parametrize(("memory", "device", "beside"), [
+    (Pulsed(CONSTANT), np.log2(200), 0),
+    (Pulsed(PRESETS["reram_array_hfo2"].device), np.log2(4.327131), 0),
+    (Pulsed(CONSTANT.replace(dw_min=5.0)), 1, 0),
+    (Several(Pulsed(CONSTANT), count=3), 3 * np.log2(200), 0),
+    (memories.OneSided(Pulsed(CONSTANT)), 2 * np.log2(200), 0),
+    (TikiTaka(Pulsed(CONSTANT.replace(dw_min=0.02)), Pulsed(CONSTANT)), np.log2(200), np.log2(100)),
+    (memories.Buffered(Pulsed(CONSTANT), Pulsed(CONSTANT)), np.log2(200), np.log2(200) + 32),
+    (Chopped(Pulsed(CONSTANT), Pulsed(CONSTANT)), np.log2(200), np.log2(200) + 32),
+    (memories.Dynamic(Pulsed(CONSTANT), Pulsed(CONSTANT)), np.log2(200), np.log2(200) + 96),
+    (memories.MixedPrecision(Pulsed(CONSTANT)), np.log2(200), 32),
+    (memories.MixedPrecision(Pulsed(CONSTANT), accumulator_bits=5), np.log2(200), 5),
+])
+def test_states_and_what_is_beside_them_are_counted(memory, device, beside):
+    ours = memory.account()
+    np.testing.assert_allclose((ours.device, ours.beside), (device, beside), rtol=1e-5)
+
+
+# --- by name ---
+
+
+def test_a_preset_has_its_noise_and_its_upkeep():
+    ours = named("reram_es")
+    assert ours.device == PRESETS["reram_es"].device
+    assert (ours.write_noise_std, ours.upkeep) == (75.0, None)
+    assert named("capacitor").upkeep == Upkeep(lifetime=1e6, lifetime_dtod=0.3)
+    assert named("ecram").write_noise_std is None
+    # Pulses need not be whole where there are many.
+    assert [named(n).counting for n in ("ecram", "reram_array_hfo2")] == ["normal", "whole"]
+
+
+def test_a_name_may_say_what_is_inside():
+    ours, plain = named("tiki_taka:reram_es"), named("tiki_taka")
+    for array, before in ((ours.fast, plain.fast), (ours.slow, plain.slow)):
+        assert array.device == PRESETS["reram_es"].device
+        assert array.write_noise_std == 75.0
+        assert array.most == before.most
+    assert ours.slow.most == 31
+    assert named("mixed_precision:capacitor").device.saturation == "output"
+    assert named("one_sided:pcm").device.device == PRESETS["pcm"].device
+    held = init(ours, KEY, WEIGHTS)
+    after = write(ours, KEY, held, jnp.full_like(WEIGHTS, 0.01))
+    assert np.any(after["fast"]["shown"] != held["fast"]["shown"])
+
+
+@pytest.mark.parametrize("word", ["reram_xy", "tiki_taka:nearest", "nearest:reram_es", "tiki_taka:",
+                                  "reram_es:capacitor", "tiki_taka:ttv2", ":reram_es", ""])
+def test_other_names_are_refused_with_those_there_are(word):
+    with pytest.raises(ValueError, match=r"no memory '.*expected .*tiki_taka"):
+        named(word)
+    assert not memories.is_memory(word)
+
+
+@pytest.mark.parametrize("name", MEMORIES)
+def test_every_memory_says_what_it_is_in_one_line(name):
+    line = about(name)
+    assert memories.is_memory(name)
+    assert 10 < len(line) < 160
+    assert "\n" not in line
+    assert not line.endswith(".")
+
+
+# --- what every compound promises ---
+
+
+@pytest.mark.parametrize("name", COMPOUND)
+def test_what_is_put_in_is_shown_and_no_change_moves_it(name):
+    memory = named(name)
+    held = init(memory, KEY, WEIGHTS)
+    # Within the bounds of the devices; in a pair each sign has its own.
+    np.testing.assert_allclose(memory.read(held), WEIGHTS, atol=1e-6)
+    zero = jnp.zeros_like(WEIGHTS)
+    after = held
+    for key in jax.random.split(KEY, 3):
+        after = write(memory, key, after, zero)
+    np.testing.assert_array_equal(memory.read(after), memory.read(held))
+
+
+@pytest.mark.parametrize("name", COMPOUND)
+def test_a_steady_change_arrives(name):
+    memory, change = named(name), jnp.sign(WEIGHTS) * 0.01
+    held = init(memory, KEY, WEIGHTS)
+    before = memory.read(held)
+    for number in range(120 if name == "agad" else 40):
+        held = write(memory, jax.random.fold_in(KEY, number), held, change)
+    moved = memory.read(held) - before
+    assert np.mean(np.sign(moved) == np.sign(change)) > 0.7
+    assert np.all(np.isfinite(jnp.concatenate([jnp.ravel(x) for x in jax.tree.leaves(held)])))
+
+
+@pytest.mark.parametrize("name", COMPOUND)
+def test_types_and_shapes_stay_through_writes_and_batches(name):
+    memory, weights = named(name), WEIGHTS.astype(jnp.bfloat16)
+    more = (Activity(jnp.abs(weights)),) if memories.takes_activity(memory) else ()
+
+    def used(key, weights):
+        held = memory.init(key, weights)
+        return held, memory.write(key, held, weights, *more)
+
+    before, after = jax.tree.map(lambda x: (x.shape, x.dtype), jax.eval_shape(used, KEY, weights))
+    assert before == after
+    assert jax.eval_shape(lambda k, w: memory.read(used(k, w)[1]), KEY, weights).dtype == "bfloat16"
+    together = jax.eval_shape(jax.vmap(used, (0, None)), jax.random.split(KEY, 3), weights)[1]
+    assert {x.shape[0] for x in jax.tree.leaves(together)} == {3}
+
+
+@pytest.mark.parametrize("word", ["soft_bounds", "tiki_taka", "ttv2", "cttv2", "agad",
+                                  "mixed_precision", "one_sided", "several"])
+def test_narrow_weights_stay_narrow_whatever_the_type_of_the_numbers(word):
+    known = numbers_of(named(word))
+    wide = {n: jnp.float32(known[n].default) for n in ("dw_min", "dw_min_std", "transfer_lr",
+                                                       "fast_lr", "lifetime") if n in known}
+    memory = with_numbers(named(word), **wide)
+    change = jnp.full((3, 4), 0.01, jnp.bfloat16)
+
+    def shapes(held):
+        return jax.tree.map(lambda x: (x.shape, x.dtype), held)
+
+    held = jax.eval_shape(memory.init, jax.random.key(0), jnp.zeros((3, 4), jnp.bfloat16))
+    after = jax.eval_shape(memory.write, jax.random.key(1), held, change)
+    assert shapes(after) == shapes(held)
+    assert jax.eval_shape(memory.read, after).dtype == jnp.bfloat16
