@@ -78,8 +78,7 @@ def summary(
     for column in differing:
         table.add_column(column, no_wrap=True)
     for value in bits:
-        table.add_column("float" if value is None else f"{value} bits", justify="right",
-                         no_wrap=True)
+        table.add_column(_width(value, rows), justify="right", no_wrap=True)
     for members in lines.values():
         cells = [[m for m in members if m["n_bits"] == value] for value in bits]
         settings = (spell(members[0][c], c) for c in differing)
@@ -87,6 +86,15 @@ def summary(
     same = [c for c in columns
             if c not in differing and len({r[c] for r in rows}) == 1 and rows[0][c] != ""]
     return title, table, "All: " + ", ".join(f"{c} {spell(rows[0][c], c)}" for c in same)
+
+
+def _width(n_bits: int | None, rows: Iterable[Mapping[str, Any]]) -> str:
+    """The name of a column: some memories have no levels, and are no floats either."""
+    if n_bits is not None:
+        return f"{n_bits} bits"
+    floats = {row["update"] == NONE for row in rows if row["n_bits"] is None}
+    return {True: "float", False: "devices"}[floats.pop()] if len(floats) == 1 else (
+        "float, devices")
 
 
 def _differs(column: str, rows: list[Mapping[str, Any]]) -> bool:
@@ -140,10 +148,10 @@ def warnings(rows: Iterable[Mapping[str, Any]], cell_columns: Iterable[str]) -> 
     if few:
         lines.append(
             f"{len(few)} of these have few levels and --update nearest, which loses every step "
-            "below half a level. What trains there is in README.md, \"Learning with 2 and 3 "
-            "bits\": start from --quantizer symm --scope global --gain 1.5 --bias float --update "
-            "stochastic --optimizer adam --schedule linear, with --lr 0.06 --batch-size 1024 on "
-            "MNIST, --lr 0.03 --batch-size 64 on digits."
+            "below half a level. What trains there is in README.md, \"What 2-bit training needs\": "
+            "start from --scope global --gain 1.5 --bias float --memory hidden --hidden-bits +0 +2 "
+            "--optimizer balanced --threshold 1.5 --lr 0.06 --schedule linear, with --batch-size "
+            "256 on MNIST, 64 on digits."
         )
     if any(members[0] not in few for members in guessing):
         lines.append("Others may want another --lr, or more --epochs: choose them on "

@@ -114,7 +114,7 @@ def test_warnings_name_what_exploded_and_what_to_type():
     text = warned(burst, row(test_accuracy=90.0))
     assert "Exploded (test loss up to 2e+32): 1 cell: backprop mnist 3 bits symm local nearest" in (
         text)
-    assert "--update stochastic" in text
+    assert "--memory hidden --hidden-bits +0 +2 --optimizer balanced" in text
     assert "README.md" in text
     assert "smaller --lr" not in text
     text = warned(row(FLOAT, status="diverged", test_accuracy=None))
@@ -138,3 +138,15 @@ def test_there_is_nothing_to_warn_of_where_all_went_well():
 
 def test_summary_of_nothing():
     assert body(rendered([])[0]) == []
+
+
+def test_memories_without_levels_are_no_floats():
+    device = replace(FLOAT, update="soft_bounds")
+
+    def header(*rows):
+        _, table, _ = summary.summary(list(rows), COLUMNS)
+        return " ".join(column.header for column in table.columns)
+
+    assert header(row(device)) == "devices"
+    assert header(row(device), row(FLOAT)).endswith("float, devices")
+    assert header(row(FLOAT)) == "float"
