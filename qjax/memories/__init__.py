@@ -31,6 +31,7 @@ from qjax.memories.on_grid import Nearest, Pulse, Stochastic
 from qjax.memories.pulsed import Activity, Pulsed
 from qjax.memories.several import OneSided, Several
 from qjax.memories.transfer import Buffered, Chopped, Dynamic, TikiTaka
+from qjax.memories.verified import WriteVerify
 from qjax.memories.words import MEMORIES, about, is_memory, named
 from qjax.numbers import Number, check_numbers, has_grid, number, numbers_of, with_numbers
 
@@ -57,6 +58,7 @@ __all__ = [
     "Several",
     "Stochastic",
     "TikiTaka",
+    "WriteVerify",
     "about",
     "account",
     "behind",

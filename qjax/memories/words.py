@@ -18,6 +18,7 @@ from qjax.memories.on_grid import Nearest, Pulse, Stochastic
 from qjax.memories.pulsed import COUNTING, Pulsed
 from qjax.memories.several import OneSided, Several
 from qjax.memories.transfer import Buffered, Chopped, Dynamic, TikiTaka
+from qjax.memories.verified import WriteVerify
 
 __all__ = ["MEMORIES", "about", "is_memory", "named"]
 
@@ -49,6 +50,7 @@ MEMORIES: dict[str, Any] = {
     "exp_step": _of(devices.ExpStep()),
     "pow_step": _of(devices.PowStep()),
     **{name: _measured(preset) for name, preset in PRESETS.items()},
+    "write_verify": WriteVerify,
     "mixed_precision": MixedPrecision,
     "tiki_taka": TikiTaka,
     "ttv2": Buffered,
