@@ -29,7 +29,7 @@ _COLORS = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0
 _MARKERS = ("v", "o", "s", "D", "^", "P", "X", "<", ">", "p", "h")
 STYLES: Mapping[str, tuple[str, str]] = {
     name: (_COLORS[place % len(_COLORS)], _MARKERS[place % len(_MARKERS)])
-    for place, name in enumerate(MEMORIES)
+    for place, name in enumerate(filter(kinds.has_levels, MEMORIES))
 }
 _UNKNOWN = ("#777777", "*")  # rules of another version of qjax
 
