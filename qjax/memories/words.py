@@ -23,11 +23,13 @@ from qjax.memories.verified import WriteVerify
 __all__ = ["MEMORIES", "about", "is_memory", "named"]
 
 
-_MANY = 100  # states, from which on pulses need not be whole
+_MANY = 250  # steps of dw_min in the range, from which on pulses need not be whole
 
 
 def _of(device: Device, **more: Any) -> Pulsed:
-    return Pulsed(device, counting="normal" if device.states >= _MANY else "whole", **more)
+    # Without jax: whoever imports this may not have said yet what it shall run on.
+    many = device.w_max - device.w_min >= _MANY * device.dw_min
+    return Pulsed(device, counting="normal" if many else "whole", **more)
 
 
 def _measured(preset: Preset) -> Pulsed:

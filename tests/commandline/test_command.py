@@ -60,3 +60,12 @@ def test_other_errors_are_not_hidden(monkeypatch):
 
     with pytest.raises(OSError, match="disk full"):
         commandline.run(main)
+
+
+def test_nothing_is_computed_before_a_command_has_said_on_what():
+    """jax.distributed comes too late once a backend has started."""
+    told = subprocess.run(
+        [sys.executable, "-c", "import experiments.run, qjax.memories\n"
+         "from jax._src import xla_bridge\n"
+         "raise SystemExit(xla_bridge.backends_are_initialized())"], check=False)
+    assert told.returncode == 0

@@ -53,7 +53,7 @@ def trained(name, dtype, x64=False, optimizer="sgd", bits=None):
         return both(KEY)
 
 
-@pytest.mark.parametrize("name", ("backprop", "fa", "kp", "dfa", "dni", "hsic"))
+@pytest.mark.parametrize("name", ["backprop", "fa", "kp", "dfa", "dni", "hsic"])
 def test_x64_changes_nothing_for_float32_inputs(name):
     state, loss, logits = trained(name, "float32", x64=True)
     assert {leaf.dtype for leaf in jax.tree.leaves(state.held)} == {jnp.dtype("float32")}
