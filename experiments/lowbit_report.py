@@ -61,6 +61,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             for stem, drawn in module.figures_of(found, published):
                 if stem.split("-")[0] in args.figures:
                     files += look.save(drawn, folder, stem, ("png", "pdf"))
+                else:
+                    look.discard(drawn)
     except OSError as error:
         p.error(f"cannot write {error.filename or folder}: {error.strerror}. "
                 "Choose another --folder")

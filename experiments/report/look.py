@@ -17,7 +17,7 @@ from matplotlib.ticker import LogLocator, NullLocator
 from experiments.report.estimates import mean_and_deviation
 
 __all__ = [
-    "FLOAT", "KINDS", "band", "by_bits", "deviation", "extent", "grid", "heading", "legend",
+    "FLOAT", "KINDS", "band", "by_bits", "deviation", "discard", "extent", "grid", "heading", "legend",
     "level", "line_of", "log_scale", "looks", "marker_of", "save", "series_colors",
     "symmetric_log_scale", "title", "whole_numbers",
 ]
@@ -171,6 +171,11 @@ def legend(figure: Figure) -> None:
     widest = max(map(len, entries), default=0)  # in characters, beside a stretch of line
     columns = max(1, min(len(entries), int((figure.get_figwidth() - 0.3) / (0.75 + widest / 12))))
     figure.legend(entries.values(), entries.keys(), loc="outside lower center", ncols=columns)
+
+
+def discard(figure: Figure) -> None:
+    """Frees what a figure holds that shall not be saved."""
+    plt.close(figure)
 
 
 def save(figure: Figure, folder: Path, stem: str, formats: Iterable[str]) -> list[Path]:
