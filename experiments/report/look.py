@@ -17,8 +17,8 @@ from matplotlib.ticker import LogLocator, NullLocator
 from experiments.report.estimates import mean_and_deviation
 
 __all__ = [
-    "FLOAT", "KINDS", "band", "by_bits", "deviation", "discard", "extent", "grid", "heading", "legend",
-    "level", "line_of", "log_scale", "looks", "marker_of", "save", "series_colors",
+    "FLOAT", "KINDS", "band", "by_bits", "deviation", "discard", "extent", "grid", "heading",
+    "legend", "level", "line_of", "log_scale", "looks", "marker_of", "save", "series_colors",
     "symmetric_log_scale", "title", "whole_numbers",
 ]
 
