@@ -121,10 +121,14 @@ def _fitted(measured: fitting.Measured, stem: str, folder: Path) -> str:
              "point. Weights are conductances, scaled to -1 to 1.",)
     table = markdown(Table(f"Models of {stem}", notes, tuple(map(Column, names)), tuple(rows)))
     best = found[0]
-    flags = " ".join(f"{n}={v:.6g}" for n, v in best.numbers.items())
+    # Of one device nothing is known of how others differ.
+    alike = {n: 0.0 for n in numbers_of(best.device) if n.endswith("_dtod")}
+    flags = " ".join(f"{n}={v:.6g}" for n, v in {**best.numbers, **alike}.items())
+    few = best.device.w_max - best.device.w_min < 250 * best.device.dw_min
     files = look.save(picture.draw_fits(measured, found, stem), folder, f"fit-{stem}",
                       ("png", "pdf"))
-    return "\n".join([table, f"--memory {best.model} --set {flags}", *map(str, files)]) + "\n"
+    memory = f"{best.model}:whole" if few else best.model
+    return "\n".join([table, f"--memory {memory} --set {flags}", *map(str, files)]) + "\n"
 
 
 if __name__ == "__main__":

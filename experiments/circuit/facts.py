@@ -129,6 +129,8 @@ def facts_of(memory: Pulsed) -> Facts:
     drawn = jax.tree.map(lambda x: jnp.broadcast_to(x, (20_000,)), drawn)
     each = np.asarray(device.moves(drawn, jnp.zeros(20_000)).up)
     step = float(device.granularity)
+    if not step > 0:
+        raise ValueError("a device without steps, dw_min=0, never moves: give it some")
     write: Any = memory.write_noise_std or 0.0
     return Facts(
         low, high, step, (high - low) / step, _traverse(device, 1), _traverse(device, -1),

@@ -1,15 +1,18 @@
 """Direct feedback alignment: the output error reaches every block through its own matrix."""
 
 import math
+from typing import Any
 
 import flax.linen as nn
 import jax
+from jax import Array
 
 from qjax import memories
 from qjax.algorithms.gradient import from_gradient
 from qjax.algorithms.interface import Algorithm, Rules, TrainState
 from qjax.algorithms.passes import init_blocks, run_blocks
 from qjax.blocks import Network, shapes_of
+from qjax.devices import Crossbar, product
 from qjax.networks import uniform_range
 
 __all__ = ["dfa"]
@@ -49,8 +52,8 @@ def dfa(network: Network, rules: Rules = Rules()) -> Algorithm:
         for matrix, c, out in zip(
             weights["direct"], collections[:-1], run.outputs[:-1], strict=True
         ):
-            kernel = (c["direct"]["gain"] * matrix["kernel"]).astype(out.dtype)
-            signals.append((error @ kernel).astype(out.dtype).reshape(out.shape))
+            sent = _sent(error, matrix["kernel"], c.get("crossbar"))
+            signals.append((c["direct"]["gain"] * sent).astype(out.dtype).reshape(out.shape))
         gradients = tuple(
             pullback(signal)[0]
             for pullback, signal in zip(run.pullbacks, (*signals, error), strict=True)
@@ -58,3 +61,12 @@ def dfa(network: Network, rules: Rules = Rules()) -> Algorithm:
         return {"blocks": gradients}, run.collections, loss
 
     return from_gradient(init, gradient, network, rules)
+
+
+def _sent(error: Array, matrix: Array, crossbars: Any) -> Array:
+    """``error @ matrix``, through the converters of a block's errors if it has any."""
+    found = jax.tree.leaves(crossbars, is_leaf=lambda x: isinstance(x, Crossbar))
+    if not found or found[0].backward is None:
+        return error @ matrix
+    key = None if found[0].key is None else jax.random.fold_in(found[0].key, 2)
+    return product(key, found[0].backward, error, matrix)

@@ -160,7 +160,8 @@ def product(
             number, z, shrink, redo = carry
             z = jnp.where(_for(redo, z), attempt(number, shrink), z)
             over = jnp.max(jnp.abs(z), axis=range(1, z.ndim)) > c.out_bound
-            redo = over & (2 * shrink <= c.max_bm_factor) & (2 * shrink <= finest)
+            # Looked at before it is doubled, as in aihwkit: the last one may be beyond.
+            redo = over & (jnp.floor(shrink) <= c.max_bm_factor) & (shrink <= finest)
             return number + 1, z, jnp.where(redo, 2 * shrink, shrink), redo
 
         shape = jax.eval_shape(attempt, 0, shrink)

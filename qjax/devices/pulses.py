@@ -37,7 +37,7 @@ def pulse(
         std = jnp.where(way > 0, moves.up_std, moves.down_std)
         noise = jax.random.normal(key, weights.shape, weights.dtype)
         step = step + jnp.abs(way) * std * noise
-    return bound(points, weights + step)
+    return bound(points, weights + step).astype(weights.dtype)  # numbers may be wider
 
 
 def train(
@@ -87,11 +87,15 @@ def jump(
 ) -> Array:
     """Many pulses up and down at once, in no order: one round, whatever their numbers.
 
-    The step is taken where the weight is half way: exact for one pulse, and for two where steps are
-    linear in the weight; beyond that an error of the second order in the change of the step.
+    From the mean step, and by what share it is smaller after one pulse, follow all others as a
+    geometric series. That is exact for one pulse, and for any number one way of steps that are
+    constant or linear in the weight; it never passes the point where the step vanishes. Steps that
+    change otherwise are followed for a few pulses (of pcm, which fall fast at first and then
+    slowly, 3 pulses go 6 % too short, 8 a third).
 
     Args:
-      device, points, weights: see `pulse`.
+      device: a model with its numbers.
+      points, weights: see `pulse`.
       ups, downs: pulses each way, like the weights, at least 0; or their means, see `spread`.
       key: consumed; None: no noise.
       spread: numbers are the means of Poisson distributions, whose deviation is part of the noise.
@@ -100,15 +104,30 @@ def jump(
       Weights after them, within the bounds.
     """
     total = ups + downs
+    some = jnp.where(total > 0, total, 1.0)
+
+    def mean(moves):
+        return (ups * moves.up - downs * moves.down) / some
+
     first = device.moves(points, weights)
-    # From the first pulse to the middle of all.
-    share = jnp.where(total > 1, 0.5 - 0.5 / jnp.where(total > 1, total, 1.0), 0.0)
-    middle = bound(points, weights + share * (ups * first.up - downs * first.down))
-    there = device.moves(points, middle)
-    step = ups * there.up - downs * there.down
+    step = mean(first)
+    there = device.moves(points, bound(points, weights + step))
+    moving = jnp.abs(step) > 1e-12
+    ratio = jnp.clip(jnp.where(moving, mean(there) / jnp.where(moving, step, 1.0), 1.0), 0.0, 2.0)
+    # 1 + ratio + ratio^2 + ... of so many terms; that many where steps hardly change.
+    curved = (total > 1) & (jnp.abs(1 - ratio) > 1e-4)
+    safe = jnp.where(curved, ratio, 0.5)
+    power = jnp.exp(jnp.minimum(total * jnp.log(jnp.maximum(safe, 1e-30)), 80.0))
+    change = step * jnp.where(curved, (1 - power) / (1 - safe), total)
     if key is not None:
-        variance = ups * there.up_std**2 + downs * there.down_std**2
+        # From the first pulse half way to the last, in steps: there noise is that of the mean one.
+        taken = jnp.where(moving, change / jnp.where(moving, step, 1.0), 1.0)
+        half = jnp.maximum(taken - 1, 0.0) / 2
+        up, down, up_std, down_std = (
+            jnp.maximum(a + half * (b - a), 0.0) for a, b in zip(first, there, strict=True))
+        variance = ups * up_std**2 + downs * down_std**2
         if spread:
-            variance = variance + ups * there.up**2 + downs * there.down**2
-        step = step + jnp.sqrt(variance) * jax.random.normal(key, weights.shape, weights.dtype)
-    return bound(points, weights + step)
+            variance = variance + ups * up**2 + downs * down**2
+        noise = jax.random.normal(key, weights.shape, weights.dtype)
+        change = change + jnp.sqrt(jnp.maximum(variance, 0.0)) * noise
+    return bound(points, weights + change)

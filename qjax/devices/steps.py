@@ -60,9 +60,9 @@ class LinearStep(Device):
         mean = jnp.asarray(self.mean_bound_reference) > 0
         return points.replace(own={
             "slope_up": jnp.where(free, gamma_up, jnp.abs(gamma_up))
-            / jnp.where(mean, self.w_max, points.high),
+            / _nonzero(jnp.where(mean, self.w_max, points.high)),
             "slope_down": jnp.where(free, gamma_down, jnp.abs(gamma_down))
-            / jnp.where(mean, self.w_min, points.low),
+            / _nonzero(jnp.where(mean, self.w_min, points.low)),
         })
 
     def factors(self, points: Points, weights: Array) -> tuple[Any, Any]:
@@ -108,7 +108,12 @@ class SoftBounds(Device):
 
 def _towards(weights: Array, bound: Array) -> Array:
     """1 at zero, 0 at the bound; a device that is stuck at zero has no step."""
-    return 1 - weights / jnp.where(bound == 0, 1.0, bound)
+    return 1 - weights / _nonzero(bound)
+
+
+def _nonzero(bound: Array) -> Array:
+    """A bound to divide by; one at zero, where weights that are within it have nothing to lose."""
+    return jnp.where(bound == 0, 1.0, bound)
 
 
 def soft_bounds_pmax(

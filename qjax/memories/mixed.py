@@ -55,7 +55,11 @@ class MixedPrecision:
         due = (since > 0) & (jnp.mod(since, jnp.maximum(jnp.round(self.transfer_every), 1)) == 0)
         whole = jnp.where(due, jnp.trunc(gathered / self.device.unit), 0.0)
         pulses = (self.transfer_lr * whole * self.device.unit).astype(change.dtype)
-        left = (gathered - whole * self.device.unit).astype(held["gathered"].dtype)
+        left = gathered - whole * self.device.unit
+        # What few bits hold is a pulse at most.
+        few = jnp.asarray(self.accumulator_bits) > 0
+        left = jnp.where(few, jnp.clip(left, -self.device.unit, self.device.unit), left)
+        left = left.astype(held["gathered"].dtype)
         return {"device": self.device.write(device_key, held["device"], pulses),
                 "gathered": left, "writes": since + 1}
 

@@ -46,6 +46,7 @@ class Pulsed:
     Attributes:
       device: a model with its numbers.
       upkeep: what happens between pulses.
+      most: pulses that a device gets at most in one write.
       granularity: change that counts as one pulse; None: the device's own.
       counting: how changes become numbers of pulses, part of the program. "whole": at random, whole
         numbers, right on average; "normal": of an `Activity` those that are not whole, normally
@@ -59,7 +60,7 @@ class Pulsed:
     write_noise_std: ArrayLike | None = number(
         None, "deviation of what is shown, drawn anew with every pulse, in units of dw_min", 0)
     upkeep: Upkeep | None = optional(Upkeep)
-    most: ArrayLike = number(1e6, "pulses that a device gets at most in one write", 0)
+    most: ArrayLike = 1e6
     granularity: ArrayLike | None = None
     counting: str = struct.field(pytree_node=False, default="whole")
     saturation: str = struct.field(pytree_node=False, default="device")
@@ -150,7 +151,11 @@ class Pulsed:
         held = {**held, "weights": weights.astype(before.dtype)}  # numbers may be wider
         if self.write_noise_std is not None:
             shown = self._shown(jax.random.fold_in(key, 1), held["weights"])
-            held["shown"] = jnp.where(ups + downs > 0, shown, held["shown"])
+            pulsed = ups + downs > 0
+            if spread:  # numbers are means: some devices get no pulse
+                chance_key = jax.random.fold_in(key, 2)
+                pulsed = jax.random.uniform(chance_key, ups.shape) < -jnp.expm1(-(ups + downs))
+            held["shown"] = jnp.where(pulsed, shown, held["shown"])
         return held
 
     def _kept(self, key: Array, held: Any) -> Any:
@@ -159,8 +164,12 @@ class Pulsed:
         diffuse_key, show_key = jax.random.split(jax.random.fold_in(key, 3))
         rates, points = held["rates"], held["points"]
         weights = devices.diffuse(rates, points, held["weights"], diffuse_key)
-        kept = devices.decay(rates, points, weights)
-        return self.set(show_key, held, kept.astype(held["weights"].dtype))
+        kept = devices.decay(rates, points, weights).astype(held["weights"].dtype)
+        after = self.set(show_key, held, kept)
+        if self.write_noise_std is not None:
+            moved = kept != held["weights"]
+            after["shown"] = jnp.where(moved, after["shown"], held["shown"])
+        return after
 
     def wait(self, key: Array, held: Any, seconds: ArrayLike) -> Any:
         """Held after drifting for some time without being written; the key is consumed."""

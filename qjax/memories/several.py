@@ -16,6 +16,8 @@ from qjax.numbers import number
 
 __all__ = ["OneSided", "Several"]
 
+_REFRESH = 31  # pulses by which a difference is written anew, at most; aihwkit's train
+
 
 @struct.dataclass
 class OneSided:
@@ -75,17 +77,23 @@ class OneSided:
         top = self.device.device.w_max
         worn = (jnp.maximum(plus, minus) > self.refresh_upper_thres * top) & (
             jnp.minimum(plus, minus) > self.refresh_lower_thres * top)
-        wanted = jnp.where(worn, plus - minus, 0.0)
+        wanted = jnp.where(worn, plus - minus, 0.0) / self.device.unit
         after = dict(held)
-        for number_, (name, sign) in enumerate((("plus", 1), ("minus", -1))):
-            reset_key, set_key, write_key = jax.random.split(jax.random.fold_in(key, number_), 3)
-            rates = jax.tree.map(lambda x, place=number_: x[place], held["rates"])
-            new = devices.reset(self._upkeep, rates, held[name]["points"], reset_key)
-            there = self.device.set(
-                set_key, held[name], jnp.where(worn, new, held[name]["weights"]))
+        for place, (name, sign) in enumerate((("plus", 1), ("minus", -1))):
+            keys = jax.random.split(jax.random.fold_in(key, place), 4)
+            rates = jax.tree.map(lambda x, place=place: x[place], held["rates"])
+            own, points = held[name], held[name]["points"]
+            new = devices.reset(self._upkeep, rates, points, keys[0])
+            counts = jnp.maximum(sign * wanted, 0)
+            nearest = self.device.counting == "nearest"
+            counts = jnp.round(counts) if nearest else devices.chance.rounded(keys[1], counts)
+            weights = devices.many(
+                self.device.device, points, jnp.where(worn, new, own["weights"]),
+                jnp.minimum(counts, _REFRESH), None if nearest else keys[2])
+            there = self.device.set(keys[3], own, weights.astype(own["weights"].dtype))
             if "shown" in there:
-                there["shown"] = jnp.where(worn, there["shown"], held[name]["shown"])
-            after[name] = self.device.write(write_key, there, jnp.maximum(sign * wanted, 0))
+                there["shown"] = jnp.where(worn, there["shown"], own["shown"])
+            after[name] = there
         return after
 
     def account(self) -> Bits:

@@ -12,8 +12,11 @@ before they reach it. A line are the weights of one input; kernels are [..., in,
   (AGAD): Rasch, Carta, Fagbohungbe, Gokmen 2024, "Fast and robust analog in-memory deep neural
   network training".
 
-Names and defaults are aihwkit's; its rates count absolutely where ours are in units of the change
-that is written: `fast_lr` is a factor on it. Only inputs are chopped, not outputs.
+Names and defaults are aihwkit's, with three differences. Its rates count absolutely where ours are
+in units of the change that is written: `fast_lr` is a factor on it, and `transfer_lr` is not scaled
+by the learning rate. `transfer_every` counts writes, which are batches in a training, where the
+simulator counts samples for the chopped versions: with batches of 64 its 1 is our 1 / 64. Only
+inputs are chopped, not outputs.
 """
 
 import math

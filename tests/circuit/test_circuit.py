@@ -134,7 +134,8 @@ def test_the_command_lists_shows_and_fits(tmp_path, capsys, monkeypatch):
     measured(SoftBounds(dw_min=0.1, w_max=1.1, w_min=-1.1, **EQUAL), tmp_path / "mine.csv", 20)
     assert devices.main(["--fit", str(tmp_path / "mine.csv"), "--folder", str(tmp_path)]) == 0
     fitted = capsys.readouterr().out
-    assert "--memory soft_bounds --set dw_min=" in fitted
+    assert "--memory soft_bounds:whole --set dw_min=" in fitted
+    assert "w_max_dtod=0 " in fitted
     assert (tmp_path / "fit-mine.png").is_file()
 
 
@@ -143,6 +144,7 @@ def test_the_command_lists_shows_and_fits(tmp_path, capsys, monkeypatch):
     (["--fit", "nothing.csv"], "cannot read nothing.csv"),
     (["soft_bounds", "--set", "gamma_up=1"], "a number of"),
     (["soft_bounds", "--set", "dw_min=-1"], "of at least 0"),
+    (["soft_bounds", "--set", "dw_min=0"], "never moves"),
 ])
 def test_the_command_says_what_is_wrong(arguments, message, capsys):
     with pytest.raises(SystemExit) as end:

@@ -122,11 +122,14 @@ def test_bound_management_makes_inputs_smaller_as_often_as_it_may():
     x, w = jnp.ones((1, 40)), jnp.ones((40, 1))
     ours = Converters(out_bound=1.0, out_res=0.0, inp_res=0.0, out_noise=0.0)
     np.testing.assert_allclose(product(None, ours, x, w), 40, rtol=1e-6)
-    # One half less each time: 8 times are the most that is allowed here.
-    np.testing.assert_allclose(product(None, ours.replace(max_bm_factor=9.0), x, w), 8, rtol=1e-6)
-    # Steps of an eighth of the range of inputs are the largest allowed ones.
+    # One half less each time, as long as it was not 9 times less before: 16 times in the end.
+    np.testing.assert_allclose(product(None, ours.replace(max_bm_factor=9.0), x, w), 16, rtol=1e-6)
+    # With steps of the default size up to 16 times, too.
+    steps = ours.replace(inp_res=1 / 126)
+    np.testing.assert_allclose(product(None, steps, x, w), 16, rtol=1e-6)
+    # Beyond steps of an eighth of the range of inputs it is not tried again.
     coarse = ours.replace(inp_res=1 / 64, max_bm_res=1 / 8)
-    np.testing.assert_allclose(product(None, coarse, x, w), 4, rtol=1e-6)
+    np.testing.assert_allclose(product(None, coarse, x, w), 8, rtol=1e-6)
 
 
 def test_numbers_may_be_batched_and_programs_compiled():

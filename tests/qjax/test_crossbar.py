@@ -161,3 +161,11 @@ def test_noise_is_new_in_every_step_and_the_same_for_the_same_inputs():
     assert 0.01 < float(jnp.std(one - plain)) < 1
     assert "crossbar" not in phase.step(
         KEY, settings, state, Batch(IMAGES, LABELS))[0].collections[0]
+
+
+def test_direct_feedback_passes_the_converters_of_errors():
+    coarse = Crossbar(None, COARSE.replace(inp_res=1 / 2, bound_management="none"))
+    plain, through = step_of("dfa")[0], step_of("dfa", crossbar=coarse)[0]
+    assert not np.allclose(plain[0]["kernel"], through[0]["kernel"], atol=1e-4)
+    # The last block's error comes from the loss, not from an array.
+    np.testing.assert_allclose(plain[-1]["kernel"], through[-1]["kernel"], atol=1e-6)

@@ -321,3 +321,13 @@ def test_a_network_learns_in_devices_from_what_every_example_asks():
     np.testing.assert_array_equal(kernel["points"].up, before["points"].up)
     assert np.mean(kernel["weights"] != before["weights"]) > 0.7
     assert np.any(kernel["shown"] != kernel["weights"])
+
+
+def test_what_is_shown_changes_only_where_a_pulse_is_likely():
+    memory = Pulsed(CONSTANT, write_noise_std=5.0, counting="normal")
+    held = memory.init(KEY, jnp.zeros((100, 100)))
+    nothing = jnp.zeros((100, 100))
+    asked = Activity(jnp.full((100, 100), 0.02 * 0.01))  # a pulse for one of 50 devices
+    after = memory.write(jax.random.key(1), held, nothing, asked)
+    changed = float(jnp.mean(memory.read(after) != memory.read(held)))
+    assert 0.01 < changed < 0.03

@@ -194,3 +194,15 @@ def test_rounding_at_random_is_right_on_average():
     part = np.asarray(means) % 1
     assert np.all((ours == np.floor(means)) | (ours == np.ceil(means)))
     assert np.all(np.abs(ours.mean(0) - means) <= 4 * np.sqrt(part * (1 - part) / 20000) + 1e-5)
+
+
+@pytest.mark.parametrize("name", ["reram_array_hfo2", "pcm", "reram_es", "ecram"])
+def test_more_pulses_never_take_a_device_less_far(name):
+    device = devices.PRESETS[name].device
+    one = device.draw(jax.random.key(0), (1,))  # and the same nine times
+    points = jax.tree.map(lambda x: jnp.broadcast_to(x, (9,)), one)
+    counts = jnp.array([0, 0.3, 1, 2, 3, 10, 100, 1000, 5000])
+    start = jnp.clip(jnp.zeros(9), points.low, points.high)
+    for ups, downs in ((counts, 0 * counts), (0 * counts, counts)):
+        there = jnp.abs(devices.jump(device, points, start, ups, downs) - start)
+        assert np.all(np.diff(there) >= -1e-6)

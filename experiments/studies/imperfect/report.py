@@ -35,6 +35,8 @@ def accuracies_of(rows: Iterable[Mapping[str, Any]], dataset: str) -> Accuracies
 def plot_imperfections(found: Accuracies, title: str) -> Figure:
     """Test accuracy against every imperfection, a line per algorithm; dotted: ideal devices."""
     names = [name for name in IMPERFECTIONS if any(name in own for own in found.values())]
+    if not names:
+        raise results.ResultsError("there are networks on ideal devices only, nothing to draw yet")
     columns = min(len(names), _COLUMNS)
     figure, axes = look.grid(-(-len(names) // columns), columns, (3.3, 3.1))
     places = [axis for line in axes for axis in line]
