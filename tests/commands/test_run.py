@@ -448,7 +448,8 @@ def test_gains_and_schedules_change_the_result(device, name):
 
 def test_synthesizers_are_floats_if_they_have_a_rate_of_their_own(tmp_path):
     found = command(
-        tmp_path, TINY, "--algorithm dni --epochs 1 --seeds 1 --n-bits 2 float --scope global",
+        tmp_path, TINY, "--algorithm dni_linear --epochs 1 --seeds 1 --n-bits 2 float",
+        "--scope global",
         "--hidden-width 20 --update stochastic --optimizer adam --synthesizer-lr none 0.01 0.1",
         "--save-params",
     ).replicas

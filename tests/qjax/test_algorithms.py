@@ -373,8 +373,9 @@ def on_grid(tensor, cell):
 # Every memory with the algorithms that treat their weights in ways of their own.
 OWN = ("backprop", "dni", "hsic")
 # Algorithms know memories through their interface alone: every one of either kind is tried.
-COMBINATIONS = [(name, "stochastic") for name in ALGORITHMS]
-COMBINATIONS += [("dni", memory) for memory in ("nearest", "pulse", "latent")]
+COMBINATIONS = [(name, "stochastic")
+                for name in ("backprop", "fa", "brsf", "kp", "dfa", "dni_linear", "hsic")]
+COMBINATIONS += [("dni", memory) for memory in ("nearest", "pulse")]
 COMBINATIONS += [("hsic", "latent")]
 
 
