@@ -14,7 +14,7 @@ from flax import nnx
 from qjax import diagnostics, feedback, hsic, memories, networks
 from qjax.algorithms import ALGORITHMS, Batch, Rules, Settings, backprop
 from qjax.algorithms.hsic import bottleneck_body
-from qjax.memories import MEMORIES, Latent, Nearest
+from qjax.memories import Latent, Nearest
 from qjax.optimizers import OPTIMIZERS
 from qjax.quantize import keep_on_grid, make_grid, make_quantizer, quantize, quantize_tree
 from qjax.trees import paths_of
@@ -276,7 +276,7 @@ def test_keep_on_grid_leaves_other_updates_alone():
     changes, _ = chain.update(proposed, chain.init(params), params)
     assert changes["ids"] is proposed["ids"]
     assert changes["step"] is proposed["step"]
-    for word in MEMORIES:
+    for word in ("nearest", "stochastic", "latent", "counter", "soft_bounds", "mixed_precision"):
         memory = memories.named(word)
         memory = memory.replace(grid=QUANTIZER) if memories.has_grid(memory) else memory
         held = memories.hold(KEY, memory, params)

@@ -26,6 +26,7 @@ from qjax.memories import MEMORIES
 BITS = replace(CELL, dataset="mnist", n_layers=2, hidden_width=100, n_bits=2, scope="global",
                update="pulse", optimizer="adam", lr=0.01, gain=1.5, bias="float", epochs=30)
 FLOAT = replace(BITS, n_bits=None, quantizer=NONE, scope=NONE, update=NONE, bias="quantized")
+WITH_LEVELS = list(filter(kinds.has_levels, MEMORIES))
 PUBLISHED = {
     Key("backprop", "mnist", 0, 4, 2, "symm", "local"): Published(20.0),
     Key("hsic", "mnist", 1, 50, 2, "asymm", "global"): Published(31.0),
@@ -158,7 +159,7 @@ def test_points_are_in_order():
     wanted = [*ALGORITHMS, "z", "zz"]
     found = report.points([row(c) for c in reversed(cells)])
     assert [p.cell.algorithm for p in found] == wanted
-    cells = [replace(BITS, n_bits=b, update=u) for b in (1, 2, 10) for u in MEMORIES]
+    cells = [replace(BITS, n_bits=b, update=u) for b in (1, 2, 10) for u in WITH_LEVELS]
     found = report.points([row(c) for c in (FLOAT, *reversed(cells))])
     assert [p.cell for p in found] == [*cells, FLOAT]
     lenet = replace(BITS, network="lenet", n_layers=0, hidden_width=0)
@@ -331,7 +332,7 @@ def test_a_panel_per_algorithm_at_most_three_in_a_row():
 
 
 def test_every_update_rule_has_its_own_color_and_marker():
-    known = set(filter(kinds.has_levels, MEMORIES))
+    known = set(WITH_LEVELS)
     assert set(lowbit_figure.STYLES) == known, "a new rule needs a look of its own"
     colors, markers = zip(*lowbit_figure.STYLES.values(), strict=True)
     assert len(set(colors)) == len(set(markers)) == len(known)
@@ -403,7 +404,7 @@ def test_figures_are_of_what_counts_and_say_so():
 
 
 def test_nothing_of_a_small_figure_is_cut_off(tmp_path):
-    rows = [row(replace(BITS, update=u, n_layers=19), 0, 90.0) for u in MEMORIES]
+    rows = [row(replace(BITS, update=u, n_layers=19), 0, 90.0) for u in WITH_LEVELS]
     rows += [row(replace(FLOAT, n_layers=19), s, 98.0) for s in range(10)]
     ((stem, figure),) = lowbit_figure.figures_of(report.points(rows), PUBLISHED)
     figure.canvas.draw()
