@@ -18,7 +18,7 @@ from experiments.circuit import fitting, picture
 from experiments.commandline import options
 from experiments.report import Column, Table, look, markdown
 from qjax.devices import PRESETS
-from qjax.memories import MEMORIES, Pulsed, about, named, numbers_of, with_numbers
+from qjax.memories import MEMORIES, Pulsed, about, counting_of, named, numbers_of, with_numbers
 
 __all__ = ["main"]
 
@@ -48,6 +48,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
                    "every device, with README.md")
     p.add_argument("--folder", type=Path, default=Path("."), help="to write pictures to [.]")
     args = p.parse_args(arguments)
+    if args.set and not args.names:
+        p.error("--set says numbers of the named devices: name one")
     try:
         kinds.check_settings(args.set, args.names)
         args.folder.mkdir(parents=True, exist_ok=True)
@@ -124,10 +126,12 @@ def _fitted(measured: fitting.Measured, stem: str, folder: Path) -> str:
     # Of one device nothing is known of how others differ.
     alike = {n: 0.0 for n in numbers_of(best.device) if n.endswith("_dtod")}
     flags = " ".join(f"{n}={v:.6g}" for n, v in {**best.numbers, **alike}.items())
-    few = best.device.w_max - best.device.w_min < 250 * best.device.dw_min
     files = look.save(picture.draw_fits(measured, found, stem), folder, f"fit-{stem}",
                       ("png", "pdf"))
-    memory = f"{best.model}:whole" if few else best.model
+    counting = counting_of(best.device)
+    # The name alone counts as the model's own numbers would have it.
+    usual = counting == MEMORIES[best.model].counting
+    memory = best.model if usual else f"{best.model}:{counting}"
     return "\n".join([table, f"--memory {memory} --set {flags}", *map(str, files)]) + "\n"
 
 

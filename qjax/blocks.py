@@ -38,8 +38,8 @@ from qjax.feedback import with_feedback
 
 __all__ = [
     "Network", "apply_block", "check_feedback", "forward", "init_network", "kernels_of",
-    "key_of",
-    "shapes_of", "with_activity", "with_crossbars", "without_activity", "without_crossbars",
+    "key_of", "shapes_of", "with_activity", "with_crossbars", "without_activity",
+    "without_crossbars",
 ]
 
 Network = tuple[nn.Module, ...]
@@ -179,10 +179,18 @@ def with_crossbars(
     return tuple(found)
 
 
-def key_of(inputs: Array) -> Array:
-    """A key for the noise of predictions, made of the inputs: the same ones give the same."""
-    total = jnp.sum(inputs, dtype=jnp.float32)
-    return jax.random.fold_in(jax.random.key(0), jax.lax.bitcast_convert_type(total, jnp.int32))
+def key_of(inputs: Array, weights: Any) -> Array:
+    """A key for the noise of predictions, which have none: the same arguments give the same.
+
+    Args:
+      inputs: of the network.
+      weights: its parameters, so that other networks meet other noise.
+    """
+    key = jax.random.key(0)
+    for values in (inputs, *jax.tree.leaves(weights)):
+        total = jnp.sum(values, dtype=jnp.float32)
+        key = jax.random.fold_in(key, jax.lax.bitcast_convert_type(total, jnp.int32))
+    return key
 
 
 def without_crossbars(collections: Sequence[Any]) -> tuple:

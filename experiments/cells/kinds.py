@@ -227,6 +227,10 @@ def check(args: argparse.Namespace, cells: Iterable[Any]) -> None:
       ValueError: says which do not, and what to leave out.
     """
     check_settings(args.numbers, args.update)
+    if any(args.n_bits) and not any(map(has_levels, args.update)):
+        raise ValueError(
+            f"--n-bits: no levels in {' or '.join(args.update)}; the states of devices follow from "
+            "their numbers, such as --set dw_min=0.01. Say --n-bits float")
     for word in args.quantizer:
         if ":" in word and not any(args.n_bits):
             raise ValueError(f"{word} says nothing of unquantized networks: add --n-bits "

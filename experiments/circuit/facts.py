@@ -73,10 +73,9 @@ def paths(
     Returns:
       (what they show [pulses, count], the mean device without noise [pulses]).
     """
-    draw_key, start_key, pulse_key, show_key = jax.random.split(jax.random.key(seed), 4)
+    draw_key, pulse_key, show_key = jax.random.split(jax.random.key(seed), 3)
     points = memory.device.draw(draw_key, (count,))
     points = jax.tree.map(lambda x: jnp.broadcast_to(x, (count,)), points)
-    del start_key
     turns = jnp.asarray(directions)
     run = jax.jit(devices.train)
     found = run(memory.device, points, devices.bound(points, jnp.zeros(count)), turns, pulse_key)

@@ -16,7 +16,6 @@ from qjax.memories import Pulsed
 __all__ = ["draw", "draw_fits"]
 
 _UP, _DOWN, _OTHER = "#D55E00", "#0072B2", "#999999"
-_MODELS = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00")
 _DEVICES = 6
 _MOST, _LEAST = 2000, 40  # pulses each way in the picture
 _POPULATION = 4000
@@ -121,7 +120,7 @@ def draw_fits(measured: Measured, found: Sequence[Fit], name: str) -> Figure:
     number = np.arange(len(measured.weights))
     path.plot(number, measured.weights, color="black", linewidth=0, marker=".", markersize=3,
               label="measured")
-    for one, color in zip(found, _MODELS, strict=False):
+    for one, color in zip(found, look.PALETTE, strict=False):
         path.plot(number, one.path, color=color, linewidth=1.5, label=one.model)
         off.plot(number, one.path - measured.weights, color=color, linewidth=1.2)
     off.axhline(0.0, color="black", linewidth=0.8)

@@ -15,11 +15,12 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator
 
 from experiments.report.estimates import mean_and_deviation
+from qjax.algorithms import ALGORITHMS
 
 __all__ = [
-    "FLOAT", "KINDS", "band", "by_bits", "deviation", "discard", "extent", "grid", "heading",
-    "legend", "level", "line_of", "log_scale", "looks", "marker_of", "save", "series_colors",
-    "symmetric_log_scale", "title", "whole_numbers",
+    "FLOAT", "KINDS", "MARKERS", "PALETTE", "algorithm_color", "algorithm_place", "band", "by_bits",
+    "deviation", "discard", "extent", "grid", "heading", "legend", "level", "line_of", "log_scale",
+    "looks", "marker_of", "save", "series_colors", "symmetric_log_scale", "title", "whole_numbers",
 ]
 
 # Okabe and Ito's palette: told apart with any colour vision.
@@ -35,11 +36,30 @@ _OTHERS = ("#009E73", "#CC79A7", "#000000", "#8C564B")
 _MARKERS = {"asymm": "s", "symm": "o"}
 _LINES = {"global": "--", "local": "-"}
 FLOAT = "#333333"
+# The whole palette, and markers, for lines that have no look of their own, by position.
+PALETTE = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
+# By position, so that an algorithm looks the same everywhere.
+_ALGORITHM_COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000",
+                     "#8C564B", "#7F7F7F", "#B8A200")
+_FIRST = ("backprop", "fa", "dfa", "usf", "hsic", "dni_linear", "kp")
+_COLOR = {name: _ALGORITHM_COLORS[place % len(_ALGORITHM_COLORS)]
+          for place, name in enumerate(dict.fromkeys((*_FIRST, *ALGORITHMS)))}
 
 plt.rcParams.update(
     {"axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "grid.alpha": 0.3,
      "figure.dpi": 110, "legend.frameon": False}
 )
+
+
+def algorithm_color(name: str) -> str:
+    """The colour of an algorithm, also of one that this version does not know."""
+    return _COLOR.get(name, "#777777")
+
+
+def algorithm_place(name: str) -> int:
+    """Where an algorithm stands in a legend."""
+    return list(_COLOR).index(name) if name in _COLOR else len(_COLOR)
 
 
 def series_colors(names: Iterable[str]) -> dict[str, str]:

@@ -108,7 +108,8 @@ def from_gradient(
 
     def predict(settings, state, inputs):
         weights = show(settings, state)
-        collections = with_crossbars(key_of(inputs), settings.crossbar, weights, state.collections)
+        collections = with_crossbars(
+            key_of(inputs, weights), settings.crossbar, weights, state.collections)
         return forward(network, weights, collections, inputs)
 
     def probe(key, settings, state, batch):

@@ -92,7 +92,8 @@ def hsic(
 
     def features(settings, held, collections, inputs):
         weights = memories.read(settings.memory, held)
-        seen = with_crossbars(key_of(inputs), settings.crossbar, weights, collections)
+        seen = with_crossbars(
+            key_of(inputs, weights), settings.crossbar, weights, collections)
         return forward(body, weights, seen, inputs)
 
     def objective(z, target):
@@ -126,12 +127,14 @@ def hsic(
         known = memories.behind(settings.memory, held)
         return state.replace(opt_state=tuple(map(rules.optimizer.init, known)))
 
+    def crossbars(key, settings, weights, collections):
+        return with_crossbars(jax.random.fold_in(key, 2), settings.crossbar, weights, collections)
+
     def bottleneck_step(key, settings, state, batch):
         held, collections, top = split(state)
         known = memories.behind(settings.memory, held)
         weights, target = list(memories.read(settings.memory, held)), target_of(batch)
-        collections = with_crossbars(
-            jax.random.fold_in(key, 2), settings.crossbar, weights, collections)
+        collections = crossbars(key, settings, weights, collections)
 
         # The original runs the whole network once before the batch's updates and once more before
         # each of them, and every run moves the running statistics. We do the same (the compiler
@@ -167,18 +170,21 @@ def hsic(
         weights, target = memories.read(settings.memory, held), target_of(batch)
         known = memories.behind(settings.memory, held)
         signal = jax.grad(objective)
-        run, true_gradients = true_chain(
+        _, true_gradients = true_chain(
             body, weights, collections, batch.inputs, lambda z: signal(z, target)
         )
-        gradients = tuple(
-            pullback(signal(z, target))[0]
+        told = tuple(map(with_activity, weights)) if rules.by_example else weights
+        run = run_blocks(body, told, crossbars(key, settings, weights, collections), batch.inputs)
+        gradients, sizes = zip(*(
+            without_activity(pullback(signal(z, target))[0])
             for pullback, z in zip(run.pullbacks, run.outputs, strict=True)
-        )
+        ), strict=True)
         changes = tuple(
             proposed(settings, *each)[0]
             for each in zip(gradients, state.opt_state, known, strict=True)
         )
-        written = memories.write(key, settings.memory, held, changes)
+        felt = activities(settings, sizes, changes)
+        written = memories.write(key, settings.memory, held, changes, felt)
         own = Probe(
             gradients,
             true_gradients,

@@ -32,7 +32,7 @@ from qjax.memories.pulsed import Activity, Pulsed
 from qjax.memories.several import OneSided, Several
 from qjax.memories.transfer import Buffered, Chopped, Dynamic, TikiTaka
 from qjax.memories.verified import WriteVerify
-from qjax.memories.words import MEMORIES, about, is_memory, named
+from qjax.memories.words import MEMORIES, about, counting_of, is_memory, named
 from qjax.numbers import Number, check_numbers, has_grid, number, numbers_of, with_numbers
 
 __all__ = [
@@ -64,6 +64,7 @@ __all__ = [
     "behind",
     "by_leaf",
     "check_numbers",
+    "counting_of",
     "grid_of",
     "has_grid",
     "hold",

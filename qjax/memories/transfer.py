@@ -43,7 +43,7 @@ def _lines(like: Array) -> int:
 
 def _per_line(values: Array, like: Array) -> Array:
     """[lines] -> to multiply a tensor with."""
-    return values.reshape(*like.shape[:-1], 1)
+    return values.reshape(*like.shape[:-1], 1) if like.ndim else values.reshape(())
 
 
 @struct.dataclass

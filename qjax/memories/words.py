@@ -20,16 +20,21 @@ from qjax.memories.several import OneSided, Several
 from qjax.memories.transfer import Buffered, Chopped, Dynamic, TikiTaka
 from qjax.memories.verified import WriteVerify
 
-__all__ = ["MEMORIES", "about", "is_memory", "named"]
+__all__ = ["MEMORIES", "about", "counting_of", "is_memory", "named"]
 
 
 _MANY = 250  # steps of dw_min in the range, from which on pulses need not be whole
 
 
-def _of(device: Device, **more: Any) -> Pulsed:
+def counting_of(device: Device) -> str:
+    """How pulses of a device are counted if nothing is said: "whole" where its states are few."""
     # Without jax: whoever imports this may not have said yet what it shall run on.
     many = device.w_max - device.w_min >= _MANY * device.dw_min
-    return Pulsed(device, counting="normal" if many else "whole", **more)
+    return "normal" if many else "whole"
+
+
+def _of(device: Device, **more: Any) -> Pulsed:
+    return Pulsed(device, counting=counting_of(device), **more)
 
 
 def _measured(preset: Preset) -> Pulsed:
@@ -80,8 +85,6 @@ def named(word: str) -> Any:
       ValueError: says which words there are.
     """
     name, colon, inner = word.partition(":")
-    outside = [name for name, memory in MEMORIES.items() if _inside(memory)]
-    inside = [name for name, memory in MEMORIES.items() if isinstance(memory, Pulsed)]
     if name not in MEMORIES:
         raise ValueError(f"no memory {name!r}: expected one of {', '.join(MEMORIES)}")
     memory = MEMORIES[name]
@@ -91,6 +94,8 @@ def named(word: str) -> Any:
         return memory
     if isinstance(memory, Pulsed) and inner in COUNTING:
         return memory.replace(counting=inner)
+    outside = [name for name, memory in MEMORIES.items() if _inside(memory)]
+    inside = [name for name, memory in MEMORIES.items() if isinstance(memory, Pulsed)]
     if name not in outside or inner not in inside:
         raise ValueError(
             f"no memory {word!r}: expected {' or '.join(outside)}, a colon, and one of "

@@ -97,6 +97,11 @@ def test_numbers_combine_and_keep_to_the_memories_that_have_them():
     assert Gridded().grid == Quantizer(bits=0)
 
 
+def test_bits_of_devices_are_refused():
+    for said in refused("--memory", "soft_bounds", "--n-bits", "2"):
+        assert "no levels in soft_bounds" in said
+
+
 def refused(*words):
     """What `experiments.run` and `experiments.lowbit` say to the same words."""
     said = []

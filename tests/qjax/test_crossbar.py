@@ -157,6 +157,8 @@ def test_noise_is_new_in_every_step_and_the_same_for_the_same_inputs():
     assert losses[0] == losses[2] != losses[1]
     one, two = (phase.predict(settings, state, IMAGES) for _ in range(2))
     np.testing.assert_array_equal(one, two)
+    other = state.replace(held=jax.tree.map(lambda x: 1.001 * x, state.held))
+    assert not np.allclose(one, phase.predict(settings, other, IMAGES), atol=0.02)
     plain = phase.predict(settings.replace(crossbar=None), state, IMAGES)
     assert 0.01 < float(jnp.std(one - plain)) < 1
     assert "crossbar" not in phase.step(

@@ -187,6 +187,12 @@ def test_types_and_shapes_stay_through_writes_and_batches(name):
     assert {x.shape[0] for x in jax.tree.leaves(together)} == {3}
 
 
+def test_a_scalar_stays_one():
+    memory = named("ttv2")
+    held = memory.write(KEY, memory.init(KEY, jnp.zeros(())), jnp.asarray(0.01))
+    assert memory.read(held).shape == ()
+
+
 @pytest.mark.parametrize("word", ["soft_bounds", "tiki_taka", "ttv2", "cttv2", "agad",
                                   "mixed_precision", "one_sided", "several"])
 def test_narrow_weights_stay_narrow_whatever_the_type_of_the_numbers(word):

@@ -97,6 +97,14 @@ def test_report_by_command(tmp_path, capsys):
                      "tolerance-digits.csv", "tolerance-digits.tex"}
 
 
+def test_of_several_settings_those_with_most_networks_count():
+    more = rows_of("fa", 80.0, {("asymmetry", 0.1): 70.0})
+    few = [row(replace(IDEAL, algorithm="fa", lr=7.0), 0, 20.0)]
+    for rows in (more + few, few + more):
+        assert report.accuracies_of(rows, "digits") == {
+            "fa": {"ideal": {0.0: [80.0, 81.0]}, "asymmetry": {0.1: [70.0, 71.0]}}}
+
+
 def test_lines_are_where_the_accuracies_are():
     found = report.accuracies_of(rows_of("fa", 80.0, {("asymmetry", 0.1): 70.0}), "digits")
     (axis,) = [a for a in report.plot_imperfections(found, "title").axes if a.get_visible()]

@@ -14,7 +14,7 @@ from experiments.store import results
 from experiments.studies.lowbit import TUNING_SEED
 
 __all__ = ["ALGORITHMS", "IMPERFECTIONS", "Imperfection", "cells_of", "chosen", "found_in",
-           "ideals", "tolerance"]
+           "ideals", "plain", "tolerance"]
 
 ALGORITHMS = ("backprop", "usf", "fa", "dfa", "kp", "dni_linear", "hsic")
 STEP = 0.002
@@ -126,17 +126,22 @@ _SIGNATURE = ("update", "numbers", "dac_bits", "adc_bits", "error_dac_bits", "er
               "read_noise")
 
 
+def plain(cell: Cell) -> Cell:
+    """The cell on ideal devices."""
+    return replace(cell, update="constant_step", read_noise=0.0, dac_bits=None, adc_bits=None,
+                   error_dac_bits=None, error_adc_bits=None,
+                   numbers=kinds.own_numbers("constant_step", _written(_IDEAL)))
+
+
 def found_in(cell: Cell) -> tuple[str, float] | None:
     """(imperfection, value) of a cell of this study; ("ideal", 0); None of others."""
     if cell.update == NONE:
         return None
-    plain = replace(cell, update="constant_step", read_noise=0.0, dac_bits=None, adc_bits=None,
-                    error_dac_bits=None, error_adc_bits=None,
-                    numbers=kinds.own_numbers("constant_step", _written(_IDEAL)))
     own = tuple(getattr(cell, name) for name in _SIGNATURE)
     for name in ("ideal", *IMPERFECTIONS):
         values = (0.0,) if name == "ideal" else IMPERFECTIONS[name].values
-        others = [plain] if name == "ideal" else cells_of(plain, [name])[1:]
+        others = cells_of(plain(cell), [] if name == "ideal" else [name])
+        others = others if name == "ideal" else others[1:]
         for value, other in zip(values, others, strict=True):
             if own == tuple(getattr(other, column) for column in _SIGNATURE):
                 return name, value

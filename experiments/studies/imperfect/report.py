@@ -6,14 +6,13 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
+from experiments.cells import Cell
 from experiments.report import Column, Table, look
 from experiments.store import results
-from experiments.studies.imperfect.grid import IMPERFECTIONS, found_in, tolerance
+from experiments.studies.imperfect.grid import IMPERFECTIONS, found_in, plain, tolerance
 
 __all__ = ["accuracies_of", "plot_imperfections", "tolerance_table"]
 
-_COLORS = ("#0072B2", "#CC79A7", "#D55E00", "#009E73", "#000000", "#56B4E9", "#E69F00", "#8C564B")
-_MARKERS = ("o", "D", "s", "^", "v", "P", "X", "*")
 _COLUMNS = 5
 
 # algorithm -> imperfection -> value -> accuracies in percent, one a seed
@@ -21,15 +20,24 @@ Accuracies = dict[str, dict[str, dict[float, list[float]]]]
 
 
 def accuracies_of(rows: Iterable[Mapping[str, Any]], dataset: str) -> Accuracies:
-    """Test accuracies of the study's networks; "ideal" is an imperfection with the value 0."""
-    found: Accuracies = {}
+    """Test accuracies of the study's networks; "ideal" is an imperfection with the value 0.
+
+    Of an algorithm that was trained with several settings those that have most networks count.
+    """
+    found: dict[str, dict[Cell, dict[str, dict[float, list[float]]]]] = {}
     for cell, members in results.by_cell(rows).items():
         known = found_in(cell) if cell.dataset == dataset else None
         values = [m["test_accuracy"] for m in members if m["test_accuracy"] is not None]
         if known and values:
             name, value = known
-            found.setdefault(cell.algorithm, {}).setdefault(name, {})[value] = values
-    return {a: own for a, own in found.items() if "ideal" in own}
+            settings = found.setdefault(cell.algorithm, {}).setdefault(plain(cell), {})
+            settings.setdefault(name, {})[value] = values
+
+    def size(own):
+        return sum(len(values) for some in own.values() for values in some.values())
+
+    best = {algorithm: max(several.values(), key=size) for algorithm, several in found.items()}
+    return {algorithm: own for algorithm, own in best.items() if "ideal" in own}
 
 
 def plot_imperfections(found: Accuracies, title: str) -> Figure:
@@ -46,15 +54,15 @@ def plot_imperfections(found: Accuracies, title: str) -> Figure:
         about = IMPERFECTIONS[name]
         order = {value: place for place, value in enumerate(about.values)}
         for place, (algorithm, own) in enumerate(found.items()):
-            color = _COLORS[place % len(_COLORS)]
+            color = look.algorithm_color(algorithm)
             axis.axhline(statistics.fmean(own["ideal"][0.0]), color=color, linewidth=1,
                          linestyle=":")
             points = sorted(own.get(name, {}).items(), key=lambda item: order[item[0]])
             if points:
                 look.band(axis, [order[value] for value, _ in points],
                           [look.deviation(values) for _, values in points], color=color,
-                          marker=_MARKERS[place % len(_MARKERS)], markersize=5, linewidth=1.5,
-                          label=algorithm)
+                          marker=look.MARKERS[place % len(look.MARKERS)], markersize=5,
+                          linewidth=1.5, label=algorithm)
         axis.set_xticks(range(len(about.values)), [f"{value:g}" for value in about.values])
         axis.set_xlabel(about.label, fontsize="small", wrap=True)
         axis.set_ylim(0, 100)

@@ -13,16 +13,9 @@ from experiments.report import look, panels
 from experiments.studies import thesis
 from experiments.studies.lowbit.figure import scale_errors
 from experiments.studies.lowbit.report import Point, epochs_of, front
-from qjax.algorithms import ALGORITHMS
 
 __all__ = ["COSTS", "Cost", "Known", "figures_of", "plot_cost", "published_by_memory"]
 
-# Okabe and Ito's colours, and grey; by position, so that an algorithm looks the same everywhere.
-_COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C564B",
-           "#7F7F7F", "#B8A200")
-_FIRST = ("backprop", "fa", "dfa", "usf", "hsic", "dni_linear", "kp")
-_COLOR = {name: _COLORS[place % len(_COLORS)]
-          for place, name in enumerate(dict.fromkeys((*_FIRST, *ALGORITHMS)))}
 _MARKERS = {1: "s", 2: "o", 3: "^", 4: "D", None: "*"}
 _OTHER = "p"  # more bits than the study has
 _FRONT = "no other that costs as little does better"
@@ -134,8 +127,7 @@ def plot_cost(
     by_algorithm: dict[str, list[Point]] = {}
     for point in points:
         by_algorithm.setdefault(point.cell.algorithm, []).append(point)
-    order = {name: place for place, name in enumerate(_COLOR)}
-    for name, own in sorted(by_algorithm.items(), key=lambda item: order.get(item[0], 99)):
+    for name, own in sorted(by_algorithm.items(), key=lambda item: look.algorithm_place(item[0])):
         _draw(axis, name, own, cost, best)
     if known:
         axis.plot([k.memory for k in known], [k.accuracy for k in known], color="black",
@@ -168,7 +160,7 @@ def plot_cost(
 def _draw(
     axis: Axes, name: str, points: Sequence[Point], cost: Cost, best: set[int]
 ) -> None:
-    color = _COLOR.get(name, "#777777")
+    color = look.algorithm_color(name)
     line = front(points, cost.of)
     axis.plot([cost.of(p) for p in line], [p.accuracy for p in line], color=color, linewidth=1.6,
               alpha=0.8, label=name)

@@ -25,7 +25,7 @@ THESIS = "thesis, the best of all its networks"
 
 # Okabe and Ito's colours, markers that differ too; by position, so that a rule looks the same in
 # every figure, whichever others are there.
-_COLORS = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+_COLORS = look.PALETTE
 _MARKERS = ("v", "o", "s", "D", "^", "P", "X", "<", ">", "p", "h")
 STYLES: Mapping[str, tuple[str, str]] = {
     name: (_COLORS[place % len(_COLORS)], _MARKERS[place % len(_MARKERS)])

@@ -12,8 +12,6 @@ from experiments.studies.thesis import Key, Published
 
 __all__ = ["figures_of", "plot_widths"]
 
-_COLORS = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-_MARKERS = ("s", "o", "^", "D", "v", "P", "X")
 
 
 def figures_of(
@@ -62,17 +60,18 @@ def plot_widths(points: Sequence[Point], title: str) -> Figure:
         if other is None or (point.held_out or ()) > (other.held_out or ()):
             best[cell.hidden_width] = point
     for place, ((bits, hidden), line) in enumerate(sorted(lines.items())):
+        color = look.PALETTE[place % len(look.PALETTE)]
         drawn = [line[width] for width in sorted(line)]
         label = f"{bits} bit{'' if bits == 1 else 's'}"
         if hidden:
             label += f" and {hidden.removeprefix('+')} hidden"
         look.band(axis, [p.kilobits for p in drawn], [look.deviation(p.accuracies) for p in drawn],
-                  color=_COLORS[place % len(_COLORS)], marker=_MARKERS[place % len(_MARKERS)],
+                  color=color, marker=look.MARKERS[place % len(look.MARKERS)],
                   label=label, linewidth=1.6, markersize=6)
         for point in drawn:
             axis.annotate(str(point.cell.hidden_width), (point.kilobits, point.accuracy),
                           xytext=(0, 7), textcoords="offset points", ha="center", fontsize="small",
-                          color=_COLORS[place % len(_COLORS)])
+                          color=color)
     shown = [point for line in lines.values() for point in line.values()]
     scale_errors([axis], [a for p in shown for a in look.deviation(p.accuracies)])
     axis.set_xscale("log")
