@@ -9,7 +9,12 @@ import pytest
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 # Hundreds of small programs are compiled and run for milliseconds: LLVM's optimizations would take
 # longer than what they speed up. (XLA_FLAGS= in the environment tests what users run.)
-os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
+# Both other flags save a third of the compilation in one thread, which is all that a test has.
+os.environ.setdefault(
+    "XLA_FLAGS",
+    "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false "
+    "--xla_cpu_parallel_codegen_split_count=1",
+)
 # Programs are compiled once for all tests and their subprocesses, and forgotten afterwards.
 if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     _programs = tempfile.TemporaryDirectory(prefix="qjax-programs-")
