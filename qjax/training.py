@@ -35,6 +35,7 @@ __all__ = [
     "make_epoch",
     "make_evaluation",
     "make_init",
+    "make_wait",
     "train_epoch",
 ]
 
@@ -373,3 +374,17 @@ def make_evaluation(
 
     compiled = compile_replicated(evaluation, ".r.", "rr.", mesh)
     return _checked(compiled, functools.partial(_check_data, phase, preprocess))
+
+
+def make_wait(mesh: Mesh | None = None) -> Callable[[Array, Array, Settings, TrainState], Any]:
+    """(keys [seeds], seconds [configs], settings [configs], states [seeds, configs]) -> states.
+
+    So long after the last write as `seconds` say, see `qjax.memories.wait`. Only the trained
+    weights drift: predictions need no others.
+    """
+
+    def wait(key, seconds, settings, state):
+        held = memories.wait(key, settings.memory, state.held, seconds)
+        return state.replace(held=held)
+
+    return compile_replicated(wait, "r..r", ".rrr", mesh)

@@ -12,6 +12,7 @@ from experiments.cells.kinds import (
     combinations,
     converter_bits,
     described,
+    drifts,
     has_hidden,
     has_levels,
     hidden_bits,
@@ -165,6 +166,10 @@ class Cell:
         "deviation of what comes back from an array, up or down, in units of the largest input",
         not_negative, default=0.0, given=[0.0],
         blank=lambda value: float(value > 0))
+    wait: float = axis(
+        "seconds from the end of the training to the last test, in which devices drift "
+        "(--set nu=0.05)", not_negative, default=0.0, given=[0.0], number=0.0,
+        only=lambda cell: drifts(cell.update, cell.numbers), off=0.0)
 
     @property
     def program(self) -> "Cell":

@@ -21,7 +21,7 @@ from qjax.spacings import Table, Uniform
 
 __all__ = [
     "NONE", "More", "Setting", "bits_of", "check", "check_settings", "combinations",
-    "converter_bits", "described",
+    "converter_bits", "described", "drifts",
     "has_hidden", "has_levels", "hidden_bits", "hidden_of", "memories_with", "memory", "number_of",
     "numbers", "optimizer_bits", "optional_numbers", "own_numbers", "program_of", "quantizer",
     "setting", "takes_floats",
@@ -132,6 +132,11 @@ def has_hidden(memory: str) -> bool:
     return is_memory(memory) and any(f.name == "hidden_bits" for f in fields(named(memory)))
 
 
+def drifts(memory: str, numbers: str) -> bool:
+    """Does a weight change while it is not written?"""
+    return bool(number_of(memory, numbers, "nu"))
+
+
 class Setting(NamedTuple):
     """A number of a memory and the values that it shall have."""
 
@@ -231,6 +236,9 @@ def check(args: argparse.Namespace, cells: Iterable[Any]) -> None:
         raise ValueError(
             f"--n-bits: no levels in {' or '.join(args.update)}; the states of devices follow from "
             "their numbers, such as --set dw_min=0.01. Say --n-bits float")
+    if any(args.wait) and not any(drifts(c.update, c.numbers) for c in cells):
+        raise ValueError("--wait: nothing drifts here; say by what exponent, such as --memory "
+                         "soft_bounds --set nu=0.05")
     for word in args.quantizer:
         if ":" in word and not any(args.n_bits):
             raise ValueError(f"{word} says nothing of unquantized networks: add --n-bits "

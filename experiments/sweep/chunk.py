@@ -83,6 +83,10 @@ def run_chunk(
             keys = program.keys(seeds, 1 + number)
             for epoch in range(max(0, first - done), epochs):
                 states, metrics = run_epoch(keys, epoch, settings, states, data)
+                if done + epoch + 1 == sum(program.epochs):
+                    scores = program.waited(seeds, states)
+                    if scores:
+                        metrics = metrics._replace(train=scores[0], test=scores[1])
                 told = report(chunk, phase.name, done + epoch, processes.collect(metrics))
                 if store:
                     store.record(told.rows, told.ranges, told.diagnostics)

@@ -85,6 +85,17 @@ def _epoch(kind: _Kind, phase: int, evaluate: bool, diagnose: bool) -> Callable:
     )
 
 
+@_remember
+def _wait(kind: _Kind) -> Callable:
+    return training.make_wait(kind.mesh)
+
+
+@_remember
+def _evaluation(kind: _Kind, phase: int) -> Callable:
+    return training.make_evaluation(
+        _algorithm(kind).phases[phase], preprocess=kind.preprocess, mesh=kind.mesh)
+
+
 @dataclass(frozen=True)
 class Program:
     """What a group of cells compiles to.
@@ -173,3 +184,17 @@ class Program:
     def epoch(self, phase: int, evaluate: bool = True, diagnose: bool = False) -> Callable:
         """The compiled epoch of a phase, with or without its evaluations and diagnostics."""
         return _epoch(self.kind, phase, evaluate, diagnose)
+
+    def waited(
+        self, seeds: Sequence[int], states: algorithms.TrainState
+    ) -> tuple[training.Score, training.Score] | None:
+        """Scores after the training, once the cells' time has gone by; None: no cell waits."""
+        seconds = np.asarray([cell.wait for cell in self.cells], np.float32)
+        if not seconds.any():
+            return None
+        last = len(self.algorithm.phases) - 1
+        settings = self.settings(last)
+        keys = self.keys(seeds, 1 + len(self.algorithm.phases))
+        seconds = jax.device_put(seconds, self.everywhere)
+        later = _wait(self.kind)(keys, seconds, settings, states)
+        return _evaluation(self.kind, last)(settings, later, self.data)

@@ -23,6 +23,7 @@ from qjax.memories.interface import (
     place,
     read,
     takes_activity,
+    wait,
     write,
 )
 from qjax.memories.latent import Latent
@@ -76,6 +77,7 @@ __all__ = [
     "place",
     "read",
     "takes_activity",
+    "wait",
     "with_numbers",
     "write",
 ]

@@ -17,7 +17,7 @@ from qjax.trees import Where, is_floating, paths_of
 
 __all__ = [
     "Bits", "ByLeaf", "Held", "Memory", "account", "behind", "by_leaf", "grid_of", "hold",
-    "is_held", "place", "read", "takes_activity", "write",
+    "is_held", "place", "read", "takes_activity", "wait", "write",
 ]
 
 
@@ -77,6 +77,12 @@ class Memory(Protocol):
     #
     # the weights as it knows them: to these weight decay is applied and a change is added, and
     # these are recorded. Of all others that is what they show.
+    #
+    # A memory whose weights change while nobody writes them also has
+    #
+    #     def wait(self, key: Array, held: Any, seconds: ArrayLike) -> Any
+    #
+    # held after that time; after none it is what it was. The key is consumed.
 
 
 @struct.dataclass
@@ -248,6 +254,28 @@ def write(
         for node, change, activity, k in zip(
             nodes, treedef.flatten_up_to(changes), told, keys, strict=True)
     ])
+
+
+def wait(key: Array, memory: Any, held: Any, seconds: ArrayLike) -> Any:
+    """What is held after some time in which nothing is written; levels and floats stay.
+
+    Args:
+      key: consumed; each leaf gets its own.
+      memory: as for `hold`.
+      held: from `hold` or `write`.
+      seconds: since the last write.
+    """
+    entries = _entries(memory)
+    nodes, treedef = jax.tree.flatten(held, is_leaf=is_held)
+    keys = jax.random.split(key, max(len(nodes), 1))[: len(nodes)]
+
+    def one(node, key):
+        own = entries.memories[node.which] if is_held(node) else None
+        if not hasattr(own, "wait"):
+            return node
+        return node.replace(state=own.wait(key, node.state, seconds))
+
+    return treedef.unflatten(map(one, nodes, keys))
 
 
 def takes_activity(memory: Any) -> bool:

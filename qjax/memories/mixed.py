@@ -71,6 +71,10 @@ class MixedPrecision:
         drawn = jnp.floor(gathered / part + chance) * part
         return jnp.where(bits > 0, drawn, gathered)
 
+    def wait(self, key: Array, held: Any, seconds: ArrayLike) -> Any:
+        """The devices drift."""
+        return {**held, "device": self.device.wait(key, held["device"], seconds)}
+
     def account(self) -> Bits:
         """The devices, and the accumulator."""
         device, beside = self.device.account()

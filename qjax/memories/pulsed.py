@@ -164,21 +164,28 @@ class Pulsed:
         diffuse_key, show_key = jax.random.split(jax.random.fold_in(key, 3))
         rates, points = held["rates"], held["points"]
         weights = devices.diffuse(rates, points, held["weights"], diffuse_key)
-        kept = devices.decay(rates, points, weights).astype(held["weights"].dtype)
-        after = self.set(show_key, held, kept)
-        if self.write_noise_std is not None:
-            moved = kept != held["weights"]
-            after["shown"] = jnp.where(moved, after["shown"], held["shown"])
-        return after
+        return self._moved(show_key, held, devices.decay(rates, points, weights))
 
     def wait(self, key: Array, held: Any, seconds: ArrayLike) -> Any:
-        """Held after drifting for some time without being written; the key is consumed."""
+        """Held after drifting for some time without being written; the key is consumed.
+
+        What writes are off by is drawn anew where a weight has drifted, as in aihwkit.
+        """
         if self.upkeep is None:
             return held
         drift_key, show_key = jax.random.split(key)
         drifted = devices.drift(self.upkeep, held["rates"], held["points"], held["weights"],
                                 seconds, drift_key)
-        return self.set(show_key, held, drifted.astype(held["weights"].dtype))
+        return self._moved(show_key, held, drifted)
+
+    def _moved(self, key: Array, held: Any, weights: Array) -> Any:
+        """The same devices at weights to which they have come by themselves."""
+        weights = weights.astype(held["weights"].dtype)
+        after = self.set(key, held, weights)
+        if self.write_noise_std is not None:
+            moved = weights != held["weights"]
+            after["shown"] = jnp.where(moved, after["shown"], held["shown"])
+        return after
 
     def account(self) -> Bits:
         """The logarithm of the mean device's states; what devices differ in is physics."""

@@ -96,6 +96,12 @@ class OneSided:
             after[name] = there
         return after
 
+    def wait(self, key: Array, held: Any, seconds: ArrayLike) -> Any:
+        """Both drift."""
+        keys = jax.random.split(key)
+        return {**held, **{name: self.device.wait(k, held[name], seconds)
+                           for name, k in zip(("plus", "minus"), keys, strict=True)}}
+
     def account(self) -> Bits:
         """Both devices multiply."""
         device, beside = self.device.account()
@@ -144,6 +150,12 @@ class Several:
         changes = share.reshape(-1, *[1] * change.ndim) * change
         return {"devices": jax.vmap(self.device.write)(keys, held["devices"], changes),
                 "writes": held["writes"] + 1}
+
+    def wait(self, key: Array, held: Any, seconds: ArrayLike) -> Any:
+        """All drift."""
+        keys = jax.random.split(key, self.count)
+        drifted = jax.vmap(self.device.wait, (0, 0, None))(keys, held["devices"], seconds)
+        return {**held, "devices": drifted}
 
     def account(self) -> Bits:
         """All of them multiply."""

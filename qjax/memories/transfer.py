@@ -132,6 +132,12 @@ class TikiTaka:
         del key, turn, sweep
         return self.transfer_lr * seen, held
 
+    def wait(self, key: Array, held: Any, seconds: ArrayLike) -> Any:
+        """Both arrays drift."""
+        fast_key, slow_key = jax.random.split(key)
+        return {**held, "fast": self.fast.wait(fast_key, held["fast"], seconds),
+                "slow": self.slow.wait(slow_key, held["slow"], seconds)}
+
     def account(self) -> Bits:
         """Two arrays; the second one does not multiply."""
         fast, slow = self.fast.account(), self.slow.account()

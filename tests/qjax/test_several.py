@@ -20,6 +20,7 @@ from qjax.memories import (
     numbers_of,
     with_numbers,
 )
+from qjax.quantize import make_quantizer
 
 KEY = jax.random.key(6)
 WEIGHTS = jnp.linspace(-0.04, 0.05, 12).reshape(4, 3)
@@ -209,3 +210,47 @@ def test_narrow_weights_stay_narrow_whatever_the_type_of_the_numbers(word):
     after = jax.eval_shape(memory.write, jax.random.key(1), held, change)
     assert shapes(after) == shapes(held)
     assert jax.eval_shape(memory.read, after).dtype == jnp.bfloat16
+
+
+# --- waiting ---
+
+
+@pytest.mark.parametrize("word", ["pcm", "reram_es", *(f"{name}:soft_bounds" for name in COMPOUND)])
+def test_what_devices_hold_drifts_and_nothing_else(word):
+    memory = with_numbers(named(word), nu=0.2)
+    held = write(memory, KEY, init(memory, KEY, WEIGHTS), jnp.full_like(WEIGHTS, 0.01))
+    wait = jax.jit(memory.wait)
+    for now in (0.0, 1.0):  # up to t_0
+        jax.tree.map(np.testing.assert_array_equal, wait(KEY, held, now), held)
+    later = wait(KEY, held, 32.0)
+
+    def behind(held):
+        return getattr(memory, "behind", memory.read)(held)
+
+    np.testing.assert_allclose(behind(later), behind(held) * 0.5, rtol=1e-5, atol=1e-7)
+    moved = {jax.tree_util.keystr(path) for (path, now), then in zip(
+        jax.tree_util.tree_leaves_with_path(later), jax.tree.leaves(held), strict=True)
+        if np.any(now != then)}
+    assert moved
+    assert all(path.endswith(("['weights']", "['shown']")) for path in moved)
+
+
+def test_of_a_tree_devices_drift_and_floats_and_levels_stay():
+    drifting = with_numbers(named("soft_bounds"), nu=0.2)
+    memory = memories.by_leaf(
+        (lambda path, leaf: path == "a", memories.Float()),
+        (lambda path, leaf: path == "b", memories.Nearest(make_quantizer(2, "symm", "global"))),
+        drifting)
+    tree = {"a": WEIGHTS, "b": WEIGHTS, "c": WEIGHTS, "d": WEIGHTS, "count": jnp.arange(3)}
+    held = memories.hold(KEY, memory, tree)
+    later = memories.wait(KEY, memory, held, 32.0)
+    now, then = memories.read(memory, later), memories.read(memory, held)
+    for name in ("a", "b", "count"):
+        np.testing.assert_array_equal(now[name], then[name])
+    for name in ("c", "d"):
+        np.testing.assert_allclose(now[name], then[name] * 0.5, rtol=1e-5)
+    noisy = with_numbers(named("soft_bounds"), nu=0.2, nu_std=0.5)
+    held = memories.hold(KEY, noisy, {"c": WEIGHTS, "d": jnp.array(WEIGHTS)})
+    held["d"] = held["c"]
+    later = memories.read(noisy, memories.wait(KEY, noisy, held, 32.0))
+    assert not np.allclose(later["c"], later["d"], rtol=1e-3), "each leaf draws for itself"

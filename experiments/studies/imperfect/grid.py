@@ -70,6 +70,10 @@ IMPERFECTIONS: Mapping[str, Imperfection] = {
     "read_noise": Imperfection("deviation of what comes back from an array (of the largest input)",
                                (0.03, 0.1, 0.3, 1.0),
                                lambda value: ("constant_step", {}, {"read_noise": value})),
+    "retention": Imperfection("seconds from training to test; drift by time^-(0.05 ± 0.025)",
+                              (60, 3600, 86400, 2592000, 31536000),
+                              lambda value: ("constant_step", {"nu": 0.05, "nu_dtod": 0.5},
+                                             {"wait": float(value)})),
 }
 
 
@@ -123,13 +127,13 @@ def cells_of(ideal: Cell, names: Iterable[str]) -> list[Cell]:
 
 
 _SIGNATURE = ("update", "numbers", "dac_bits", "adc_bits", "error_dac_bits", "error_adc_bits",
-              "read_noise")
+              "read_noise", "wait")
 
 
 def plain(cell: Cell) -> Cell:
     """The cell on ideal devices."""
-    return replace(cell, update="constant_step", read_noise=0.0, dac_bits=None, adc_bits=None,
-                   error_dac_bits=None, error_adc_bits=None,
+    return replace(cell, update="constant_step", read_noise=0.0, wait=0.0, dac_bits=None,
+                   adc_bits=None, error_dac_bits=None, error_adc_bits=None,
                    numbers=kinds.own_numbers("constant_step", _written(_IDEAL)))
 
 
