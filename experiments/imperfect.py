@@ -1,8 +1,9 @@
 """Which learning algorithm stands a real circuit best? Trains on ideal and on imperfect devices.
 
 For every algorithm rate and gain are chosen on ideal devices, on held-out data; networks are then
-trained, with other seeds, on these and on devices with one imperfection at a time. Say nothing to
-train all of it; --report draws what there is.
+trained, with other seeds, on these and on devices with one imperfection at a time. On measured
+devices, plainly and with every scheme for devices like them, they are chosen anew, with the
+scheme's numbers. Say nothing to train all of it; --report draws what there is.
 """
 
 import signal
@@ -15,7 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from experiments import commandline, sweep
-from experiments.cells import Replica
+from experiments.cells import Cell, Replica
 from experiments.commandline import options
 from experiments.data import HOLDOUT, NAMES
 from experiments.report import FORMATS, markdown, tell
@@ -26,23 +27,31 @@ from qjax.algorithms import ALGORITHMS
 
 __all__ = ["main", "parser"]
 
+_SCHEMED = ("backprop", "fa")  # trained with every scheme if nothing is said
+
 
 def parser() -> options.Parser:
     """The command line of `python -m experiments.imperfect`."""
     p = options.Parser(prog="experiments.imperfect", description=__doc__)
-    p.add_argument("--algorithm", nargs="+", type=options.one_of(ALGORITHMS),
-                   default=list(imperfect.ALGORITHMS),
-                   help=f"[{' '.join(imperfect.ALGORITHMS)}]")
-    p.add_argument("--imperfection", nargs="*", type=options.one_of(imperfect.IMPERFECTIONS),
-                   default=list(imperfect.IMPERFECTIONS),
-                   help=f"of {', '.join(imperfect.IMPERFECTIONS)} [all]")
+    p.add_argument("--algorithm", nargs="+", type=options.one_of(ALGORITHMS), default=None,
+                   help=f"[{' '.join(imperfect.ALGORITHMS)}; with a scheme {' '.join(_SCHEMED)}]")
+    p.add_argument("--imperfection", nargs="+", type=options.one_of(imperfect.IMPERFECTIONS),
+                   default=[], help=f"train with these only, of "
+                   f"{', '.join(imperfect.IMPERFECTIONS)} [all]")
+    p.add_argument("--device", nargs="+", type=options.one_of(imperfect.DEVICES), default=[],
+                   help=f"train on these only, of {', '.join(imperfect.DEVICES)} [all]")
+    p.add_argument("--scheme", nargs="+", type=options.one_of(imperfect.SCHEMES), default=[],
+                   help=f"how gradients get to measured devices, of {', '.join(imperfect.SCHEMES)} "
+                   "[all]")
     p.add_argument("--dataset", type=options.one_of(NAMES), default="mnist", help="[mnist]")
-    p.add_argument("--lr", nargs="+", type=options.positive, default=[0.3, 1.0, 3.0, 10.0],
-                   help="to choose from [0.3 1 3 10]")
+    p.add_argument("--lr", nargs="+", type=options.positive, default=[],
+                   help="to choose from [0.3 1 3 10, less where that is too much]")
+    p.add_argument("--synthesizer-lr", nargs="+", type=options.positive, default=[],
+                   help="of dni's synthesizers, to choose from [0.0001 0.0003 0.001]")
     p.add_argument("--gain", nargs="+", type=options.positive, default=[1.0, 2.0],
                    help="to choose from [1 2]")
-    p.add_argument("--epochs", type=options.whole(1), default=10, help="of the report [10]")
-    p.add_argument("--tune-epochs", type=options.whole(1), default=3, help="of the choice [3]")
+    p.add_argument("--epochs", type=options.whole(1), default=5, help="of the report [5]")
+    p.add_argument("--tune-epochs", type=options.whole(1), default=2, help="of the choice [2]")
     p.add_argument("--seeds", type=options.whole(1), default=5, help="of the report [5]")
     p.add_argument("--report", action="store_true",
                    help="train nothing; draw and tabulate what --results have, to OUT")
@@ -58,14 +67,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     args = p.parse_args(arguments)
     if args.report:
         return _report(p, args)
-    tried = imperfect.ideals(args.algorithm, args.dataset, args.lr, args.gain, args.tune_epochs)
+    ideals, measured = _tried(args)
 
     def trial(finished):
-        return [Replica(cell, TUNING_SEED) for cell in tried]
+        return [Replica(cell, TUNING_SEED) for cell in ideals + measured]
 
     def report(finished):
-        cells = [cell for ideal in imperfect.chosen(tried, finished, args.epochs)
-                 for cell in imperfect.cells_of(ideal, args.imperfection)]
+        cells = [cell for ideal in imperfect.chosen(ideals, finished, args.epochs)
+                 for cell in imperfect.cells_of(ideal, args.imperfection or _everything(args))]
+        cells += imperfect.chosen(measured, finished, args.epochs)
         return [Replica(cell, seed) for cell in cells for seed in range(args.seeds)]
 
     def told(rows, console):
@@ -80,30 +90,64 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return sweep.main(p, args, told, trial, report)
 
 
+def _everything(args):
+    """All imperfections, if nothing is asked for."""
+    return () if args.device or args.scheme else imperfect.IMPERFECTIONS
+
+
+def _tried(args) -> tuple[list[Cell], list[Cell]]:
+    """Cells on held-out data: on ideal devices, and on measured ones."""
+    names = args.algorithm or imperfect.ALGORITHMS
+    ideals: list[Cell] = []
+    if args.imperfection or _everything(args):
+        ideals = imperfect.ideals(names, args.dataset, args.lr, args.gain, args.tune_epochs,
+                                  args.synthesizer_lr)
+    if args.imperfection and not (args.device or args.scheme):
+        return ideals, []
+    measured = [
+        cell
+        for device in args.device or imperfect.DEVICES
+        for scheme in args.scheme or imperfect.SCHEMES
+        for name in (names if args.algorithm or scheme == imperfect.PLAIN else _SCHEMED)
+        for cell in imperfect.tried_on(name, device, scheme, args.dataset, args.gain,
+                                       args.tune_epochs, args.lr, args.synthesizer_lr)]
+    return ideals, measured
+
+
 def _report(p, args) -> int:
     commandline.require("matplotlib", "experiments.imperfect --report")
     from experiments.report import look, panels
-    from experiments.studies.imperfect import report
+    from experiments.studies.imperfect import measured, report
 
-    sources = args.results or [args.out]
+    sources, name = args.results or [args.out], args.dataset
     try:
-        rows = [r for r in results.merge(sources) if r["dataset"] == args.dataset]
-        found = report.accuracies_of(rows, args.dataset)
-        if not found:
-            p.error(f"no networks of this study on {args.dataset} in {' '.join(map(str, sources))}")
+        rows = [r for r in results.merge(sources) if r["dataset"] == name]
+        imperfections = report.accuracies_of(rows, name)
+        devices = measured.accuracies_on(rows, name)
+        if not imperfections and not devices:
+            p.error(f"no networks of this study on {name} in {' '.join(map(str, sources))}")
         args.out.mkdir(parents=True, exist_ok=True)
-        title = (f"Test accuracy on {args.dataset} with one imperfection at a time, "
-                 f"3 hidden layers of 100, {panels.seeds_of(rows)}\n"
-                 "dotted: ideal devices; bands: ±1 standard deviation")
-        files = look.save(report.plot_imperfections(found, title), args.out,
-                          f"imperfect-{args.dataset}", ("png", "pdf"))
-        table = report.tolerance_table(found, args.dataset)
-        for ending, render in FORMATS.items():
-            files.append(args.out / f"tolerance-{args.dataset}.{ending}")
-            files[-1].write_text(render(table), encoding="utf-8")
+        about = f"3 hidden layers of 100, {panels.seeds_of(rows)}"
+        drawn, tables = {}, {}
+        if not devices or any(len(own) > 1 for own in imperfections.values()):
+            drawn["imperfect"] = report.plot_imperfections(
+                imperfections, f"Test accuracy on {name} with one imperfection at a time, {about}\n"
+                "dotted: ideal devices; bands: ±1 standard deviation")
+            tables["tolerance"] = report.tolerance_table(imperfections, name)
+        if devices:
+            drawn["devices"] = measured.plot_devices(
+                devices, f"Test accuracy on {name} by device, {about}, means")
+            tables["devices"] = measured.device_table(devices, name)
+        files = []
+        for stem, figure in drawn.items():
+            files += look.save(figure, args.out, f"{stem}-{name}", ("png", "pdf"))
+        for stem, table in tables.items():
+            for ending, render in FORMATS.items():
+                files.append(args.out / f"{stem}-{name}.{ending}")
+                files[-1].write_text(render(table), encoding="utf-8")
     except (results.ResultsError, OSError) as error:
         p.error(str(error))
-    print("\n".join([markdown(table), *map(str, files)]))
+    print("\n".join([*map(markdown, tables.values()), *map(str, files)]))
     return 0
 
 

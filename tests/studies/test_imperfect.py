@@ -10,7 +10,7 @@ from experiments import imperfect as command
 from experiments.cells import kinds
 from experiments.cells.memories import memory_of
 from experiments.studies import imperfect
-from experiments.studies.imperfect import report
+from experiments.studies.imperfect import measured, report
 from experiments.studies.lowbit import TUNING_SEED
 
 TRIED = imperfect.ideals(["backprop", "fa", "hsic"], "digits", [0.1, 0.3], [1.0], 2)
@@ -117,13 +117,96 @@ def test_lines_are_where_the_accuracies_are():
 
 def test_the_command_trains_tunes_and_is_silent_on_names(tmp_path, capsys):
     words = ["--dataset", "digits", "--algorithm", "backprop", "--imperfection", "asymmetry",
-             "--lr", "0.3", "--gain", "1", "--epochs", "1", "--tune-epochs", "1", "--seeds", "1",
-             "--out", str(tmp_path)]
+             "--device", "ecram", "--scheme", "plain", "--lr", "0.3", "--gain", "1", "--epochs",
+             "1", "--tune-epochs", "1", "--seeds", "1", "--out", str(tmp_path)]
     assert command.main(words) == 0
     out = capsys.readouterr().out
-    assert "6 networks; draw and tabulate" in out
+    assert "7 networks; draw and tabulate" in out
     assert command.main(["--report", "--dataset", "digits", "--out", str(tmp_path)]) == 0
-    assert "| asymmetry |" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "| asymmetry |" in out
+    assert "| ecram | plain |" in out
+
+
+# --- measured devices ---
+
+
+def planned(words):
+    """What the command tries: algorithms on ideal devices; (algorithm, memory) on measured ones."""
+    ideals, on_devices = command._tried(command.parser().parse_args(words.split()))
+    return ({c.algorithm for c in ideals}, {(c.algorithm, c.update) for c in on_devices})
+
+
+def test_what_is_asked_for_is_trained_and_all_of_it_if_nothing_is():
+    ideals, on_devices = planned("")
+    assert ideals == set(imperfect.ALGORITHMS)
+    assert {a for a, memory in on_devices if memory == "ecram"} == ideals
+    assert {a for a, memory in on_devices if memory == "agad:ecram"} == {"backprop", "fa"}
+    assert {m for _, m in on_devices if "pcm" in m} == {"one_sided:pcm"}
+    assert planned("--imperfection stuck")[1] == set()
+    assert planned("--device ecram --scheme plain --algorithm fa") == (set(), {("fa", "ecram")})
+    assert planned("--scheme ttv2 --device ecram --algorithm dfa")[1] == {("dfa", "ttv2:ecram")}
+    ideals, on_devices = planned("--imperfection stuck --device ecram --scheme plain")
+    assert ideals == {a for a, _ in on_devices} == set(imperfect.ALGORITHMS)
+
+
+@pytest.mark.parametrize("scheme", imperfect.SCHEMES)
+@pytest.mark.parametrize("device", imperfect.DEVICES)
+def test_every_device_and_scheme_is_found_again_and_can_be_made(device, scheme):
+    cells = imperfect.tried_on("fa", device, scheme, "digits", [1.0], 2)
+    assert bool(cells) == (device != "pcm" or scheme == "plain")
+    assert len(set(cells)) == len(cells)
+    for cell in cells:
+        assert imperfect.device_of(cell) == (device, scheme)
+        assert memory_of(cell, cell)
+        assert imperfect.device_of(replace(cell, optimizer="adam")) is None
+        assert imperfect.found_in(cell) is None
+
+
+def test_other_numbers_of_a_scheme_are_not_the_studys():
+    first, *_ = imperfect.tried_on("fa", "ecram", "ttv2", "digits", [1.0], 2)
+    assert imperfect.device_of(replace(first, numbers="")) is None
+
+
+def test_numbers_and_rates_are_chosen_for_every_memory_and_algorithm():
+    tried = [cell for scheme in ("plain", "ttv2") for algorithm in ("backprop", "fa")
+             for cell in imperfect.tried_on(algorithm, "ecram", scheme, "digits", [1.0], 2)]
+    rows = [row(cell, TUNING_SEED, 50.0 + place) for place, cell in enumerate(tried)]
+    best = imperfect.chosen(tried, rows, 7)
+    assert [(c.algorithm, c.update) for c in best] == [
+        (a, m) for m in ("ecram", "ttv2:ecram") for a in ("backprop", "fa")]
+    last = {(c.algorithm, c.update): (c.lr, c.numbers) for c in tried}
+    assert all((c.lr, c.numbers) == last[c.algorithm, c.update] for c in best)
+
+
+def on_devices():
+    """Rows of backprop on ecram and reram_es, of fa on ecram."""
+    told = [("backprop", "ecram", "plain", 90.0), ("backprop", "reram_es", "plain", 40.0),
+            ("backprop", "reram_es", "agad", 80.0), ("fa", "ecram", "plain", 85.0)]
+    rows = []
+    for algorithm, device, scheme, accuracy in told:
+        cell = imperfect.tried_on(algorithm, device, scheme, "digits", [1.0], 2)[0]
+        cell = replace(cell, dataset="digits")
+        rows += [row(cell, seed, accuracy + seed) for seed in range(3)]
+        rows.append(row(replace(cell, lr=7.0), 0, 1.0))  # another setting, with fewer seeds
+    return rows
+
+
+def test_devices_are_tabulated_and_drawn(tmp_path, capsys):
+    study = csv_of(tmp_path / "study.csv", on_devices())
+    assert command.main(["--report", "--results", str(study), "--out", str(tmp_path / "out"),
+                         "--dataset", "digits"]) == 0
+    out = capsys.readouterr().out
+    assert "| reram_es | agad | 81.0 ± 1.0 | - |" in out
+    assert "| ecram | plain | 91.0 ± 1.0 | 86.0 ± 1.0 |" in out
+    assert {f.name for f in (tmp_path / "out").iterdir()} == {
+        f"devices-digits.{ending}" for ending in ("png", "pdf", "md", "csv", "tex")}
+    found = measured.accuracies_on(on_devices(), "digits")
+    figure = measured.plot_devices(found, "title")
+    panels = {axis.get_title(): [t.get_text() for t in axis.texts] for axis in figure.axes
+              if axis.get_title()}
+    assert panels == {"pulses as they come": ["41.0", "91.0", "86.0"],
+                      "backprop, by scheme": ["41.0", "81.0", "91.0"]}
 
 
 def test_the_command_says_what_is_wrong(tmp_path, capsys):

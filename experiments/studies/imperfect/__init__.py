@@ -1,6 +1,6 @@
 """The study of imperfect devices: which learning algorithm stands a real circuit best?
 
-The module `report` needs matplotlib, and is imported only by name.
+The modules `report` and `measured` need matplotlib, and are imported only by name.
 """
 
 from experiments.studies.imperfect.grid import (
@@ -13,8 +13,17 @@ from experiments.studies.imperfect.grid import (
     ideals,
     tolerance,
 )
+from experiments.studies.imperfect.schemes import (
+    DEVICES,
+    PLAIN,
+    SCHEMES,
+    Scheme,
+    device_of,
+    tried_on,
+)
 
 __all__ = [
-    "ALGORITHMS", "IMPERFECTIONS", "Imperfection", "cells_of", "chosen", "found_in", "ideals",
-    "report", "tolerance",
+    "ALGORITHMS", "DEVICES", "IMPERFECTIONS", "PLAIN", "SCHEMES", "Imperfection", "Scheme",
+    "cells_of", "chosen", "device_of", "found_in", "ideals", "measured", "report", "tolerance",
+    "tried_on",
 ]

@@ -13,8 +13,8 @@ from experiments.data import HOLDOUT
 from experiments.store import results
 from experiments.studies.lowbit import TUNING_SEED
 
-__all__ = ["ALGORITHMS", "IMPERFECTIONS", "Imperfection", "cells_of", "chosen", "found_in",
-           "ideals", "plain", "tolerance"]
+__all__ = ["ALGORITHMS", "IMPERFECTIONS", "Imperfection", "base", "cells_of", "chosen",
+           "found_in", "ideals", "plain", "rates_for", "tolerance"]
 
 ALGORITHMS = ("backprop", "usf", "fa", "dfa", "kp", "dni_linear", "hsic")
 STEP = 0.002
@@ -77,20 +77,50 @@ IMPERFECTIONS: Mapping[str, Imperfection] = {
 }
 
 
+# dni's linear synthesizers learn by plain gradient descent, too, and blow up at others' rates.
+_RATES = {"dni_linear": (0.03, 0.1)}
+_SYNTHESIZERS = (1e-4, 3e-4, 1e-3)
+_OTHERS = (0.3, 1.0, 3.0, 10.0)
+
+
+def rates_for(algorithm: str, others: Sequence[float]) -> Sequence[float]:
+    """The rates that suit an algorithm: its own, or those of most."""
+    return _RATES.get(algorithm, others)
+
+
+def base(
+    algorithms: Iterable[str], dataset: str, rates: Sequence[float], gains: Sequence[float],
+    epochs: int, synthesizer_rates: Sequence[float] = ()
+) -> dict[str, list]:
+    """Values of all axes of cells on held-out data, but of what holds the weights."""
+    return {name: list(about.given or [None]) for name, about in AXES.items()} | {
+        "algorithm": list(algorithms), "dataset": [dataset + HOLDOUT], "n_layers": [2],
+        "hidden_width": [100], "n_bits": [None], "optimizer": ["sgd"], "lr": list(rates),
+        "gamma": [1.0], "weight_decay": [0.0], "batch_size": [64], "epochs": [epochs],
+        "readout_epochs": [epochs], "schedule": ["linear"], "gain": list(gains),
+        "bias": ["float"], "synthesizer_lr": list(synthesizer_rates or _SYNTHESIZERS),
+    }
+
+
 def ideals(
     algorithms: Iterable[str], dataset: str, rates: Sequence[float], gains: Sequence[float],
-    epochs: int
+    epochs: int, synthesizer_rates: Sequence[float] = ()
 ) -> list[Cell]:
-    """Cells on ideal devices and held-out data, among which rate and gain are chosen."""
-    axes = {name: list(about.given or [None]) for name, about in AXES.items()} | {
-        "algorithm": list(algorithms), "dataset": [dataset + HOLDOUT], "n_layers": [2],
-        "hidden_width": [100], "n_bits": [None], "update": ["constant_step"],
-        "optimizer": ["sgd"], "lr": list(rates), "gamma": [1.0], "weight_decay": [0.0],
-        "batch_size": [64], "epochs": [epochs], "readout_epochs": [epochs],
-        "schedule": ["linear"], "gain": list(gains), "bias": ["float"],
-        "numbers": [_written(_IDEAL)], "synthesizer_lr": [1.5e-4],
-    }
-    return product(axes)
+    """Cells on ideal devices and held-out data, among which rate and gain are chosen.
+
+    Args:
+      algorithms: names.
+      dataset: without "_holdout".
+      rates: to choose from; none: what suits the algorithm.
+      gains, synthesizer_rates: likewise; the latter are dni's.
+      epochs: of the trials.
+    """
+    cells = []
+    for name in algorithms:
+        own = rates or rates_for(name, _OTHERS)
+        axes = base([name], dataset, own, gains, epochs, synthesizer_rates)
+        cells += product(axes | {"update": ["constant_step"], "numbers": [_written(_IDEAL)]})
+    return cells
 
 
 def _written(numbers: Mapping[str, float]) -> str:
@@ -100,15 +130,15 @@ def _written(numbers: Mapping[str, float]) -> str:
 def chosen(
     tried: Iterable[Cell], finished: Iterable[Mapping[str, Any]], epochs: int
 ) -> list[Cell]:
-    """Of every algorithm the ideal cell with the best held-out accuracy, on all data."""
+    """Of every algorithm and memory the cell with the best held-out accuracy, on all data."""
     known = {}
     for cell, rows in results.by_cell(r for r in finished if r["seed"] >= TUNING_SEED).items():
         known[cell] = sum(r["test_accuracy"] or 0.0 for r in rows) / len(rows)
-    best: dict[str, Cell] = {}
+    best: dict[tuple[str, str], Cell] = {}
     for cell in tried:
-        held = best.get(cell.algorithm)
+        held = best.get((cell.algorithm, cell.update))
         if cell in known and (held is None or known[cell] > known[held]):
-            best[cell.algorithm] = cell
+            best[cell.algorithm, cell.update] = cell
     return [replace(cell, dataset=cell.dataset.removesuffix(HOLDOUT), epochs=epochs,
                     readout_epochs=epochs if len(preset_of(cell.algorithm).phases) > 1 else 0)
             for cell in best.values()]

@@ -1,0 +1,87 @@
+"""Measured devices, and the schemes that are made for devices like them.
+
+A scheme has numbers of its own, without which it is not what its authors mean: some of them are
+tried, on held-out data, with every rate. Pairs are the plain way to use devices of one direction.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from experiments.cells import Cell, kinds, product
+from experiments.studies.imperfect.grid import base, rates_for
+from qjax.devices import PRESETS
+
+__all__ = ["DEVICES", "ONE_WAY", "PLAIN", "SCHEMES", "Scheme", "device_of", "tried_on"]
+
+DEVICES = tuple(PRESETS)
+ONE_WAY = ("pcm",)  # steps up only
+PLAIN = "plain"
+
+
+class Scheme(NamedTuple):
+    """How gradients get to the devices.
+
+    Attributes:
+      word: the memory, with the device's name at {}.
+      rates: to choose from.
+      numbers: to choose from, as cells have them.
+    """
+
+    word: str
+    rates: Sequence[float]
+    numbers: Sequence[str]
+
+
+_TRANSFERS = ("transfer_every=0.2 transfer_bl=10", "transfer_every=0.05 transfer_bl=10")
+_CHOPPED = tuple(f"auto_scale=1 fast_lr={rate} {every}" for rate in (1, 3) for every in _TRANSFERS)
+_UNCHOPPED = tuple(f"fast_lr={rate} {every}" for rate in (30, 100) for every in _TRANSFERS)
+
+SCHEMES: Mapping[str, Scheme] = {
+    PLAIN: Scheme("{}", (1.0, 3.0, 10.0), ("",)),
+    "mixed_precision": Scheme("mixed_precision:{}", (1.0, 3.0, 10.0), ("",)),
+    "tiki_taka": Scheme("tiki_taka:{}", (1.0, 3.0), _UNCHOPPED),
+    "ttv2": Scheme("ttv2:{}", (1.0, 3.0), _UNCHOPPED),
+    "cttv2": Scheme("cttv2:{}", (1.0, 3.0), _CHOPPED),
+    "agad": Scheme("agad:{}", (1.0, 3.0), _CHOPPED),
+}
+_PAIRS = Scheme("one_sided:{}", SCHEMES[PLAIN].rates, ("refresh_every=100", "refresh_every=1000"))
+
+
+def _scheme_for(name: str, device: str) -> Scheme | None:
+    if device not in ONE_WAY:
+        return SCHEMES[name]
+    return _PAIRS if name == PLAIN else None
+
+
+def tried_on(
+    algorithm: str, device: str, scheme: str, dataset: str, gains: Sequence[float], epochs: int,
+    rates: Sequence[float] = (), synthesizer_rates: Sequence[float] = (),
+) -> list[Cell]:
+    """Cells on held-out data, of which the best is the device's; none: the scheme is not for it.
+
+    Args:
+      algorithm, device, scheme: names.
+      dataset: without "_holdout".
+      gains, epochs: of the trials.
+      rates: to choose from; none: the scheme's.
+      synthesizer_rates: dni's, likewise.
+    """
+    about = _scheme_for(scheme, device)
+    if about is None:
+        return []
+    word = about.word.format(device)
+    rates = rates or rates_for(algorithm, about.rates)
+    axes = base([algorithm], dataset, rates, gains, epochs, synthesizer_rates)
+    numbers = [kinds.own_numbers(word, text) for text in about.numbers]
+    return product(axes | {"update": [word], "numbers": numbers})
+
+
+def device_of(cell: Cell) -> tuple[str, str] | None:
+    """(device, scheme) of a cell of this study; None of others."""
+    for device in DEVICES:
+        for scheme in SCHEMES:
+            about = _scheme_for(scheme, device)
+            if about and cell.update == about.word.format(device) and cell.optimizer == "sgd":
+                known = {kinds.own_numbers(cell.update, text) for text in about.numbers}
+                return (device, scheme) if cell.numbers in known else None
+    return None
