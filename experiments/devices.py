@@ -130,8 +130,8 @@ def _fitted(measured: fitting.Measured, stem: str, folder: Path) -> str:
                       ("png", "pdf"))
     counting = counting_of(best.device)
     # The name alone counts as the model's own numbers would have it.
-    usual = counting == MEMORIES[best.model].counting
-    memory = best.model if usual else f"{best.model}:{counting}"
+    usual = counting == named(best.word).counting
+    memory = best.word if usual else f"{best.word}:{counting}"
     return "\n".join([table, f"--memory {memory} --set {flags}", *map(str, files)]) + "\n"
 
 

@@ -23,7 +23,9 @@ MODELS: Mapping[str, Sequence[str]] = {
     "soft_bounds": ("w_max", "w_min"),
     "exp_step": ("A_up", "A_down", "gamma_up", "gamma_down"),
     "pow_step": ("pow_gamma", "w_max", "w_min"),
+    "piecewise_step": (),  # a table of steps instead, see _NODES
 }
+_NODES = 6  # steps in a table, each way
 # Searches begin there: steps that fall towards the bound, and steps that grow away from the other.
 _FALLING = {"A_up": 0.1, "A_down": 0.1, "gamma_up": 2.0, "gamma_down": 2.0}
 _GROWING = {name: -value for name, value in _FALLING.items()}
@@ -33,6 +35,7 @@ _OTHERS: Mapping[str, Sequence[Mapping[str, float]]] = {
     "soft_bounds": ({}, {"w_max": 3.0, "w_min": -3.0}),
     "exp_step": (_FALLING, _GROWING),
     "pow_step": ({}, {"pow_gamma": 2.0}),
+    "piecewise_step": ({},),
 }
 _FIXED = {"exp_step": {"a": 0.5, "b": 0.0}, "linear_step": {"allow_increasing": 1}}
 
@@ -82,6 +85,14 @@ class Fit(NamedTuple):
     later: float
     steps: float
 
+    @property
+    def word(self) -> str:
+        """What the command line calls it: the model, with its table of steps where it is one."""
+        tables = [getattr(self.device, f"piecewise_{way}", None) for way in ("up", "down")]
+        written = [",".join(f"{step:.3g}" for step in table) for table in tables
+                   if table is not None]
+        return ":".join([self.model, *written])
+
 
 def read_measured(path: Path) -> Measured:
     """A CSV file with the columns (direction, conductance), or (pulse, conductance).
@@ -127,12 +138,23 @@ def read_measured(path: Path) -> Measured:
     return Measured(turns, (conductance - origin) / scale, scale, origin)
 
 
+def _names(model: str) -> tuple[str, ...]:
+    """What is searched for."""
+    if model == "piecewise_step":
+        return "dw_min", *(f"{way} {node}" for way in ("up", "down") for node in range(_NODES))
+    return "dw_min", "up_down", *MODELS[model]
+
+
 def _device(model: str, names: Sequence[str], values: Any) -> Device:
     memory = MEMORIES[model]
     quiet = without_spread(memory.device).replace(dw_min_std=0.0, **_FIXED.get(model, {}))
     numbers = dict(zip(names, values, strict=True))
     # Steps are positive whatever the search tries.
     numbers["dw_min"] = jnp.exp(numbers["dw_min"])
+    if model == "piecewise_step":
+        tables = {way: [numbers.pop(f"{way} {node}") for node in range(_NODES)]
+                  for way in ("up", "down")}
+        numbers |= {f"piecewise_{way}": jnp.stack(steps) for way, steps in tables.items()}
     return quiet.replace(**{"w_max": 1.02, "w_min": -1.02} | numbers)
 
 
@@ -148,7 +170,7 @@ def fit(measured: Measured, model: str) -> Fit:
     """
     from scipy.optimize import least_squares
 
-    names = ("dw_min", "up_down", *MODELS[model])
+    names = _names(model)
     turns = jnp.asarray(measured.directions, jnp.float32)
     told = jnp.asarray(measured.weights, jnp.float32)
 
@@ -173,6 +195,10 @@ def fit(measured: Measured, model: str) -> Fit:
               "pow_gamma": (0.05, 8.0), "gamma_up": (-20.0, 20.0), "gamma_down": (-20.0, 20.0)}
     starts = {"dw_min": np.log(size), "up_down": 0.0, "w_max": 1.2, "w_min": -1.2,
               "pow_gamma": 1.0}
+    if model == "piecewise_step":  # in units of dw_min, which stays
+        bounds = {name: (0.0, 100.0) for name in names} | {
+            "dw_min": (np.log(size) - 1e-3, np.log(size) + 1e-3)}
+        starts = dict.fromkeys(names, 1.0) | {"dw_min": np.log(size)}
     limits = np.array([bounds.get(name, (-np.inf, np.inf)) for name in names]).T
     best = None
     for other in _OTHERS[model]:
@@ -188,7 +214,8 @@ def fit(measured: Measured, model: str) -> Fit:
     step = np.asarray(devices.pulse(device, points, told[:-1], turns)) - np.asarray(told[:-1])
     steps = float(np.sqrt(np.mean((np.diff(measured.weights) - step) ** 2)))
     mean_step = float(np.mean(np.abs(step)))
-    numbers = {name: float(getattr(device, name)) for name in (*names, "w_max", "w_min")}
+    scalars = [name for name in (*names, "w_max", "w_min") if hasattr(device, name)]
+    numbers = {name: float(getattr(device, name)) for name in scalars}
     numbers |= _FIXED.get(model, {}) | {"dw_min_std": steps / mean_step if mean_step else 0.0}
     line = np.asarray(path(best.x))
     error = float(np.sqrt(np.mean((line - measured.weights) ** 2)))

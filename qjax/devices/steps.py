@@ -9,6 +9,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import struct
 from jax import Array
 from jax.typing import ArrayLike
@@ -252,8 +253,8 @@ class PiecewiseStep(Device):
         the lower to the upper bound; straight lines between them. A single one is for all weights.
     """
 
-    piecewise_up: ArrayLike = struct.field(default_factory=lambda: jnp.ones(1))
-    piecewise_down: ArrayLike = struct.field(default_factory=lambda: jnp.ones(1))
+    piecewise_up: ArrayLike = struct.field(default_factory=lambda: np.ones(1, np.float32))
+    piecewise_down: ArrayLike = struct.field(default_factory=lambda: np.ones(1, np.float32))
 
     def factors(self, points: Points, weights: Array) -> tuple[Any, Any]:
         """Interpolated between the table's entries."""

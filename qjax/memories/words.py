@@ -3,11 +3,14 @@
 A name may say what is inside of another memory: ``tiki_taka:reram_es`` are two arrays of those
 devices, ``mixed_precision`` alone is around the devices that it has by itself. Of devices it may
 say how pulses are counted: ``soft_bounds:whole`` gets whole ones, where else it would be their
-normal distribution, which serves devices of many states as well and is faster.
+normal distribution, which serves devices of many states as well and is faster. Of piecewise_step
+it may say the steps, as in ``piecewise_step:1,0.8,0.3:1,0.5``.
 """
 
 import dataclasses
 from typing import Any
+
+import numpy as np
 
 from qjax import devices
 from qjax.devices import PRESETS, Device, Preset, Upkeep
@@ -56,6 +59,7 @@ MEMORIES: dict[str, Any] = {
     "soft_bounds_reference": _of(devices.SoftBoundsReference()),
     "exp_step": _of(devices.ExpStep()),
     "pow_step": _of(devices.PowStep()),
+    "piecewise_step": _of(devices.PiecewiseStep()),
     **{name: _measured(preset) for name, preset in PRESETS.items()},
     "write_verify": WriteVerify,
     "mixed_precision": MixedPrecision,
@@ -78,8 +82,10 @@ def named(word: str) -> Any:
     """The memory of that name, with the numbers that it has if nothing else is said.
 
     Args:
-      word: of `MEMORIES`, or two of them as in "tiki_taka:reram_es", or devices and how pulses are
-        counted as in "soft_bounds:whole".
+      word: of `MEMORIES`; or one of them and devices, as in "tiki_taka:reram_es"; or devices and
+        how pulses are counted, as in "soft_bounds:whole"; or "piecewise_step", its steps up and
+        those down at equal distances from the lower to the upper bound, in units of dw_min, as in
+        "piecewise_step:1,0.8,0.3:1,0.5".
 
     Raises:
       ValueError: says which words there are.
@@ -92,18 +98,37 @@ def named(word: str) -> Any:
         memory = memory()
     if not colon:
         return memory
-    if isinstance(memory, Pulsed) and inner in COUNTING:
-        return memory.replace(counting=inner)
+    if isinstance(memory, Pulsed):
+        *tables, last = inner.split(":")
+        counting = last if last in COUNTING else memory.counting
+        tables += [] if last in COUNTING else [last]
+        if not tables:
+            return memory.replace(counting=counting)
+        if isinstance(memory.device, devices.PiecewiseStep) and len(tables) == 2:
+            up, down = (_table(word, table) for table in tables)
+            device = memory.device.replace(piecewise_up=up, piecewise_down=down)
+            return memory.replace(device=device, counting=counting)
+    elif _inside(memory) and is_memory(inner) and isinstance(named(inner), Pulsed):
+        device = named(inner)
+        own = {"device": device.device, "write_noise_std": device.write_noise_std,
+               "upkeep": device.upkeep, "counting": device.counting}
+        return memory.replace(**{f: getattr(memory, f).replace(**own) for f in _inside(memory)})
     outside = [name for name, memory in MEMORIES.items() if _inside(memory)]
     inside = [name for name, memory in MEMORIES.items() if isinstance(memory, Pulsed)]
-    if name not in outside or inner not in inside:
-        raise ValueError(
-            f"no memory {word!r}: expected {' or '.join(outside)}, a colon, and one of "
-            f"{', '.join(inside)}; or one of these, a colon, and {' or '.join(COUNTING)}")
-    device = MEMORIES[inner]
-    own = {"device": device.device, "write_noise_std": device.write_noise_std,
-           "upkeep": device.upkeep, "counting": device.counting}
-    return memory.replace(**{f: getattr(memory, f).replace(**own) for f in _inside(memory)})
+    raise ValueError(
+        f"no memory {word!r}: expected {' or '.join(outside)}, a colon, and one of "
+        f"{', '.join(inside)}; or one of these, a colon, and {' or '.join(COUNTING)}; or "
+        "piecewise_step with its steps up and down, as in piecewise_step:1,0.8,0.3:1,0.5")
+
+
+def _table(word: str, text: str) -> np.ndarray:
+    try:
+        steps = np.array([float(step) for step in text.split(",")], np.float32)
+    except ValueError as error:
+        raise ValueError(f"no memory {word!r}: expected numbers with commas ({error})") from None
+    if not (np.all(np.isfinite(steps)) and np.all(steps >= 0)):
+        raise ValueError(f"no memory {word!r}: expected finite steps of at least 0, got {text}")
+    return steps
 
 
 def is_memory(word: str) -> bool:

@@ -1,13 +1,14 @@
 """What a device is like, its picture, models of a measured one, and the command."""
 
+import jax.numpy as jnp
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
 from experiments import circuit, devices
 from experiments.circuit import facts, fitting, picture
-from qjax.devices import ConstantStep, LinearStep, SoftBounds
-from qjax.memories import MEMORIES, Pulsed, named
+from qjax.devices import ConstantStep, LinearStep, PiecewiseStep, SoftBounds
+from qjax.memories import MEMORIES, Pulsed, named, with_numbers
 
 EQUAL = {"dw_min_dtod": 0.0, "dw_min_std": 0.0, "up_down_dtod": 0.0, "w_max_dtod": 0.0,
          "w_min_dtod": 0.0}
@@ -86,6 +87,23 @@ def test_the_model_that_made_a_measurement_follows_it(tmp_path):
     assert linear.error < 0.02
     assert constant.later > 4 * linear.later
     assert linear.numbers["gamma_up"] == pytest.approx(0.6, abs=0.05)
+
+
+def test_a_table_follows_what_no_formula_says(tmp_path):
+    up, down = np.array([0.2, 1.5, 0.4]), np.array([0.6, 0.3, 1.2])
+    device = PiecewiseStep(dw_min=0.06, w_max=1.0, w_min=-1.0, piecewise_up=up,
+                           piecewise_down=down, **EQUAL)
+    measured(device, tmp_path / "m.csv", pulses=60)
+    told = circuit.read_measured(tmp_path / "m.csv")
+    table, line = (circuit.fit(told, model) for model in ("piecewise_step", "linear_step"))
+    assert table.later < 0.02 < line.later / 2
+    memory = named(table.word)  # what the command line is told is what was fitted
+    found = with_numbers(memory, **table.numbers).device
+    weights = jnp.linspace(-0.9, 0.9, 7)
+    here, there = (d.moves(facts.mean_points(d, weights.shape), weights)
+                   for d in (found, table.device))
+    np.testing.assert_allclose(here.up, there.up, rtol=0.01)
+    np.testing.assert_allclose(here.down, there.down, rtol=0.01)
 
 
 def test_pulses_may_be_counted_instead(tmp_path):

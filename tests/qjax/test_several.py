@@ -127,8 +127,34 @@ def test_a_name_may_say_what_is_inside():
     assert np.any(after["fast"]["shown"] != held["fast"]["shown"])
 
 
+def test_a_table_of_steps_may_be_said():
+    memory = named("piecewise_step:1,0.5,0:2,0.25")
+    np.testing.assert_allclose(memory.device.piecewise_up, [1, 0.5, 0])
+    np.testing.assert_allclose(memory.device.piecewise_down, [2, 0.25])
+    assert memory.counting == named("piecewise_step").counting
+    assert named("piecewise_step:1,0.5,0:2:whole").counting == "whole"
+    both = named("tiki_taka:piecewise_step:1,0.5:2,0.25:whole")
+    for array in (both.fast, both.slow):
+        np.testing.assert_allclose(array.device.piecewise_down, [2, 0.25])
+        assert array.counting == "whole"
+    # In the middle of its range a device steps by what stands there; up is what a pulse is worth.
+    one = with_numbers(memory, **{n: 0 for n in numbers_of(memory) if n.endswith("dtod")},
+                       dw_min=0.01, dw_min_std=0, w_max=1, w_min=-1).replace(counting="whole")
+    held = init(one, KEY, jnp.zeros((2, 3)))
+    for way, step in ((0.005, 0.005), (-0.005, -0.01 * (2 + 0.25) / 2)):
+        moved = one.read(write(one, KEY, held, jnp.full((2, 3), way)))
+        np.testing.assert_allclose(moved, step, atol=1e-6)
+
+
+@pytest.mark.parametrize("word", ["piecewise_step:1,x:1", "piecewise_step:1,-1:1,1"])
+def test_a_table_that_is_none_is_refused(word):
+    with pytest.raises(ValueError, match=r"expected .*(numbers with commas|of at least 0)"):
+        named(word)
+
+
 @pytest.mark.parametrize("word", ["reram_xy", "tiki_taka:nearest", "nearest:reram_es", "tiki_taka:",
-                                  "reram_es:capacitor", "tiki_taka:ttv2", ":reram_es", ""])
+                                  "piecewise_step:1", "soft_bounds:1:1", "reram_es:capacitor",
+                                  "tiki_taka:ttv2", ":reram_es", ""])
 def test_other_names_are_refused_with_those_there_are(word):
     with pytest.raises(ValueError, match=r"no memory '.*expected .*tiki_taka"):
         named(word)
