@@ -2,9 +2,9 @@
 
 Data are random images of MNIST's size, so nothing needs to be loaded; quantized to 8 bits (symm,
 local) after every update as in the thesis, if no memory says otherwise. Beside it stand the speeds
-that this machine reaches on large matrix products and on large arrays, and, if torch is installed,
-a hand-written PyTorch loop. All are measured in the same call: compare ratios, not milliseconds,
-between machines.
+that this machine reaches on large matrix products and on large arrays, and, if they are installed,
+a hand-written PyTorch loop, and of devices the simulator aihwkit. All are measured in the same
+call: compare ratios, not milliseconds, between machines.
 """
 
 import itertools
@@ -19,7 +19,16 @@ from rich.console import Console
 from rich.table import Table
 
 from experiments import benchmark, commandline
-from experiments.benchmark import BATCH, COMPARED, PARTS, REST, TOTAL, product_flops, torch_step_ms
+from experiments.benchmark import (
+    BATCH,
+    COMPARED,
+    PARTS,
+    REST,
+    TOTAL,
+    product_flops,
+    simulator_step_ms,
+    torch_step_ms,
+)
 from experiments.cells import kinds
 from experiments.commandline import options
 from qjax.algorithms import ALGORITHMS
@@ -51,6 +60,7 @@ def _table(rows: Sequence[Mapping[str, Any]]) -> Table:
     columns = [
         ("ms per\nstep", "ms_per_replica_step", ".3f", 1),
         ("x torch", "torch_ratio", ".1f", 1),
+        ("x aihwkit", "simulator_ratio", ".1f", 1),
         ("GFLOP/s", "gflops", ".1f", 1),
         ("of\npeak", "gflops_share", ".0%", 1),
         ("GB/s", "gbytes", ".1f", 1),
@@ -167,7 +177,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         torch_ms = min(torch_ms, torch_step_ms(*shape, 4 * args.steps))
         progress(f"PyTorch loop, backprop: {torch_ms:.2f} ms per step")
 
-    rows = [benchmark.relate(row, machine, torch_ms) for row in rows]
+    simulated = {}
+    for memory, converters in itertools.product(dict.fromkeys(args.memory), products):
+        ms = simulator_step_ms(memory, converters, *shape, max(4, args.steps // 2))
+        simulated[memory, converters] = ms
+        if ms is not None:
+            progress(f"aihwkit, {memory}{' converters' if converters else ''}: {ms:.2f} ms "
+                     "per step of one network")
+
+    rows = [benchmark.relate(row, machine, torch_ms, simulated[row["memory"], row["converters"]])
+            for row in rows]
     report = {
         "machine": machine,
         "floor_ms": floor_ms,

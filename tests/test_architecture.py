@@ -33,7 +33,7 @@ SHORT: dict[str, str] = {}  # shorter ones that may be, with the reason
 SLOW = {
     "matplotlib": {"experiments.plot", "experiments.lowbit_report", "experiments.devices"},
     "scipy": set(), "sklearn": set(), "orbax": set(), "tensorflow": set(),
-    "tensorflow_datasets": set(), "torch": set(),
+    "tensorflow_datasets": set(), "torch": set(), "aihwkit": set(),
 }
 
 

@@ -13,7 +13,7 @@ from experiments.benchmark.breakdown import (
     make_program,
     measure,
 )
-from experiments.benchmark.machine import about_machine, torch_step_ms
+from experiments.benchmark.machine import about_machine
 from experiments.benchmark.reports import (
     COMPARED,
     compare,
@@ -21,8 +21,10 @@ from experiments.benchmark.reports import (
     read_report,
     relate,
 )
+from experiments.benchmark.rivals import simulator_step_ms, torch_step_ms
 
 __all__ = [
     "BATCH", "COMPARED", "PARTS", "REST", "TOTAL", "about_machine", "break_down", "compare",
-    "make_program", "measure", "product_flops", "read_report", "relate", "torch_step_ms",
+    "make_program", "measure", "product_flops", "read_report", "relate", "simulator_step_ms",
+    "torch_step_ms",
 ]

@@ -1,6 +1,5 @@
-"""What this machine can do: large products, copies of large arrays, a plain PyTorch loop."""
+"""What this machine can do: large products, copies of large arrays."""
 
-import itertools
 import os
 import platform
 from collections.abc import Callable
@@ -10,10 +9,10 @@ import jax
 import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
-from experiments.benchmark.breakdown import BATCH, CLASSES, FEATURES, shortest
+from experiments.benchmark.breakdown import shortest
 from experiments.sweep import make_mesh
 
-__all__ = ["about_machine", "copy_gbytes", "matmul_gflops", "torch_step_ms"]
+__all__ = ["about_machine", "copy_gbytes", "matmul_gflops"]
 
 
 def _on_every_device(function: Callable, shape: tuple[int, ...], **jit: Any):
@@ -45,37 +44,6 @@ def copy_gbytes(size: int = 2**29, repeats: int = 10) -> float:
         x = add(x).block_until_ready()
 
     return 2 * x.nbytes / shortest({"add": run}, repeats)["add"] / 1e9
-
-
-def torch_step_ms(n_layers: int, hidden_width: int, steps: int = 200) -> float | None:
-    """A hand-written PyTorch loop of backprop with the same settings; None without torch."""
-    try:
-        import torch
-    except ImportError:
-        return None
-    torch.manual_seed(0)
-    sizes = [FEATURES, *[hidden_width] * (n_layers + 1), CLASSES]
-    layers = []
-    for a, b in itertools.pairwise(sizes):
-        layers += [torch.nn.Linear(a, b), torch.nn.ReLU()]
-    network = torch.nn.Sequential(*layers[:-1])
-    optimizer = torch.optim.Adadelta(network.parameters(), lr=1.0, rho=0.9, eps=1e-6)
-    images = torch.rand(steps * BATCH, FEATURES)
-    labels = torch.randint(0, CLASSES, (steps * BATCH,))
-
-    def epoch():
-        order = torch.randperm(len(images))
-        for rows in order.split(BATCH):
-            optimizer.zero_grad()
-            loss = torch.nn.functional.cross_entropy(network(images[rows]), labels[rows])
-            loss.backward()
-            optimizer.step()
-            with torch.no_grad():
-                for p in network.parameters():
-                    scale = 127 / p.abs().max()
-                    p.mul_(scale).round_().div_(scale)
-
-    return 1e3 * shortest({"epoch": epoch}, 3)["epoch"] / steps
 
 
 def about_machine() -> dict[str, Any]:

@@ -26,7 +26,8 @@ def product_flops(n_layers: int, hidden_width: int) -> int:
 
 
 def relate(
-    row: Mapping[str, Any], machine: Mapping[str, Any], torch_ms: float | None
+    row: Mapping[str, Any], machine: Mapping[str, Any], torch_ms: float | None,
+    simulator_ms: float | None = None,
 ) -> dict[str, Any]:
     """A row of `measure` beside what the machine can do.
 
@@ -34,7 +35,8 @@ def relate(
       The row with gflops, gbytes: `product_flops` and bytes_per_replica_step by the step's time;
       gflops_share, gbytes_share: of the machine's matmul_gflops and copy_gbytes;
       torch_ratio: times as long as the step the PyTorch loop takes; None but for what that does,
-      backprop with weights put on the nearest level.
+      backprop with weights put on the nearest level;
+      simulator_ratio: likewise the step of aihwkit that takes simulator_ms; None but for backprop.
     """
     ms = row["ms_per_replica_step"]
     gflops = product_flops(row["n_layers"], row["hidden_width"]) / ms / 1e6
@@ -48,6 +50,8 @@ def relate(
         "gbytes": gbytes,
         "gbytes_share": gbytes / machine["copy_gbytes"],
         "torch_ratio": torch_ms / ms if torch_ms and comparable else None,
+        "simulator_ratio": (
+            simulator_ms / ms if simulator_ms and row["algorithm"] == "backprop" else None),
     }
 
 

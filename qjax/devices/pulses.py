@@ -118,16 +118,21 @@ def jump(
     curved = (total > 1) & (jnp.abs(1 - ratio) > 1e-4)
     safe = jnp.where(curved, ratio, 0.5)
     power = jnp.exp(jnp.minimum(total * jnp.log(jnp.maximum(safe, 1e-30)), 80.0))
-    change = step * jnp.where(curved, (1 - power) / (1 - safe), total)
+    steps = jnp.where(curved, (1 - power) / (1 - safe), total)
+    change = step * steps
     if key is not None:
+
+        def deviation(moves):
+            variance = ups * moves.up_std**2 + downs * moves.down_std**2
+            if spread:
+                variance = variance + ups * moves.up**2 + downs * moves.down**2
+            return jnp.sqrt(variance)
+
         # From the first pulse half way to the last, in steps: there noise is that of the mean one.
-        taken = jnp.where(moving, change / jnp.where(moving, step, 1.0), 1.0)
-        half = jnp.maximum(taken - 1, 0.0) / 2
-        up, down, up_std, down_std = (
-            jnp.maximum(a + half * (b - a), 0.0) for a, b in zip(first, there, strict=True))
-        variance = ups * up_std**2 + downs * down_std**2
-        if spread:
-            variance = variance + ups * up**2 + downs * down**2
+        # (Deviations are followed there, not all four moves: training takes a sixth less time.)
+        half = jnp.maximum(jnp.where(moving, steps, 1.0) - 1, 0.0) / 2
+        begin = deviation(first)
+        halfway = jnp.maximum(begin + half * (deviation(there) - begin), 0.0)
         noise = jax.random.normal(key, weights.shape, weights.dtype)
-        change = change + jnp.sqrt(jnp.maximum(variance, 0.0)) * noise
+        change = change + halfway * noise
     return bound(points, weights + change)

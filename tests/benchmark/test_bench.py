@@ -45,8 +45,21 @@ def test_figures_relative_to_the_machine():
     assert found["gbytes_share"] == pytest.approx(0.2)
     assert found["torch_ratio"] == pytest.approx(4.0)
     assert benchmark.relate(row(), MACHINE, None)["torch_ratio"] is None
-    # The loop is backprop's: no ratio for the others.
-    assert benchmark.relate(row(algorithm="fa"), MACHINE, 2.0)["torch_ratio"] is None
+    # The loop is backprop's: no ratio for the others. So is what aihwkit trains.
+    others = benchmark.relate(row(algorithm="fa"), MACHINE, 2.0, 10.0)
+    assert (others["torch_ratio"], others["simulator_ratio"]) == (None, None)
+    beside = benchmark.relate(row(ms=0.5), MACHINE, None, simulator_ms=10.0)
+    assert beside["simulator_ratio"] == pytest.approx(20.0)
+
+
+def test_only_what_the_simulator_has_is_timed_there():
+    assert benchmark.simulator_step_ms("nearest", True, 0, 4) is None
+    try:
+        import aihwkit  # noqa: F401
+    except ImportError:
+        assert benchmark.simulator_step_ms("soft_bounds", True, 0, 4) is None
+    else:
+        assert benchmark.simulator_step_ms("soft_bounds", True, 0, 4, 2) > 0
 
 
 def test_parts_and_rest_add_up():

@@ -1,0 +1,92 @@
+"""How long others take for a step of one network: a PyTorch loop, and the simulator aihwkit."""
+
+import itertools
+
+from experiments.benchmark.breakdown import BATCH, CLASSES, FEATURES, shortest
+
+__all__ = ["simulator_step_ms", "torch_step_ms"]
+
+# Our memories, and what is the same in aihwkit: its devices, alone or as the two of a compound.
+_SIMULATED = {
+    "constant_step": "ConstantStepDevice", "linear_step": "LinearStepDevice",
+    "soft_bounds": "SoftBoundsDevice", "soft_bounds_reference": "SoftBoundsReferenceDevice",
+    "exp_step": "ExpStepDevice", "pow_step": "PowStepDevice",
+    "tiki_taka": "TransferCompound", "ttv2": "BufferedTransferCompound",
+}
+
+
+def torch_step_ms(n_layers: int, hidden_width: int, steps: int = 200) -> float | None:
+    """A hand-written PyTorch loop of backprop with the same settings; None without torch."""
+    try:
+        import torch
+    except ImportError:
+        return None
+    torch.manual_seed(0)
+    sizes = [FEATURES, *[hidden_width] * (n_layers + 1), CLASSES]
+    layers = []
+    for a, b in itertools.pairwise(sizes):
+        layers += [torch.nn.Linear(a, b), torch.nn.ReLU()]
+    network = torch.nn.Sequential(*layers[:-1])
+    optimizer = torch.optim.Adadelta(network.parameters(), lr=1.0, rho=0.9, eps=1e-6)
+    images = torch.rand(steps * BATCH, FEATURES)
+    labels = torch.randint(0, CLASSES, (steps * BATCH,))
+
+    def epoch():
+        order = torch.randperm(len(images))
+        for rows in order.split(BATCH):
+            optimizer.zero_grad()
+            loss = torch.nn.functional.cross_entropy(network(images[rows]), labels[rows])
+            loss.backward()
+            optimizer.step()
+            with torch.no_grad():
+                for p in network.parameters():
+                    scale = 127 / p.abs().max()
+                    p.mul_(scale).round_().div_(scale)
+
+    return 1e3 * shortest({"epoch": epoch}, 3)["epoch"] / steps
+
+
+def simulator_step_ms(
+    memory: str, converters: bool, n_layers: int, hidden_width: int, steps: int = 60
+) -> float | None:
+    """A step of aihwkit's analog network, backprop; None without it, or without such a device.
+
+    As its users write it: `AnalogSequential` and `AnalogSGD`, with torch's own number of threads;
+    converters and their noise are its defaults.
+    """
+    if memory not in _SIMULATED:
+        return None
+    try:
+        import torch
+        from aihwkit.nn import AnalogLinear, AnalogSequential
+        from aihwkit.optim import AnalogSGD
+        from aihwkit.simulator import configs
+    except ImportError:
+        return None
+    torch.manual_seed(0)
+    device = getattr(configs, _SIMULATED[memory])
+    if "Compound" in _SIMULATED[memory]:
+        pair = [configs.SoftBoundsDevice(), configs.SoftBoundsDevice()]
+        rpu = configs.UnitCellRPUConfig(device=device(unit_cell_devices=pair))
+    else:
+        rpu = configs.SingleRPUConfig(device=device())
+    for way in (rpu.forward, rpu.backward):
+        way.is_perfect = not converters
+    sizes = [FEATURES, *[hidden_width] * (n_layers + 1), CLASSES]
+    layers = []
+    for a, b in itertools.pairwise(sizes):
+        layers += [AnalogLinear(a, b, bias=True, rpu_config=rpu), torch.nn.ReLU()]
+    network = AnalogSequential(*layers[:-1])
+    optimizer = AnalogSGD(network.parameters(), lr=0.1)
+    optimizer.regroup_param_groups(network)
+    images = torch.rand(steps * BATCH, FEATURES)
+    labels = torch.randint(0, CLASSES, (steps * BATCH,))
+
+    def epoch():
+        for rows in torch.arange(len(images)).split(BATCH):
+            optimizer.zero_grad()
+            loss = torch.nn.functional.cross_entropy(network(images[rows]), labels[rows])
+            loss.backward()
+            optimizer.step()
+
+    return 1e3 * shortest({"epoch": epoch}, 3)["epoch"] / steps
