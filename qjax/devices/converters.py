@@ -26,17 +26,18 @@ class Converters:
 
     Resolutions are shares of the whole range, 1 / steps; above 1 they are taken for the number of
     steps, at most 0 is none. Two choices change the program: `noise_management` ("abs_max" or
-    "none") and `bound_management` ("iterative" or "none"; of forward products only, as a rule).
+    "none") and `bound_management` ("iterative" or "none"; of forward products only, as a rule). So
+    do noises that are None: there are none.
     """
 
     inp_bound: ArrayLike = number(1.0, "largest input", 0)
     inp_res: ArrayLike = number(1 / 126, "a step of the inputs, as a share of their range")
-    inp_noise: ArrayLike = number(0.0, "deviation of an input", 0)
+    inp_noise: ArrayLike | None = number(None, "deviation of an input", 0)
     out_bound: ArrayLike = number(12.0, "largest output", 0)
     out_res: ArrayLike = number(1 / 510, "a step of the outputs, as a share of their range")
     out_noise: ArrayLike = number(0.06, "deviation of an output", 0)
     out_scale: ArrayLike = number(1.0, "factor on what comes back")
-    w_noise: ArrayLike = number(0.0, "deviation of a weight that is read", 0)
+    w_noise: ArrayLike | None = number(None, "deviation of a weight that is read", 0)
     nm_thres: ArrayLike = number(0.0, "inputs above are cut by noise management; 0: none", 0)
     max_bm_factor: ArrayLike = number(1000.0, "inputs are at most so much smaller", 0)
     max_bm_res: ArrayLike = number(0.25, "and have steps of at most this share of their range", 0)
@@ -139,14 +140,15 @@ def product(
         unit = _for(safe * shrink, x)
         levels = jnp.round(x / (unit * jnp.where(has_inp, inp_step, 1.0)))
         u = jnp.clip(jnp.where(has_inp, levels * inp_step, x / unit), -c.inp_bound, c.inp_bound)
-        if keys is not None:
+        if keys is not None and c.inp_noise is not None:
             u = u + c.inp_noise * jax.random.normal(keys[0], u.shape, u.dtype)
         z = bilinear(u, weights)
-        if keys is not None:
+        if keys is not None and c.w_noise is not None:
             # The noise of all weights that meet in an output.
             each = jnp.abs(weights) if c.w_noise_by_weight else jnp.ones_like(weights)
             weight_noise = jax.random.normal(keys[1], z.shape, z.dtype)
             z = z + c.w_noise * jnp.sqrt(bilinear(u**2, each)) * weight_noise
+        if keys is not None:
             z = z + c.out_noise * jax.random.normal(keys[2], z.shape, z.dtype)
         return _rounded(z, out_step)
 
