@@ -68,6 +68,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if args.report:
         return _report(p, args)
     ideals, measured = _tried(args)
+    if not ideals and not measured:
+        p.error(f"nothing to train: {', '.join(args.device)} can be stepped one way only, in "
+                f"pairs: --scheme {imperfect.PLAIN}")
 
     def trial(finished):
         return [Replica(cell, TUNING_SEED) for cell in ideals + measured]

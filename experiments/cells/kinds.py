@@ -92,7 +92,15 @@ def memory(text: str) -> str:
             named(text)
         except ValueError as error:
             raise argparse.ArgumentTypeError(str(error)) from None
-    return text
+    return ":".join(_table(part) for part in text.split(":"))
+
+
+def _table(part: str) -> str:
+    """Numbers with commas in one form: equal tables are equal words."""
+    try:
+        return ",".join(f"{float(number):.9g}" for number in part.split(","))
+    except ValueError:
+        return part
 
 
 def converter_bits(text: str) -> int | None:
@@ -264,8 +272,7 @@ def numbers(text: str) -> dict[str, float]:
 def number_of(memory: str, text: str, name: str) -> float | None:
     """The value of a number in a cell, its own or the memory's; None where it has none."""
     known = numbers_of(named(memory)) if is_memory(memory) else {}
-    usual = known[name].default if name in known else None
-    return numbers(text).get(name, usual)
+    return numbers(text).get(name, known[name].default) if name in known else None
 
 
 def own_numbers(memory: str, text: str) -> str:

@@ -19,6 +19,18 @@ class Condition(NamedTuple):
     column: str
     values: frozenset[str]
 
+    def holds(self, value: Any) -> bool:
+        """Is it one of them? Numbers are compared as numbers: 60 is 60.0."""
+        told = options.spell(value, self.column)
+        return told in self.values or _number(told) in map(_number, self.values)
+
+
+def _number(text: str) -> float | str:
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
 
 def _condition(text: str) -> Condition:
     column, equals, values = text.partition("=")
@@ -27,7 +39,8 @@ def _condition(text: str) -> Condition:
             f"expected COLUMN=VALUE or COLUMN=VALUE,VALUE like n_bits=2,float; got {text!r}"
         )
     options.one_of(_COLUMNS)(column)
-    return Condition(column, frozenset(values.split(",")))
+    # A table of steps in a memory's name has commas itself.
+    return Condition(column, frozenset([values, *values.split(",")]))
 
 
 def add_only(p: options.Parser) -> None:
@@ -43,4 +56,4 @@ def matching(
 ) -> list[Mapping[str, Any]]:
     """Rows that meet all conditions."""
     return [row for row in rows
-            if all(options.spell(row[c.column], c.column) in c.values for c in conditions)]
+            if all(condition.holds(row[condition.column]) for condition in conditions)]

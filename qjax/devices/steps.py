@@ -264,9 +264,10 @@ class PiecewiseStep(Device):
 
     @property
     def granularity(self) -> ArrayLike:
-        """The step up in the middle of the table."""
+        """The step up of entry n // 2, as in aihwkit; dw_min where that is 0."""
         table = jnp.asarray(self.piecewise_up)
-        return self.dw_min * table[..., table.shape[-1] // 2]
+        step = table[..., table.shape[-1] // 2]
+        return self.dw_min * jnp.where(step > 0, step, 1.0)
 
 
 def _interpolated(table: ArrayLike, share: Array) -> Array:

@@ -108,6 +108,9 @@ def named(word: str) -> Any:
             up, down = (_table(word, table) for table in tables)
             device = memory.device.replace(piecewise_up=up, piecewise_down=down)
             return memory.replace(device=device, counting=counting)
+        if isinstance(memory.device, devices.PiecewiseStep):
+            raise ValueError(f"no memory {word!r}: expected {name}:UP,UP,...:DOWN,DOWN,..., steps "
+                             "in units of dw_min, as in piecewise_step:1,0.8,0.3:1,0.5")
     elif _inside(memory) and is_memory(inner) and isinstance(named(inner), Pulsed):
         device = named(inner)
         own = {"device": device.device, "write_noise_std": device.write_noise_std,
@@ -117,8 +120,7 @@ def named(word: str) -> Any:
     inside = [name for name, memory in MEMORIES.items() if isinstance(memory, Pulsed)]
     raise ValueError(
         f"no memory {word!r}: expected {' or '.join(outside)}, a colon, and one of "
-        f"{', '.join(inside)}; or one of these, a colon, and {' or '.join(COUNTING)}; or "
-        "piecewise_step with its steps up and down, as in piecewise_step:1,0.8,0.3:1,0.5")
+        f"{', '.join(inside)}; or one of these, a colon, and {' or '.join(COUNTING)}")
 
 
 def _table(word: str, text: str) -> np.ndarray:

@@ -68,6 +68,13 @@ def test_other_numbers_are_refused(text, message):
         kinds.setting(text)
 
 
+def test_equal_tables_of_steps_are_one_word():
+    words = ["piecewise_step:1,0.5:1", "piecewise_step:1.0,.5:1", "piecewise_step:1, .5:1e0"]
+    assert {kinds.memory(word) for word in words} == {"piecewise_step:1,0.5:1"}
+    assert kinds.memory("tiki_taka:piecewise_step:1.0:1.0:whole") == (
+        "tiki_taka:piecewise_step:1:1:whole")
+
+
 def test_chosen_memories_decide_what_a_number_may_be():
     noisy = [kinds.setting("noise=0.5,2")]
     kinds.check_settings(["", *noisy], ["analog", "nearest"])

@@ -50,3 +50,14 @@ def test_it_is_refused_where_nothing_drifts(capsys, tmp_path):
         run.main([*WORDS.split(), "--wait", "60", "--out", str(tmp_path)])
     assert "--set nu=0.05" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
+
+
+def test_only_what_drifts_waits(capsys, tmp_path):
+    words = ("--memory soft_bounds nearest --n-bits 4 float --set nu=0,0.05 --wait 0 60 3600 "
+             "--algorithm backprop --dry-run")
+    args = run.parser().parse_args([*WORDS.split(), *words.split()])
+    waits = {}
+    for cell in run.cells_of(args):
+        waits.setdefault((cell.update, cell.numbers), []).append(cell.wait)
+    assert waits == {("nearest", ""): [0.0], ("none", ""): [0.0], ("soft_bounds", ""): [0.0],
+                     ("soft_bounds", "nu=0.05"): [0.0, 60.0, 3600.0]}

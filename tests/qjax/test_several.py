@@ -146,14 +146,31 @@ def test_a_table_of_steps_may_be_said():
         np.testing.assert_allclose(moved, step, atol=1e-6)
 
 
-@pytest.mark.parametrize("word", ["piecewise_step:1,x:1", "piecewise_step:1,-1:1,1"])
-def test_a_table_that_is_none_is_refused(word):
-    with pytest.raises(ValueError, match=r"expected .*(numbers with commas|of at least 0)"):
+@pytest.mark.parametrize("table", ["1,x:1", "1,-1:1,1", "1", "", "1:1:1", "whole:1:1"])
+def test_a_table_that_is_none_is_refused(table):
+    word = f"piecewise_step:{table}"
+    expected = r"expected (numbers with commas|finite steps of at least 0|piecewise_step:UP)"
+    with pytest.raises(ValueError, match=expected):
         named(word)
 
 
+def test_a_table_with_no_step_in_its_middle_counts_pulses_by_dw_min():
+    numbers = {n: 0 for n in numbers_of(named("piecewise_step")) if n.endswith("dtod")} | {
+        "dw_min_std": 0, "w_max": 1, "w_min": -1}
+    table, formula = (with_numbers(named(word), **numbers)
+                      for word in ("piecewise_step:2,0:0,2:whole", "soft_bounds:whole"))
+    held = [init(m, KEY, WEIGHTS) for m in (table, formula)]
+    changes = jnp.full_like(WEIGHTS, 0.01)
+    after = [m.read(write(m, KEY, h, changes)) for m, h in zip((table, formula), held, strict=True)]
+    np.testing.assert_allclose(*after, atol=1e-6)  # soft bounds are such a table
+    still = named("piecewise_step:0:0")
+    held = init(still, KEY, WEIGHTS)
+    np.testing.assert_array_equal(still.read(write(still, KEY, held, changes)), WEIGHTS)
+    assert np.isfinite(still.account().device)
+
+
 @pytest.mark.parametrize("word", ["reram_xy", "tiki_taka:nearest", "nearest:reram_es", "tiki_taka:",
-                                  "piecewise_step:1", "soft_bounds:1:1", "reram_es:capacitor",
+                                  "soft_bounds:1:1", "reram_es:capacitor",
                                   "tiki_taka:ttv2", ":reram_es", ""])
 def test_other_names_are_refused_with_those_there_are(word):
     with pytest.raises(ValueError, match=r"no memory '.*expected .*tiki_taka"):

@@ -214,5 +214,8 @@ def test_the_command_says_what_is_wrong(tmp_path, capsys):
         command.main(["--report", "--out", str(tmp_path)])
     assert end.value.code == 2
     with pytest.raises(SystemExit):
+        command.main(["--device", "pcm", "--scheme", "agad", "--out", str(tmp_path)])
+    assert "pcm can be stepped one way only" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
         command.main(["--imperfection", "asymetry"])
     assert "did you mean asymmetry" in capsys.readouterr().err
