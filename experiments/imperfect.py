@@ -12,6 +12,7 @@ if __name__ == "__main__":
     # The imports below take a second or two. There is nothing to lose yet: end without a word.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -27,6 +28,7 @@ from qjax.algorithms import ALGORITHMS
 
 __all__ = ["main", "parser"]
 
+_SCHEMES = tuple(imperfect.SCHEMES)
 _SCHEMED = ("backprop", "fa")  # trained with every scheme if nothing is said
 
 
@@ -77,7 +79,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     def report(finished):
         cells = [cell for ideal in imperfect.chosen(ideals, finished, args.epochs)
-                 for cell in imperfect.cells_of(ideal, args.imperfection or _everything(args))]
+                 for cell in imperfect.cells_of(ideal, _asked(args)[0])]
         cells += imperfect.chosen(measured, finished, args.epochs)
         return [Replica(cell, seed) for cell in cells for seed in range(args.seeds)]
 
@@ -93,24 +95,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return sweep.main(p, args, told, trial, report)
 
 
-def _everything(args):
-    """All imperfections, if nothing is asked for."""
-    return () if args.device or args.scheme else imperfect.IMPERFECTIONS
+def _asked(args) -> tuple[Sequence[str], Sequence[str], Sequence[str]]:
+    """(imperfections, devices, schemes) to train: what is named, all where nothing is."""
+    if args.device or args.scheme:
+        return args.imperfection, args.device or imperfect.DEVICES, args.scheme or _SCHEMES
+    if args.imperfection:
+        return args.imperfection, (), ()
+    return tuple(imperfect.IMPERFECTIONS), imperfect.DEVICES, _SCHEMES
 
 
 def _tried(args) -> tuple[list[Cell], list[Cell]]:
     """Cells on held-out data: on ideal devices, and on measured ones."""
+    imperfections, devices, schemes = _asked(args)
     names = args.algorithm or imperfect.ALGORITHMS
-    ideals: list[Cell] = []
-    if args.imperfection or _everything(args):
-        ideals = imperfect.ideals(names, args.dataset, args.lr, args.gain, args.tune_epochs,
-                                  args.synthesizer_lr)
-    if args.imperfection and not (args.device or args.scheme):
-        return ideals, []
+    ideals = imperfect.ideals(names if imperfections else (), args.dataset, args.lr, args.gain,
+                              args.tune_epochs, args.synthesizer_lr)
     measured = [
         cell
-        for device in args.device or imperfect.DEVICES
-        for scheme in args.scheme or imperfect.SCHEMES
+        for device, scheme in itertools.product(devices, schemes)
         for name in (names if args.algorithm or scheme == imperfect.PLAIN else _SCHEMED)
         for cell in imperfect.tried_on(name, device, scheme, args.dataset, args.gain,
                                        args.tune_epochs, args.lr, args.synthesizer_lr)]

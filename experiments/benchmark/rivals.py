@@ -1,6 +1,9 @@
 """How long others take for a step of one network: a PyTorch loop, and the simulator aihwkit."""
 
+import functools
 import itertools
+from collections.abc import Callable
+from typing import Any
 
 from experiments.benchmark.breakdown import BATCH, CLASSES, FEATURES, shortest
 
@@ -15,6 +18,29 @@ _SIMULATED = {
 }
 
 
+def _network(n_layers: int, hidden_width: int, linear: Callable) -> list[Any]:
+    """Layers with ReLUs between them; `linear`: (inputs, outputs) -> layer."""
+    from torch.nn import ReLU
+
+    sizes = [FEATURES, *[hidden_width] * (n_layers + 1), CLASSES]
+    layers = [layer for a, b in itertools.pairwise(sizes) for layer in (linear(a, b), ReLU())]
+    return layers[:-1]
+
+
+def _timed(steps: int, step: Callable) -> float:
+    """Milliseconds of `step`, (images, labels) of a batch, in epochs of random images."""
+    import torch
+
+    images = torch.rand(steps * BATCH, FEATURES)
+    labels = torch.randint(0, CLASSES, (steps * BATCH,))
+
+    def epoch():
+        for rows in torch.randperm(len(images)).split(BATCH):
+            step(images[rows], labels[rows])
+
+    return 1e3 * shortest({"epoch": epoch}, 3)["epoch"] / steps
+
+
 def torch_step_ms(n_layers: int, hidden_width: int, steps: int = 200) -> float | None:
     """A hand-written PyTorch loop of backprop with the same settings; None without torch."""
     try:
@@ -22,28 +48,19 @@ def torch_step_ms(n_layers: int, hidden_width: int, steps: int = 200) -> float |
     except ImportError:
         return None
     torch.manual_seed(0)
-    sizes = [FEATURES, *[hidden_width] * (n_layers + 1), CLASSES]
-    layers = []
-    for a, b in itertools.pairwise(sizes):
-        layers += [torch.nn.Linear(a, b), torch.nn.ReLU()]
-    network = torch.nn.Sequential(*layers[:-1])
+    network = torch.nn.Sequential(*_network(n_layers, hidden_width, torch.nn.Linear))
     optimizer = torch.optim.Adadelta(network.parameters(), lr=1.0, rho=0.9, eps=1e-6)
-    images = torch.rand(steps * BATCH, FEATURES)
-    labels = torch.randint(0, CLASSES, (steps * BATCH,))
 
-    def epoch():
-        order = torch.randperm(len(images))
-        for rows in order.split(BATCH):
-            optimizer.zero_grad()
-            loss = torch.nn.functional.cross_entropy(network(images[rows]), labels[rows])
-            loss.backward()
-            optimizer.step()
-            with torch.no_grad():
-                for p in network.parameters():
-                    scale = 127 / p.abs().max()
-                    p.mul_(scale).round_().div_(scale)
+    def step(images, labels):
+        optimizer.zero_grad()
+        torch.nn.functional.cross_entropy(network(images), labels).backward()
+        optimizer.step()
+        with torch.no_grad():
+            for p in network.parameters():
+                scale = 127 / p.abs().max()
+                p.mul_(scale).round_().div_(scale)
 
-    return 1e3 * shortest({"epoch": epoch}, 3)["epoch"] / steps
+    return _timed(steps, step)
 
 
 def simulator_step_ms(
@@ -72,21 +89,14 @@ def simulator_step_ms(
         rpu = configs.SingleRPUConfig(device=device())
     for way in (rpu.forward, rpu.backward):
         way.is_perfect = not converters
-    sizes = [FEATURES, *[hidden_width] * (n_layers + 1), CLASSES]
-    layers = []
-    for a, b in itertools.pairwise(sizes):
-        layers += [AnalogLinear(a, b, bias=True, rpu_config=rpu), torch.nn.ReLU()]
-    network = AnalogSequential(*layers[:-1])
+    network = AnalogSequential(*_network(
+        n_layers, hidden_width, functools.partial(AnalogLinear, bias=True, rpu_config=rpu)))
     optimizer = AnalogSGD(network.parameters(), lr=0.1)
     optimizer.regroup_param_groups(network)
-    images = torch.rand(steps * BATCH, FEATURES)
-    labels = torch.randint(0, CLASSES, (steps * BATCH,))
 
-    def epoch():
-        for rows in torch.arange(len(images)).split(BATCH):
-            optimizer.zero_grad()
-            loss = torch.nn.functional.cross_entropy(network(images[rows]), labels[rows])
-            loss.backward()
-            optimizer.step()
+    def step(images, labels):
+        optimizer.zero_grad()
+        torch.nn.functional.cross_entropy(network(images), labels).backward()
+        optimizer.step()
 
-    return 1e3 * shortest({"epoch": epoch}, 3)["epoch"] / steps
+    return _timed(steps, step)

@@ -84,7 +84,7 @@ def run_chunk(
             for epoch in range(max(0, first - done), epochs):
                 states, metrics = run_epoch(keys, epoch, settings, states, data)
                 if done + epoch + 1 == sum(program.epochs):
-                    scores = program.waited(seeds, states)
+                    scores = program.waited(seeds, states, data)
                     if scores:
                         metrics = metrics._replace(train=scores[0], test=scores[1])
                 told = report(chunk, phase.name, done + epoch, processes.collect(metrics))

@@ -186,7 +186,7 @@ class Program:
         return _epoch(self.kind, phase, evaluate, diagnose)
 
     def waited(
-        self, seeds: Sequence[int], states: algorithms.TrainState
+        self, seeds: Sequence[int], states: algorithms.TrainState, data: training.Data
     ) -> tuple[training.Score, training.Score] | None:
         """Scores after the training, once the cells' time has gone by; None: no cell waits."""
         seconds = np.asarray([cell.wait for cell in self.cells], np.float32)
@@ -197,4 +197,4 @@ class Program:
         keys = self.keys(seeds, 1 + len(self.algorithm.phases))
         seconds = jax.device_put(seconds, self.everywhere)
         later = _wait(self.kind)(keys, seconds, settings, states)
-        return _evaluation(self.kind, last)(settings, later, self.data)
+        return _evaluation(self.kind, last)(settings, later, data)
