@@ -1,6 +1,8 @@
-"""Runs of the command line as processes of their own, and what they leave."""
+"""Runs of the command line, in this process or as processes of their own, and what they leave."""
 
 import contextlib
+import dataclasses
+import io
 import os
 import sqlite3
 import subprocess
@@ -8,6 +10,7 @@ import sys
 import time
 from pathlib import Path
 
+from experiments import run
 from experiments.store import FILE_NAME, Store
 
 ROOT = Path(__file__).parents[1]
@@ -57,3 +60,34 @@ def wait_until(condition, process, seconds=90):
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < end
         time.sleep(0.01)
+
+
+@dataclasses.dataclass
+class Result:
+    """What a command left."""
+
+    out: Path
+    code: int
+    printed: str
+
+    @property
+    def replicas(self):
+        with Store(self.out, create=False) as store:
+            return store.replicas()
+
+    @property
+    def numbers(self):
+        return numbers(self.out)
+
+
+def command(out, *words):
+    """Runs the command line in this process."""
+    text = io.StringIO()
+    with contextlib.redirect_stdout(text):
+        code = run.main([*" ".join(words).split(), "--out", str(out)])
+    return Result(out, code, text.getvalue())
+
+
+def planned(words):
+    """The cells that words of the command line mean."""
+    return run.cells_of(run.parser().parse_args(words.split()))
