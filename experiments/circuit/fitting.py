@@ -16,16 +16,19 @@ from qjax.memories import MEMORIES
 
 __all__ = ["Fit", "Measured", "MeasuredError", "fit", "fits", "read_measured"]
 
-# Numbers of each model that are fitted, besides dw_min and up_down; others are those of the model.
-MODELS: Mapping[str, Sequence[str]] = {
-    "constant_step": (),
-    "linear_step": ("gamma_up", "gamma_down"),
-    "soft_bounds": ("w_max", "w_min"),
-    "exp_step": ("A_up", "A_down", "gamma_up", "gamma_down"),
-    "pow_step": ("pow_gamma", "w_max", "w_min"),
-    "piecewise_step": (),  # a table of steps instead, see _NODES
-}
 _NODES = 6  # steps in a table, each way
+# Numbers of each model that are fitted; "NAME 3" is an entry of a table. Others are those of the
+# model, and a dw_min that is not searched for is the mean step.
+_SCALE = ("dw_min", "up_down")
+MODELS: Mapping[str, Sequence[str]] = {
+    "constant_step": _SCALE,
+    "linear_step": (*_SCALE, "gamma_up", "gamma_down"),
+    "soft_bounds": (*_SCALE, "w_max", "w_min"),
+    "exp_step": (*_SCALE, "A_up", "A_down", "gamma_up", "gamma_down"),
+    "pow_step": (*_SCALE, "pow_gamma", "w_max", "w_min"),
+    "piecewise_step": tuple(f"piecewise_{way} {node}"
+                            for way in ("up", "down") for node in range(_NODES)),
+}
 # Searches begin there: steps that fall towards the bound, and steps that grow away from the other.
 _FALLING = {"A_up": 0.1, "A_down": 0.1, "gamma_up": 2.0, "gamma_down": 2.0}
 _GROWING = {name: -value for name, value in _FALLING.items()}
@@ -138,24 +141,19 @@ def read_measured(path: Path) -> Measured:
     return Measured(turns, (conductance - origin) / scale, scale, origin)
 
 
-def _names(model: str) -> tuple[str, ...]:
-    """What is searched for."""
-    if model == "piecewise_step":
-        return "dw_min", *(f"{way} {node}" for way in ("up", "down") for node in range(_NODES))
-    return "dw_min", "up_down", *MODELS[model]
-
-
-def _device(model: str, names: Sequence[str], values: Any) -> Device:
-    memory = MEMORIES[model]
-    quiet = without_spread(memory.device).replace(dw_min_std=0.0, **_FIXED.get(model, {}))
-    numbers = dict(zip(names, values, strict=True))
-    # Steps are positive whatever the search tries.
-    numbers["dw_min"] = jnp.exp(numbers["dw_min"])
-    if model == "piecewise_step":
-        tables = {way: [numbers.pop(f"{way} {node}") for node in range(_NODES)]
-                  for way in ("up", "down")}
-        numbers |= {f"piecewise_{way}": jnp.stack(steps) for way, steps in tables.items()}
-    return quiet.replace(**{"w_max": 1.02, "w_min": -1.02} | numbers)
+def _device(model: str, values: Any, size: float) -> Device:
+    """A model with the values of its fitted numbers; `size`: the mean step."""
+    quiet = without_spread(MEMORIES[model].device).replace(
+        dw_min_std=0.0, **_FIXED.get(model, {}))
+    numbers: dict[str, Any] = {"dw_min": size, "w_max": 1.02, "w_min": -1.02}
+    tables: dict[str, list] = {}
+    for name, value in zip(MODELS[model], values, strict=True):
+        table, is_entry, _ = name.partition(" ")
+        if is_entry:
+            tables.setdefault(table, []).append(value)
+        else:  # steps are positive whatever the search tries
+            numbers[name] = jnp.exp(value) if name == "dw_min" else value
+    return quiet.replace(**numbers, **{name: jnp.stack(table) for name, table in tables.items()})
 
 
 def fit(measured: Measured, model: str) -> Fit:
@@ -170,12 +168,13 @@ def fit(measured: Measured, model: str) -> Fit:
     """
     from scipy.optimize import least_squares
 
-    names = _names(model)
+    names = MODELS[model]
+    size = float(np.mean(np.abs(np.diff(measured.weights)))) or 1e-3
     turns = jnp.asarray(measured.directions, jnp.float32)
     told = jnp.asarray(measured.weights, jnp.float32)
 
     def path(values):
-        device = _device(model, names, values)
+        device = _device(model, values, size)
         start = told[:1]
         points = mean_points(device, (1,))
         return jnp.concatenate([start, devices.train(device, points, start, turns)[:, 0]])
@@ -185,36 +184,34 @@ def fit(measured: Measured, model: str) -> Fit:
     windows = turns[places + jnp.arange(ahead)[:, None]]  # [ahead, starts]
 
     def off(values):
-        device = _device(model, names, values)
+        device = _device(model, values, size)
         points = mean_points(device, places.shape)
         return devices.train(device, points, told[places], windows)[-1] - told[places + ahead]
 
     residual, slope = jax.jit(off), jax.jit(jax.jacfwd(off))
-    size = float(np.mean(np.abs(np.diff(measured.weights)))) or 1e-3
     bounds = {"w_max": (1.0, 20.0), "w_min": (-20.0, -1.0), "up_down": (-0.95, 0.95),
-              "pow_gamma": (0.05, 8.0), "gamma_up": (-20.0, 20.0), "gamma_down": (-20.0, 20.0)}
+              "pow_gamma": (0.05, 8.0), "gamma_up": (-20.0, 20.0), "gamma_down": (-20.0, 20.0),
+              "piecewise_up": (0.0, 100.0), "piecewise_down": (0.0, 100.0)}
     starts = {"dw_min": np.log(size), "up_down": 0.0, "w_max": 1.2, "w_min": -1.2,
-              "pow_gamma": 1.0}
-    if model == "piecewise_step":  # in units of dw_min, which stays
-        bounds = {name: (0.0, 100.0) for name in names} | {
-            "dw_min": (np.log(size) - 1e-3, np.log(size) + 1e-3)}
-        starts = dict.fromkeys(names, 1.0) | {"dw_min": np.log(size)}
-    limits = np.array([bounds.get(name, (-np.inf, np.inf)) for name in names]).T
+              "pow_gamma": 1.0, "piecewise_up": 1.0, "piecewise_down": 1.0}
+    fields = [name.partition(" ")[0] for name in names]
+    limits = np.array([bounds.get(field, (-np.inf, np.inf)) for field in fields]).T
     best = None
     for other in _OTHERS[model]:
-        first = np.array([(starts | other)[name] for name in names])
+        first = np.array([(starts | other)[field] for field in fields])
         found = least_squares(
             lambda v: np.nan_to_num(np.asarray(residual(v), float), nan=1e3), first,
             jac=lambda v: np.nan_to_num(np.asarray(slope(v), float)), bounds=limits,
             max_nfev=200)
         if best is None or found.cost < best.cost:
             best = found
-    device = _device(model, names, best.x)
+    device = _device(model, best.x, size)
     points = mean_points(device, told[:-1].shape)
     step = np.asarray(devices.pulse(device, points, told[:-1], turns)) - np.asarray(told[:-1])
     steps = float(np.sqrt(np.mean((np.diff(measured.weights) - step) ** 2)))
     mean_step = float(np.mean(np.abs(step)))
-    scalars = [name for name in (*names, "w_max", "w_min") if hasattr(device, name)]
+    scalars = dict.fromkeys(
+        name for name in ("dw_min", *names, "w_max", "w_min") if " " not in name)
     numbers = {name: float(getattr(device, name)) for name in scalars}
     numbers |= _FIXED.get(model, {}) | {"dw_min_std": steps / mean_step if mean_step else 0.0}
     line = np.asarray(path(best.x))

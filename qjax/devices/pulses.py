@@ -126,7 +126,8 @@ def jump(
             variance = ups * moves.up_std**2 + downs * moves.down_std**2
             if spread:
                 variance = variance + ups * moves.up**2 + downs * moves.down**2
-            return jnp.sqrt(variance)
+            noisy = variance > 0  # where there is none the root has no derivative
+            return jnp.where(noisy, jnp.sqrt(jnp.where(noisy, variance, 1.0)), 0.0)
 
         # From the first pulse half way to the last, in steps: there noise is that of the mean one.
         # (Deviations are followed there, not all four moves: training takes a sixth less time.)

@@ -145,6 +145,18 @@ def test_the_noise_of_a_jump_is_that_of_its_pulses():
 
 # --- chance ---
 
+@pytest.mark.parametrize("name", MODELS)
+def test_a_jump_has_finite_derivatives_also_where_there_is_no_pulse(name):
+    device, points, weights = with_points(name)
+    ups = jnp.where(weights > 0, 3.0, 0.0)
+
+    def total(weights):
+        return jnp.sum(devices.jump(device, points, weights, ups, 0 * ups, KEY, spread=True))
+
+    # within the bounds: a root has none at its bound, either
+    assert np.all(np.isfinite(jax.grad(total)(0.5 * weights)))
+
+
 DRAWS = 100_000
 
 
