@@ -235,7 +235,9 @@ class PowStep(Device):
     def factors(self, points: Points, weights: Array) -> tuple[Any, Any]:
         """Powers of the share of the range that is left."""
         width = points.high - points.low
-        share = jnp.clip((points.high - weights) / jnp.where(width > 0, width, 1.0), 0, 1)
+        free = width > 0  # stuck devices stay, whatever their step; so its derivative is finite
+        share = jnp.clip((points.high - weights) / jnp.where(free, width, 1.0), 0, 1)
+        share = jnp.where(free, share, 0.5)
         return share ** points.own["up"], (1 - share) ** points.own["down"]
 
     @property
