@@ -17,10 +17,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from experiments import commandline, sweep
-from experiments.cells import Cell, Replica
+from experiments.cells import Cell, Replica, kinds
 from experiments.commandline import options
-from experiments.data import HOLDOUT, NAMES
-from experiments.report import FORMATS, markdown, tell
+from experiments.data import HOLDOUT
+from experiments.report import FORMATS, in_file, markdown, tell
 from experiments.store import results
 from experiments.studies import imperfect
 from experiments.studies.lowbit import TUNING_SEED
@@ -45,7 +45,7 @@ def parser() -> options.Parser:
     p.add_argument("--scheme", nargs="+", type=options.one_of(imperfect.SCHEMES), default=[],
                    help=f"how gradients get to measured devices, of {', '.join(imperfect.SCHEMES)} "
                    "[all]")
-    p.add_argument("--dataset", type=options.one_of(NAMES), default="mnist", help="[mnist]")
+    p.add_argument("--dataset", type=kinds.dataset, default="mnist", help="[mnist]")
     p.add_argument("--lr", nargs="+", type=options.positive, default=[],
                    help="to choose from [0.3 1 3 10, less where that is too much]")
     p.add_argument("--synthesizer-lr", nargs="+", type=options.positive, default=[],
@@ -148,7 +148,7 @@ def _report(p, args) -> int:
             files += look.save(figure, args.out, f"{stem}-{name}", ("png", "pdf"))
         for stem, table in tables.items():
             for ending, render in FORMATS.items():
-                files.append(args.out / f"{stem}-{name}.{ending}")
+                files.append(args.out / in_file(f"{stem}-{name}.{ending}"))
                 files[-1].write_text(render(table), encoding="utf-8")
     except (results.ResultsError, OSError) as error:
         p.error(str(error))

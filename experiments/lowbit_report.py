@@ -15,7 +15,7 @@ from experiments import commandline
 commandline.require("matplotlib", "experiments.lowbit_report")
 
 from experiments.commandline import options
-from experiments.report import FORMATS, look, markdown
+from experiments.report import FORMATS, in_file, look, markdown
 from experiments.store import results
 from experiments.studies.lowbit import costs, figure, points, table_of, widths
 from experiments.studies.thesis import read_published
@@ -55,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         folder.mkdir(parents=True, exist_ok=True)
         for dataset, table in tables.items():
             for ending, render in FORMATS.items():
-                files.append(folder / f"table-{dataset}.{ending}")
+                files.append(folder / in_file(f"table-{dataset}.{ending}"))
                 files[-1].write_text(render(table), encoding="utf-8")
         for module in (figure, costs, widths):
             for stem, drawn in module.figures_of(found, published):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from experiments import commandline
 from experiments.commandline import options
-from experiments.report import FORMATS, markdown, tables_of
+from experiments.report import FORMATS, in_file, markdown, tables_of
 from experiments.store import results
 from experiments.studies.thesis import THESIS
 
@@ -31,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         p.error(str(error))
     first = args.results[0]
     folder = args.folder or (first if first.is_dir() else first.parent) / "tables"
-    files = {folder / f"{stem}.{ending}": render(table)
+    files = {folder / in_file(f"{stem}.{ending}"): render(table)
              for stem, table in tables.items() for ending, render in FORMATS.items()}
     try:
         folder.mkdir(parents=True, exist_ok=True)

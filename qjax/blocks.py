@@ -19,8 +19,8 @@ own asks for it:
 
 A block that does neither is refused by these algorithms (`check_feedback`), and works with all
 others. Besides ``params`` and ``feedback`` a block may have the collections ``batch_stats``
-(running statistics, moved in training) and ``device`` (constants of the circuit, such as a gain).
-It gets no random numbers: no dropout.
+(running statistics, moved in training) and ``device`` (gains of the circuit, which `Settings.gain`
+multiplies). It gets no random numbers: no dropout.
 """
 
 import inspect

@@ -252,7 +252,7 @@ def _altered(program: Program, optimizer: str) -> Phase:
     """The program's first phase with another optimizer."""
     cell = program.cells[0]
     rules = Rules(OPTIMIZERS[optimizer](), cell.gradient_bits is not None)
-    network = NETWORKS[cell.network](cell, program.dataset.n_classes)
+    network = NETWORKS[cell.network](cell, program.dataset.outputs)
     return algorithms.ALGORITHMS[cell.algorithm](network, rules).phases[0]
 
 

@@ -17,9 +17,10 @@ from experiments.cells.cell import Cell
 from experiments.cells.kinds import NONE, numbers
 from experiments.cells.memories import memory_of
 from experiments.cells.networks import NETWORKS
-from experiments.data import DATASETS, HOLDOUT
+from experiments.data import shape_of
 from qjax.algorithms import ALGORITHMS
 from qjax.blocks import kernels_of
+from qjax.losses import LOSSES
 from qjax.memories import Bits, ByLeaf, Float, is_held, is_memory, named, numbers_of
 from qjax.optimizers import OPTIMIZERS
 from qjax.quantize import KINDS
@@ -33,7 +34,7 @@ def account_of(cell: Cell) -> Bits | None:
     On the device are those of the kernels; beside it is everything else that is kept from one step
     to the next: hidden bits, what the optimizer keeps, biases and gains, feedback matrices or
     synthesizers where the rule needs them. Of several phases the one counts that needs most. None
-    of a cell with words that this version does not know.
+    of a cell with words that this version does not know, or with data that are not at hand.
     """
     if not _is_known(cell):
         return None
@@ -55,13 +56,13 @@ def weights_of(cell: Cell) -> int | None:
 def _is_known(cell: Cell) -> bool:
     known = (
         (cell.algorithm, ALGORITHMS), (cell.network, NETWORKS), (cell.optimizer, OPTIMIZERS),
-        (cell.dataset.removesuffix(HOLDOUT), DATASETS),
+        (cell.loss, LOSSES),
         (cell.quantizer.partition(":")[0], (*KINDS, NONE)),
     )
     if cell.update != NONE and not is_memory(cell.update):
         return False
     memory = Float if cell.update == NONE else named(cell.update)
-    return all(word in words for word, words in known) and (
+    return all(word in words for word, words in known) and shape_of(cell.dataset) is not None and (
         numbers(cell.numbers).keys() <= numbers_of(memory).keys())
 
 
@@ -75,16 +76,16 @@ class _Shape(NamedTuple):
 
 
 def _shape_of(cell: Cell) -> _Shape:
-    spec = DATASETS[cell.dataset.removesuffix(HOLDOUT)]
+    image, outputs = shape_of(cell.dataset)
     # Not of the settings that need no memory: cells share what is found out about their program.
     program = replace(held_program(cell), dataset="", batch_size=1, epochs=1,
                       readout_epochs=min(1, cell.readout_epochs))
-    return _shape(program, spec.image_shape, spec.n_classes)
+    return _shape(program, image, outputs)
 
 
 @functools.lru_cache(maxsize=1024)
-def _shape(program: Cell, image: tuple[int, ...], classes: int) -> _Shape:
-    algorithm, settings = algorithm_of(program, classes), settings_of(program, program, 0)
+def _shape(program: Cell, image: tuple[int, ...], outputs: int) -> _Shape:
+    algorithm, settings = algorithm_of(program, outputs), settings_of(program, program, 0)
     # Sizes do not depend on what is done with the weights: floats are traced faster.
     where = settings.memory.where
     settings = settings.replace(memory=ByLeaf((Float(),) * len(where), where))

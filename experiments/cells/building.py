@@ -10,6 +10,7 @@ from experiments.cells.networks import NETWORKS
 from experiments.cells.presets import preset_of
 from qjax import algorithms
 from qjax.devices import Converters, Crossbar, resolution_of
+from qjax.losses import LOSSES
 from qjax.memories import named, takes_activity
 from qjax.optimizers import OPTIMIZERS
 from qjax.quantize import make_quantizer
@@ -28,7 +29,7 @@ def held_program(*cells: Cell) -> Cell:
     return next(held, replace(programs[0], update="nearest"))
 
 
-def algorithm_of(program: Cell, n_classes: int) -> algorithms.Algorithm:
+def algorithm_of(program: Cell, outputs: int) -> algorithms.Algorithm:
     """The algorithm of a program on its network.
 
     The optimizer of the first phase is the cell's, those of the others are the preset's.
@@ -37,6 +38,7 @@ def algorithm_of(program: Cell, n_classes: int) -> algorithms.Algorithm:
     rules = [
         algorithms.Rules(
             OPTIMIZERS[name](),
+            loss=LOSSES[program.loss],
             quantize_gradients=program.gradient_bits is not None,
             quantize_state=program.optimizer_bits is not None,
             by_example=(name == "sgd" and program.gradient_bits is None
@@ -44,7 +46,7 @@ def algorithm_of(program: Cell, n_classes: int) -> algorithms.Algorithm:
         )
         for name in (program.optimizer, *later)
     ]
-    network = NETWORKS[program.network](program, n_classes)
+    network = NETWORKS[program.network](program, outputs)
     return algorithms.ALGORITHMS[program.algorithm](network, *rules)
 
 

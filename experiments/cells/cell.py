@@ -11,6 +11,7 @@ from experiments.cells.kinds import (
     bits_of,
     combinations,
     converter_bits,
+    dataset,
     described,
     drifts,
     has_hidden,
@@ -35,15 +36,18 @@ from experiments.commandline.options import (
     share,
     whole,
 )
-from experiments.data import NAMES
+from experiments.data import FORMS, NAMES
 from qjax.algorithms import ALGORITHMS
+from qjax.losses import LOSSES
 from qjax.memories import MEMORIES
 from qjax.networks import GAINS
 from qjax.optimizers import OPTIMIZERS
 from qjax.quantize import KINDS, SCOPES
 from qjax.schedules import SCHEDULES
 
-__all__ = ["AXES", "DEFAULTS", "NONE", "UNQUANTIZED", "Cell", "product"]
+__all__ = ["AXES", "DEFAULTS", "NONE", "UNQUANTIZED", "USUAL", "Cell", "product"]
+
+USUAL = "usual"  # of `Cell.normalize`
 
 
 def _is_quantized(cell: "Cell") -> bool:
@@ -79,7 +83,8 @@ class Cell:
     """
 
     algorithm: str = axis("learning algorithm", words=ALGORITHMS, given=["backprop"])
-    dataset: str = axis("data set; digits needs no network", words=NAMES, given=["digits"])
+    dataset: str = axis(f"data set; digits needs no network; your own: {', '.join(FORMS)}", dataset,
+                        words=NAMES, given=["digits"])
     n_layers: int = axis("mlp: hidden layers beyond the first", whole(0), given=[1],
                          only=_is_mlp, off=0)
     hidden_width: int = axis("mlp: units of every hidden layer", whole(1), given=[50],
@@ -124,7 +129,7 @@ class Cell:
         number=1.0, tuned=True)
     bias: str = axis("may biases be floats", words=["quantized", "float"], default="quantized",
                      given=["quantized"], only=_is_held, off="quantized")
-    network: str = axis("mlp, or lenet for 28x28 images", words=NETWORKS, default="mlp",
+    network: str = axis("mlp, or for images lenet and residual", words=NETWORKS, default="mlp",
                         given=["mlp"])
     gain_rule: str = axis("with a gain: is it a constant or learned, one a layer",
                           words=GAINS[1:], default="fixed", given=["fixed"],
@@ -170,6 +175,15 @@ class Cell:
         "seconds from the end of the training to the last test, in which devices drift "
         "(--set nu=0.05)", not_negative, default=0.0, given=[0.0], number=0.0,
         only=lambda cell: drifts(cell.update, cell.numbers), off=0.0)
+    loss: str = axis(
+        "what outputs are compared with: classes (the accuracy is the share of right ones), "
+        "targets (100 R^2), or several labels, 0 or 1 each (the share of right ones)",
+        words=LOSSES, default="cross_entropy", given=["cross_entropy"])
+    normalize: str = axis(
+        "inputs: less their mean, over their deviation, in training, by channel or feature; from "
+        "0 to 1; as they are; usual: mean-std, with published numbers where there are any (hsic: "
+        "unit)",
+        words=[USUAL, "mean-std", "unit", "none"], default=USUAL, given=[USUAL])
 
     @property
     def program(self) -> "Cell":

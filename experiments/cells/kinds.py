@@ -13,6 +13,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from experiments import data
 from experiments.commandline import options
 from qjax.kinds import MAX_BITS, kind_of
 from qjax.memories import MEMORIES, about, has_grid, is_memory, named, numbers_of
@@ -21,7 +22,7 @@ from qjax.spacings import Table, Uniform
 
 __all__ = [
     "NONE", "More", "Setting", "bits_of", "check", "check_settings", "combinations",
-    "converter_bits", "described", "drifts",
+    "converter_bits", "dataset", "described", "drifts",
     "has_hidden", "has_levels", "hidden_bits", "hidden_of", "memories_with", "memory", "number_of",
     "numbers", "optimizer_bits", "optional_numbers", "own_numbers", "program_of", "quantizer",
     "setting", "takes_floats",
@@ -29,6 +30,14 @@ __all__ = [
 
 _FEW = 6  # numbers of a memory that its line of help has room for
 NONE = "none"  # quantizer, scope and memory of a network that is not quantized
+
+
+def dataset(text: str) -> str:
+    """Argument type: a word for a data set."""
+    try:
+        return data.word(text)
+    except data.DataError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def quantizer(text: str) -> str:

@@ -21,6 +21,11 @@ def _lenet(cell: Any, classes: int) -> networks.Network:
     return networks.lenet(classes, _gain(cell))
 
 
+def _residual(cell: Any, classes: int) -> networks.Network:
+    return networks.residual(classes, _gain(cell))
+
+
 # name -> (cell, classes) -> network
-NETWORKS: Mapping[str, Callable[[Any, int], networks.Network]] = {"mlp": _mlp, "lenet": _lenet}
-SMALLEST = {"lenet": 28}  # side of the images that a network needs
+NETWORKS: Mapping[str, Callable[[Any, int], networks.Network]] = {
+    "mlp": _mlp, "lenet": _lenet, "residual": _residual}
+SMALLEST = {"lenet": 28, "residual": 8}  # side of the images that a network needs

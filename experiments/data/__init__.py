@@ -1,14 +1,25 @@
-"""Image data sets for the experiments: digits, MNIST and Fashion-MNIST as NumPy arrays.
+"""Data sets for the experiments, as NumPy arrays: images or features, classes or targets.
 
 ``load(name)`` is the whole interface. ``digits`` comes with scikit-learn and needs no network.
-The others come from IDX files in a folder (``data_dir`` or ``QJAX_DATA_DIR``) when one is named,
-and otherwise from TensorFlow Datasets, which is imported only then.
+The others with a name come from files in a folder (``data_dir`` or ``QJAX_DATA_DIR``) when one is
+named, and otherwise from TensorFlow Datasets, which is imported only then. Your own are a path,
+``tfds:NAME``, or a function, ``package.module:function``.
 """
 
-from experiments.data.datasets import DATASETS, HOLDOUT, NAMES, DataError, Dataset, DatasetSpec
+from experiments.data.datasets import (
+    DATASETS,
+    FORMS,
+    HOLDOUT,
+    NAMES,
+    DataError,
+    Dataset,
+    DatasetSpec,
+    word,
+)
 from experiments.data.idx import read_idx
-from experiments.data.loading import load
+from experiments.data.loading import load, shape_of
 
 __all__ = [
-    "DATASETS", "HOLDOUT", "NAMES", "DataError", "Dataset", "DatasetSpec", "load", "read_idx",
+    "DATASETS", "FORMS", "HOLDOUT", "NAMES", "DataError", "Dataset", "DatasetSpec", "load",
+    "read_idx", "shape_of", "word",
 ]

@@ -1,14 +1,18 @@
 """The data sets that there are, by name, and what one looks like when it is loaded."""
 
 import dataclasses
+import difflib
+import functools
+import hashlib
+import re
 import types
 from collections.abc import Mapping
 
 import numpy as np
 
 __all__ = [
-    "DATASETS", "FOLDER_VARIABLE", "HOLDOUT", "NAMES", "PARTS", "DataError", "Dataset",
-    "DatasetSpec", "Parts",
+    "DATASETS", "FOLDER_VARIABLE", "FORMS", "HOLDOUT", "NAMES", "PARTS", "TFDS", "DataError",
+    "Dataset", "DatasetSpec", "Parts", "is_function", "word",
 ]
 
 FOLDER_VARIABLE = "QJAX_DATA_DIR"  # of the environment
@@ -25,8 +29,9 @@ class DataError(ValueError):
 class DatasetSpec:
     """What a data set must look like, whichever source it comes from.
 
-    ``source`` is "sklearn" (bundled with it) or "idx" (IDX files, else TFDS); ``n_train`` and
-    ``n_test`` are the standard numbers of images; the rest is as in ``Dataset``.
+    ``source`` is "sklearn" (bundled with it), "idx" or "cifar" (files of that form, else TFDS);
+    ``n_train`` and ``n_test`` are the standard numbers of images; ``mean`` and ``std`` are what is
+    usually subtracted, and divided by, of pixels scaled to [0, 1]; the rest is as in ``Dataset``.
     """
 
     source: str
@@ -35,8 +40,8 @@ class DatasetSpec:
     n_train: int
     n_test: int
     pixel_max: int = 255
-    mean: float = 0.0
-    std: float = 1.0
+    mean: float | tuple[float, ...] = 0.0
+    std: float | tuple[float, ...] = 1.0
 
 
 DATASETS: Mapping[str, DatasetSpec] = types.MappingProxyType(
@@ -44,6 +49,8 @@ DATASETS: Mapping[str, DatasetSpec] = types.MappingProxyType(
         "digits": DatasetSpec("sklearn", (8, 8, 1), 10, 1437, 360, pixel_max=16),
         "mnist": DatasetSpec("idx", (28, 28, 1), 10, 60000, 10000, mean=0.1307, std=0.3081),
         "fashion_mnist": DatasetSpec("idx", (28, 28, 1), 10, 60000, 10000),
+        "cifar10": DatasetSpec("cifar", (32, 32, 3), 10, 50000, 10000,
+                               mean=(0.4914, 0.4822, 0.4465), std=(0.2470, 0.2435, 0.2616)),
     }
 )
 
@@ -53,17 +60,44 @@ HOLDOUT = "_holdout"
 NAMES = (*DATASETS, *(name + HOLDOUT for name in DATASETS))
 
 
+TFDS = "tfds:"  # before a name of TensorFlow Datasets
+FORMS = ("FILE.npz", "a folder of IDX files", "tfds:NAME", "package.module:function")
+
+
+def is_function(name: str) -> bool:
+    """Is this the name of a function, as in package.module:function?"""
+    return re.fullmatch(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*", name) is not None
+
+
+def word(name: str) -> str:
+    """`name`, where it can be that of a data set; whether that exists, loading will show.
+
+    Raises:
+        DataError: it cannot.
+    """
+    base = str(name).removesuffix(HOLDOUT)
+    a_path = base.endswith(".npz") or "/" in base or "\\" in base or base in (".", "..")
+    if base in DATASETS or base.startswith(TFDS) or is_function(base) or a_path:
+        return name
+    near = difflib.get_close_matches(str(name).lower(), NAMES, n=1)
+    hint = f": did you mean {near[0]}?" if near else ""
+    raise DataError(
+        f"unknown data set {name!r}{hint} (valid: {', '.join(DATASETS)}, {', '.join(FORMS)}, and "
+        f"any with {HOLDOUT} behind it; a folder in this one is ./NAME)")
+
+
 @dataclasses.dataclass(frozen=True, eq=False)  # eq would compare arrays, which is ambiguous
 class Dataset:
     """A loaded data set; the arrays are read-only.
 
     Attributes:
-        name: one of ``NAMES``.
-        train_images, test_images: uint8 [n, height, width, channels], 0 .. pixel_max.
-        train_labels, test_labels: int32 [n], 0 .. n_classes - 1.
-        n_classes: number of classes.
-        pixel_max: 255, or 16 for digits.
-        mean, std: normalized images are ``(images / pixel_max - mean) / std``.
+        name: as it was asked for.
+        train_images, test_images: uint8 or float32 [n, height, width, channels], or [n, features].
+        train_labels, test_labels: int32 [n], 0 .. outputs - 1, or float32 [n, outputs].
+        outputs: number of classes, or of targets.
+        low, high: the values that are scaled to 0 and 1: 0 and 255 (digits: 16) of uint8, else the
+            smallest and the largest in training.
+        mean, std: of the scaled training images, as usually stated; None: as measured.
     """
 
     name: str
@@ -71,12 +105,41 @@ class Dataset:
     train_labels: np.ndarray
     test_images: np.ndarray
     test_labels: np.ndarray
-    n_classes: int
-    pixel_max: int
-    mean: float
-    std: float
+    outputs: int
+    low: float = 0.0
+    high: float = 255.0
+    mean: float | tuple[float, ...] | None = None
+    std: float | tuple[float, ...] | None = None
 
     @property
-    def image_shape(self) -> tuple[int, int, int]:
-        """(height, width, channels) of one image."""
+    def image_shape(self) -> tuple[int, ...]:
+        """(height, width, channels) of one image, or (features,)."""
         return self.train_images.shape[1:]
+
+    @property
+    def usual(self) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and deviation that are usually taken: the stated ones, else the measured."""
+        if self.mean is None:
+            return self.measured
+        return np.asarray(self.mean, np.float32), np.asarray(self.std, np.float32)
+
+    @functools.cached_property
+    def measured(self) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and deviation of the scaled training images, by channel or feature."""
+        axes = tuple(range(self.train_images.ndim - 1))
+        scale = self.high - self.low
+        # Sums in float64, without a copy of that type.
+        mean = self.train_images.mean(axes, dtype=np.float64)
+        std = self.train_images.std(axes, dtype=np.float64) / scale
+        # What never differs stays as it is.
+        return ((mean - self.low) / scale).astype(np.float32), np.where(
+            std > 0, std, 1.0).astype(np.float32)
+
+    @functools.cached_property
+    def fingerprint(self) -> str:
+        """Of the arrays: another one, other data."""
+        found = hashlib.sha256()
+        for array in (self.train_images, self.train_labels, self.test_images, self.test_labels):
+            found.update(f"{array.dtype} {array.shape}".encode())
+            found.update(np.ascontiguousarray(array).data)
+        return found.hexdigest()[:20]

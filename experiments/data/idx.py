@@ -72,25 +72,32 @@ def read_idx(path: str | os.PathLike, ndim: int | None = None) -> np.ndarray:
         raise DataError(f"{path}: impossible shape {shape} in the header: {error}") from error
 
 
-def from_folder(folder: Path) -> Parts:
-    """{part: (images, labels, images file, labels file)} of the four IDX files in ``folder``."""
+def from_folder(folder: Path, ndim: int | None = 3) -> Parts:
+    """{part: (images, labels, images file, labels file)} of the four IDX files in ``folder``.
+
+    Args:
+        folder: with train-images-idx3-ubyte and its kin, plain or with ``.gz``.
+        ndim: dimensions of the files of images; None: whatever they are.
+    """
     parts = {}
     for part, prefix in PARTS.items():
-        images_path = _find(folder / f"{prefix}-images-idx3-ubyte")
-        labels_path = _find(folder / f"{prefix}-labels-idx1-ubyte")
-        images = read_idx(images_path, ndim=3)[..., None]
+        images_path = _find(folder, f"{prefix}-images-idx{ndim or '*'}-ubyte")
+        labels_path = _find(folder, f"{prefix}-labels-idx1-ubyte")
+        images = read_idx(images_path, ndim)
+        images = images[..., None] if images.ndim == 3 else images
         parts[part] = (images, read_idx(labels_path, ndim=1), images_path, labels_path)
     return parts
 
 
-def _find(path: Path) -> Path:
-    """``path`` or ``path``.gz, whichever exists."""
-    zipped = path.with_name(path.name + ".gz")
-    for candidate in (path, zipped):
-        if os.path.exists(candidate):
-            return candidate
+def _find(folder: Path, name: str) -> Path:
+    """The file of that name, which may have a star in it, or of that name with .gz behind."""
+    for pattern in (name, name + ".gz"):
+        found = sorted(folder.glob(pattern))
+        if found:
+            return found[0]
+    path = folder / name
     raise DataError(
-        f"missing file: expected {path} or {zipped}; give the folder that holds "
-        f"{path.parent.name}/ as --data-dir or {FOLDER_VARIABLE}, or neither, to use TensorFlow "
+        f"missing file: expected {path} or {path}.gz; give the folder that holds "
+        f"{folder.name}/ as --data-dir or {FOLDER_VARIABLE}, or neither, to use TensorFlow "
         "Datasets"
     )

@@ -6,7 +6,14 @@ import os
 
 import numpy as np
 
-from experiments.data.datasets import FOLDER_VARIABLE, PARTS, DataError, DatasetSpec, Parts
+from experiments.data.datasets import (
+    DATASETS,
+    FOLDER_VARIABLE,
+    PARTS,
+    DataError,
+    DatasetSpec,
+    Parts,
+)
 
 __all__ = ["from_sklearn", "from_tfds"]
 
@@ -29,10 +36,14 @@ def from_sklearn(spec: DatasetSpec) -> Parts:
 
 
 def from_tfds(name: str) -> Parts:
-    """The data set as TensorFlow Datasets prepares it, downloaded if it is not there yet."""
+    """The data set as TensorFlow Datasets prepares it, downloaded if it is not there yet.
+
+    Its training and test parts; of those that have no test part it is the validation part.
+    """
     offline = (
-        f"Without a network, give a folder with {name}/train-images-idx3-ubyte.gz and the other "
-        f"three IDX files as --data-dir or in {FOLDER_VARIABLE}"
+        f"Without a network, give a folder with {name}/ and the original files in it as --data-dir "
+        f"or in {FOLDER_VARIABLE}" if name in DATASETS else
+        "It needs a network, or an earlier download in TFDS_DATA_DIR"
     )
     try:
         import tensorflow as tf
@@ -48,17 +59,29 @@ def from_tfds(name: str) -> Parts:
             # TFDS reads TFDS_DATA_DIR once, when it is imported; passing it obeys later changes.
             builder = tfds.builder(name, data_dir=os.environ.get("TFDS_DATA_DIR") or None)
             builder.download_and_prepare()
+        keys = builder.info.supervised_keys
+        if not keys:
+            raise DataError(f"TensorFlow Datasets' {name} does not say what is input and label: "
+                            "load it in a function of your own, package.module:function")
         parts = {}
         for part in PARTS:
-            split = tfds.as_numpy(builder.as_dataset(part, batch_size=-1))
-            source = f"TensorFlow Datasets {part} split in {builder.data_path}"
-            parts[part] = (split["image"], split["label"], source, source)
+            known = [split for split in (part, "validation") if split in builder.info.splits]
+            if not known:
+                raise DataError(f"TensorFlow Datasets' {name} has no part {part!r}, only "
+                                f"{', '.join(builder.info.splits)}: load it in a function of your "
+                                "own, package.module:function")
+            split = tfds.as_numpy(builder.as_dataset(known[0], batch_size=-1))
+            source = f"TensorFlow Datasets {known[0]} split in {builder.data_path}"
+            parts[part] = (split[keys[0]], split[keys[1]], source, source)
         return parts
     except ImportError as error:  # also what TFDS imports only when it is used
         raise DataError(
             f"{name} without a data folder needs tensorflow-datasets and tensorflow, and an "
             f"import failed ({error}): {_EXTRA}. {offline}"
         ) from error
+    except tfds.core.DatasetNotFoundError as error:
+        raise DataError(f"TensorFlow Datasets has no {name!r}: its catalogue lists what it has"
+                        ) from error
     except (
         OSError,  # also the connection errors of requests
         tf.errors.OpError,

@@ -6,7 +6,7 @@ Knows no study: what one has to say of its cells comes as a `Study`. The modules
 
 from experiments.report import panels
 from experiments.report.estimates import Estimate, estimate, paired_differences
-from experiments.report.formats import FORMATS, Column, Table, as_csv, markdown, terminal
+from experiments.report.formats import FORMATS, Column, Table, as_csv, in_file, markdown, terminal
 from experiments.report.panels import Rows, split
 from experiments.report.study import NO_STUDY, Study, position
 from experiments.report.summary import tell
@@ -22,7 +22,7 @@ from experiments.report.tables import (
 
 __all__ = [
     "FORMATS", "INTERVALS", "MEMORY", "MEMORY_NOTE", "NO_STUDY", "WRITES_NOTE", "Column",
-    "Estimate", "Rows", "Study", "Table", "as_csv", "estimate", "figures", "gallery", "look",
-    "markdown", "memory_in", "paired_differences", "panels", "position", "split", "tables_of",
-    "tell", "terminal", "writes_of",
+    "Estimate", "Rows", "Study", "Table", "as_csv", "estimate", "figures", "gallery", "in_file",
+    "look", "markdown", "memory_in", "paired_differences", "panels", "position", "split",
+    "tables_of", "tell", "terminal", "writes_of",
 ]

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -10,7 +11,9 @@ from rich.text import Text
 
 from experiments.report.estimates import Estimate
 
-__all__ = ["FORMATS", "Column", "Table", "as_csv", "latex", "markdown", "terminal", "written"]
+__all__ = [
+    "FORMATS", "Column", "Table", "as_csv", "in_file", "latex", "markdown", "terminal", "written",
+]
 
 
 class Column(NamedTuple):
@@ -27,6 +30,11 @@ class Table(NamedTuple):
     notes: tuple[str, ...]
     columns: tuple[Column, ...]
     rows: tuple[tuple[Any, ...], ...]
+
+
+def in_file(words: str) -> str:
+    """Words as part of a file's name: a data set may be a path."""
+    return re.sub(r"[^\w.=+-]+", "-", words).strip("-")
 
 
 def written(value: Any, digits: int = 2) -> str:

@@ -6,6 +6,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from experiments.report import figures, panels
+from experiments.report.formats import in_file
 from experiments.report.panels import Rows, split
 from experiments.report.study import NO_STUDY, Study
 from experiments.store import history_of, results
@@ -16,11 +17,6 @@ FIGURES = ("overview", "bits", "epochs", "ranges", "diagnostics")
 _DEVIATION = "; bands: ±1 standard deviation"
 # Drawn from the store's tables of these names.
 _PER_BLOCK = {"ranges": figures.plot_ranges, "diagnostics": figures.plot_diagnostics}
-
-
-def _words(name: str) -> str:
-    """A variant's name in a file's name."""
-    return "-".join(name.replace(",", " ").replace("/", " ").split())
 
 
 def drawn(
@@ -54,7 +50,7 @@ def drawn(
                 if any(r["n_bits"] is not None for r in members):
                     title = (f"{name}, {panels.layers_of(*network)}, {_about(members, study)}"
                              f"{_DEVIATION}")
-                    stem = "-".join(("bits", _words(name), *_in_file(network)))
+                    stem = "-".join(("bits", in_file(name), *_in_file(network)))
                     yield stem, figures.plot_bits(members, title, study)
         elif kind == "epochs":
             for key, members in split(rows, "dataset", *panels.NETWORK).items():
@@ -70,7 +66,7 @@ def drawn(
                     if history:
                         title = (f"{name}, {dataset}, {panels.layers_of(*network)}, "
                                  f"{_about(members, study)}; bands: extent over seeds")
-                        stem = "-".join((kind, _words(name), dataset, *_in_file(network)))
+                        stem = "-".join((kind, in_file(name), dataset, *_in_file(network)))
                         yield stem, _PER_BLOCK[kind](members, history, title)
 
 

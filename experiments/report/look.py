@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator
 
 from experiments.report.estimates import mean_and_deviation
+from experiments.report.formats import in_file
 from qjax.algorithms import ALGORITHMS
 
 __all__ = [
@@ -200,7 +201,7 @@ def discard(figure: Figure) -> None:
 
 def save(figure: Figure, folder: Path, stem: str, formats: Iterable[str]) -> list[Path]:
     """Writes a figure in several formats and closes it; returns the files."""
-    files = [folder / f"{stem}.{ending}" for ending in formats]
+    files = [folder / f"{in_file(stem)}.{ending}" for ending in formats]
     for path in files:
         # No date in it: the same results give the same file.
         figure.savefig(path, metadata={"CreationDate": None} if path.suffix == ".pdf" else None)

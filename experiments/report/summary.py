@@ -1,6 +1,7 @@
 """Results as tables: one row a cell, mean and standard deviation over its seeds."""
 
 import functools
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -10,7 +11,7 @@ from rich.table import Table
 from experiments.cells import AXES, NONE
 from experiments.commandline import options
 from experiments.commandline.options import spell
-from experiments.data import DATASETS, HOLDOUT
+from experiments.data import shape_of
 from experiments.report.estimates import mean_and_deviation
 
 __all__ = ["by_cell", "spread", "summary", "tell", "warnings"]
@@ -131,9 +132,8 @@ def warnings(rows: Iterable[Mapping[str, Any]], cell_columns: Iterable[str]) -> 
         if any(_exploded(row) for row in members):
             exploded.append(members)
         elif all(row["test_accuracy"] is not None for row in members):
-            classes = DATASETS[members[0]["dataset"].removesuffix(HOLDOUT)].n_classes
             accuracy, _ = mean_and_deviation(row["test_accuracy"] for row in members)
-            if accuracy <= CHANCE * 100 / classes:
+            if accuracy <= _guessed(members[0]):
                 guessing.append(members)
     lines = []
     if exploded:
@@ -160,6 +160,12 @@ def warnings(rows: Iterable[Mapping[str, Any]], cell_columns: Iterable[str]) -> 
         lines.append("Against explosions: a smaller --lr, or one that falls to zero (--schedule "
                      "linear).")
     return lines
+
+
+def _guessed(row: Mapping[str, Any]) -> float:
+    """Accuracy up to which a network has learned nothing; -inf where we cannot say."""
+    shape = shape_of(row["dataset"]) if row["loss"] == "cross_entropy" else None
+    return CHANCE * 100 / shape[1] if shape and shape[1] > CHANCE else -math.inf
 
 
 def _exploded(row: Mapping[str, Any]) -> bool:

@@ -49,6 +49,9 @@ CREATE TABLE IF NOT EXISTS diagnostics (
 ) WITHOUT ROWID
 """
 
+# Data of one's own, which can change under the same name; made when the first come.
+_DATASETS = "CREATE TABLE IF NOT EXISTS datasets (name TEXT PRIMARY KEY, fingerprint TEXT NOT NULL)"
+
 _SCHEMA = f"""
 CREATE TABLE replicas (
     id TEXT PRIMARY KEY,
@@ -201,6 +204,21 @@ class Store:
                     "intact; mend the cause, then go on with the same command and --resume"
                 ) from error
             raise
+
+    def check_data(self, name: str, fingerprint: str) -> None:
+        """Remembers what a data set of that name is here.
+
+        Raises:
+          StoreError: it was another when replicas were trained on it.
+        """
+        with self._transaction() as db:
+            db.execute(_DATASETS)
+            db.execute("INSERT OR IGNORE INTO datasets VALUES (?, ?)", [name, fingerprint])
+            known = db.execute("SELECT fingerprint FROM datasets WHERE name = ?", [name])
+            if known.fetchone()[0] != fingerprint:
+                raise StoreError(
+                    f"{name} has changed since networks were trained on it in {self.path}: choose "
+                    "another folder with --out, or give the new data another name")
 
     def finished(self, ids: Iterable[str]) -> set[str]:
         """Those of `ids` that need not run again."""

@@ -93,7 +93,7 @@ def _footprint(program: Program, diagnose: bool) -> Footprint:
     for number, phase in enumerate(program.algorithm.phases):
         settings = program.settings(number)
         states = jax.eval_shape(training.make_begin(phase), settings, states)
-        labels = shape((batch,), dataset.train_labels.dtype)
+        labels = shape((batch, *dataset.train_labels.shape[1:]), dataset.train_labels.dtype)
         examples_of_step = training.Batch(images(batch), labels)
         step = replicate(functools.partial(training.counted_step, phase), "r.r.", ".rr.")
         needed, a_step = _cost(step, keys, settings, states, examples_of_step, donate=(2,))

@@ -15,6 +15,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from experiments.cells import (
+    USUAL,
     Cell,
     Preset,
     algorithm_of,
@@ -46,10 +47,15 @@ class _Kind:
         return preset_of(self.cell.algorithm)
 
     def preprocess(self, images: jax.Array) -> jax.Array:
-        scaled = images.astype(jnp.float32) / self.dataset.pixel_max
-        if not self.preset.normalize:
+        how, data = self.cell.normalize, self.dataset
+        images = images.astype(jnp.float32)
+        if how == "none":
+            return images
+        scaled = (images - data.low) / (data.high - data.low)
+        if how == "unit" or (how == USUAL and not self.preset.normalize):
             return scaled
-        return (scaled - self.dataset.mean) / self.dataset.std
+        mean, deviation = data.usual if how == USUAL else data.measured
+        return (scaled - mean) / deviation
 
 
 # Enough for the largest algorithm: a few chunks in a row are of one kind.
@@ -58,7 +64,7 @@ _remember = functools.lru_cache(maxsize=8)
 
 @_remember
 def _algorithm(kind: _Kind) -> algorithms.Algorithm:
-    return algorithm_of(kind.cell, kind.dataset.n_classes)
+    return algorithm_of(kind.cell, kind.dataset.outputs)
 
 
 @_remember

@@ -2,7 +2,7 @@
 
 import argparse
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +10,13 @@ from rich.console import Console
 
 from experiments.cells import SMALLEST, Replica
 from experiments.commandline import options
-from experiments.data import DATASETS, HOLDOUT, DataError, load
+from experiments.data import NAMES, DataError, Dataset, load
 from experiments.store import FILE_NAME, Store, StoreError
 from experiments.sweep import processes
 from experiments.sweep.arguments import join
 from experiments.sweep.devices import keep_programs
 from experiments.sweep.sweep import Sweep, Tell
+from qjax.losses import LOSSES
 
 __all__ = ["Stage", "main"]
 
@@ -44,8 +45,8 @@ def main(p: options.Parser, args: argparse.Namespace, tell: Tell, *stages: Stage
         for number, stage in enumerate(stages, 1):
             wanted = stage(processes.shared(_finished(args.out)))
             names = dict.fromkeys(replica.cell.dataset for replica in wanted)
-            _check_sizes(wanted)
             datasets = {name: load(name, args.data_dir) for name in names}
+            _check(wanted, datasets)
             sweep = Sweep(datasets, args.out, console, tell, args.memory_limit, args.resume,
                           args.checkpoint_every, args.save_params, args.diagnostics)
             if args.dry_run:
@@ -55,6 +56,8 @@ def main(p: options.Parser, args: argparse.Namespace, tell: Tell, *stages: Stage
                 code = sweep.run(wanted, None)
             else:
                 with Store(args.out) as store:
+                    for name in names.keys() - NAMES:
+                        store.check_data(name, datasets[name].fingerprint)
                     code = sweep.run(wanted, store)
             if processes.shared(code):
                 break
@@ -70,13 +73,19 @@ def main(p: options.Parser, args: argparse.Namespace, tell: Tell, *stages: Stage
     return code
 
 
-def _check_sizes(wanted: Iterable[Replica]) -> None:
-    """Raises DataError where a network needs larger images than a data set has."""
-    for network, name in dict.fromkeys((r.cell.network, r.cell.dataset) for r in wanted):
-        side = SMALLEST.get(network, 1)
-        if min(DATASETS[name.removesuffix(HOLDOUT)].image_shape[:2]) < side:
-            raise DataError(f"{network} needs images of {side}x{side}, {name} has smaller ones: "
-                            "leave one of them out of --network or --dataset")
+def _check(wanted: Iterable[Replica], datasets: Mapping[str, Dataset]) -> None:
+    """Raises DataError where a network or a loss is not for a data set."""
+    told = dict.fromkeys((r.cell.network, r.cell.loss, r.cell.dataset) for r in wanted)
+    for network, loss, name in told:
+        data, side = datasets[name], SMALLEST.get(network)
+        if side and (len(data.image_shape) < 3 or min(data.image_shape[:2]) < side):
+            raise DataError(f"{network} needs images of at least {side}x{side}, those of {name} "
+                            f"are of {'x'.join(map(str, data.image_shape))}: leave one of them "
+                            "out of --network or --dataset")
+        if LOSSES[loss].classes and data.train_labels.dtype.kind == "f":
+            others = " or ".join(word for word, about in LOSSES.items() if not about.classes)
+            raise DataError(f"labels of {name} are floats, {loss} is for classes: take --loss "
+                            f"{others}")
 
 
 def _finished(out: Path) -> list[dict[str, Any]]:

@@ -103,7 +103,7 @@ def init_blocks(
         return (settings.gain * gain).astype(gain.dtype)
 
     collections = tuple(
-        {**c, "device": {"gain": scaled(c["device"]["gain"])}} if "device" in c else c
+        {**c, "device": jax.tree.map(scaled, c["device"])} if "device" in c else c
         for c in collections
     )
     numbered = {"blocks": (None,) * first + params}

@@ -7,17 +7,19 @@ import pytest
 
 from qjax import algorithms, memories
 from qjax.algorithms import Batch, Rules, Settings
-from qjax.blocks import forward, init_network
+from qjax.blocks import forward, init_network, kernels_of
 from qjax.feedback import convolve, linear
 from qjax.losses import cross_entropy, output_error
 from qjax.memories import Stochastic
-from qjax.networks import Conv, Dense, identity, lenet
+from qjax.networks import Conv, Dense, Residual, identity, lenet, residual
 from qjax.optimizers import OPTIMIZERS
 from qjax.quantize import make_quantizer
 
 X = jax.random.normal(jax.random.key(0), (3, 7, 8, 2))
 KERNEL, FEEDBACK = (jax.random.normal(jax.random.key(k), (3, 3, 2, 4)) for k in (1, 2))
-NETWORK = (Conv(3, size=3, padding=1, pool=True), Conv(4, size=3), Dense(3, activation=identity))
+PLAIN = (Conv(3, size=3, padding=1, pool=True), Conv(4, size=3), Dense(3, activation=identity))
+# Of everything one, the residual block with a change of channels.
+NETWORK = (*PLAIN[:2], Residual(2), PLAIN[2])
 BATCH = Batch(jax.random.normal(jax.random.key(3), (4, 8, 8, 1)), jnp.arange(4) % 3)
 
 
@@ -80,6 +82,32 @@ def test_lenet_has_the_parameters_of_the_paper_by_layers():
     assert forward(lenet(10), params, collections, x).shape == (1, 10)
 
 
+@pytest.mark.parametrize("features", [2, 5])
+def test_residual_block(features):
+    block = Residual(features, pool=True)
+    variables = block.init(jax.random.key(1), X)
+    layers = variables["params"]
+
+    def layer(number, x):
+        own = layers[f"Conv_{number}"]
+        return reference(x, own["kernel"], "SAME") + own["bias"]
+
+    around = X if features == 2 else layer(2, X)
+    assert ("Conv_2" in layers) == (features == 5)
+    out = np.maximum(around + layer(1, np.maximum(layer(0, X), 0)), 0)
+    out = out[:, :6].reshape(3, 3, 2, 4, 2, features).max((2, 4))
+    np.testing.assert_allclose(block.apply(variables, X), out, atol=1e-5)
+
+
+def test_the_residual_network_has_the_weights_it_says():
+    x = jnp.zeros((1, 32, 32, 3))
+    params, collections = init_network(jax.random.key(0), residual(10), x)
+    kernels = jax.tree.leaves([kernels_of(block) for block in params])
+    assert sum(kernel.size for kernel in kernels) == 86_960
+    assert len([kernel for kernel in kernels if kernel.shape[:2] == (3, 3)]) == 7
+    assert forward(residual(10), params, collections, x).shape == (1, 10)
+
+
 @pytest.mark.parametrize("name", ["backprop", "fa", "kp", "dfa", "dni_linear", "dni_conv", "hsic"])
 def test_every_algorithm_steps_on_convolutions(name):
     optimizer = OPTIMIZERS["sgd" if name == "hsic" else "adam"]()
@@ -104,15 +132,18 @@ def test_every_algorithm_steps_on_convolutions(name):
     start, end, losses, logits = run()
     assert logits.shape == (4, 3)
     assert np.isfinite(losses).all()
+    start, end = (jax.tree.leaves([kernels_of(block) for block in blocks])
+                  for blocks in (start, end))
+    assert len(start) == 6
     pairs = list(zip(start, end, strict=True))
-    moved = [(before["kernel"] != after["kernel"]).any() for before, after in pairs]
+    moved = [(before != after).any() for before, after in pairs]
     assert any(moved) if name == "hsic" else all(moved)  # hsic's steps are small here
     for _, after in pairs:
-        assert set(np.unique(after["kernel"])) <= {-1.0, 0.0, 1.0}
+        assert set(np.unique(after)) <= {-1.0, 0.0, 1.0}
 
 
 def test_backprop_on_convolutions_takes_the_true_gradient():
-    algorithm = algorithms.backprop(NETWORK, Rules(OPTIMIZERS["sgd"]()))
+    algorithm = algorithms.backprop(PLAIN, Rules(OPTIMIZERS["sgd"]()))
     settings = Settings(learning_rate=1.0)
     (phase,) = algorithm.phases
     state = phase.begin(settings, algorithm.init(jax.random.key(0), settings, BATCH.inputs))
