@@ -6,7 +6,6 @@ if __name__ == "__main__":
     # The imports below take a second or two. There is nothing to lose yet: end without a word.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
-import itertools
 from collections.abc import Sequence
 from dataclasses import fields
 
@@ -23,6 +22,7 @@ from experiments.cells import (
 )
 from experiments.commandline import options
 from experiments.report import tell
+from qjax.algorithms import ALGORITHMS
 
 __all__ = ["cells_of", "main", "parser"]
 
@@ -45,27 +45,28 @@ def parser() -> options.Parser:
         (count,) = about.given
         p.add_argument("--" + name.replace("_", "-"), type=about.parse, default=count,
                        help=f"{about.help} [{count}]")
-    sweep.add_arguments(p)
+    sweep.add_arguments(p, ALGORITHMS)
     return p
 
 
 def cells_of(args) -> list[Cell]:
     """The cells that parsed arguments ask for; what is not given comes from the presets."""
     cells = []
-    for algorithm, n_bits in itertools.product(args.algorithm, args.n_bits):
-        preset, quantized = preset_of(algorithm), n_bits is not None
-        usual = {name: about.preset(preset, quantized) for name, about in AXES.items()
-                 if about.preset}
-        for optimizer in args.optimizer or [usual["optimizer"]]:
-            own = usual if optimizer == usual["optimizer"] else (
-                usual | {"lr": LEARNING_RATES[optimizer]})
-            values = {name: getattr(args, name) or [own[name]] for name in AXES
-                      if name not in _EPOCHS}
-            values |= {name: [getattr(args, name)] for name in _EPOCHS}
-            values |= {"algorithm": [algorithm], "n_bits": [n_bits], "optimizer": [optimizer]}
-            values |= {name: about.expand(values[name]) for name, about in AXES.items()
-                       if about.expand}
-            cells += product(values)
+    for algorithm in args.algorithm:
+        asked = {name: getattr(args, name) for name in AXES} | args.by_table.get(algorithm, {})
+        asked |= {name: [asked[name]] for name in _EPOCHS}
+        for n_bits in asked["n_bits"]:
+            preset, quantized = preset_of(algorithm), n_bits is not None
+            usual = {name: about.preset(preset, quantized) for name, about in AXES.items()
+                     if about.preset}
+            for optimizer in asked["optimizer"] or [usual["optimizer"]]:
+                own = usual if optimizer == usual["optimizer"] else (
+                    usual | {"lr": LEARNING_RATES[optimizer]})
+                values = {name: asked[name] or [own[name]] for name in AXES}
+                values |= {"algorithm": [algorithm], "n_bits": [n_bits], "optimizer": [optimizer]}
+                values |= {name: about.expand(values[name]) for name, about in AXES.items()
+                           if about.expand}
+                cells += product(values)
     return list(dict.fromkeys(cells))
 
 

@@ -4,7 +4,10 @@ import argparse
 import difflib
 import sys
 from collections.abc import Callable, Collection, Iterable
-from typing import NoReturn
+from pathlib import Path
+from typing import Any, NoReturn
+
+from experiments.commandline import config
 
 __all__ = [
     "Parser", "bits", "not_negative", "one_of", "plus_minus", "positive", "positive_or_none",
@@ -13,17 +16,94 @@ __all__ = [
 
 
 class Parser(argparse.ArgumentParser):
-    """An ArgumentParser without abbreviations that suggests the flag that was probably meant."""
+    """An ArgumentParser without abbreviations that suggests the flag that was probably meant.
+
+    Flags may come from files, see `add_config`.
+    """
 
     def __init__(self, **kwargs):
         super().__init__(allow_abbrev=False, **kwargs)
+        self._tables: Collection[str] = ()
+        self._source = ""
+
+    def add_config(self, tables: Collection[str] = ()) -> None:
+        """Adds --config, and where there are tables --recipe and --print.
+
+        What `parse_args` gives then has `config`, all flags that were given, and `by_table`: name
+        -> values of flags that are others there.
+        """
+        self.add_argument("--config", type=Path, default=None, metavar="FILE",
+                          help="TOML file of flags, which the command line overrides; every run "
+                          "writes its own to OUT/config.toml")
+        self._tables = tables
+        if tables:
+            self.add_argument("--recipe", type=one_of(config.recipes()), default=None,
+                              metavar="{" + ",".join(config.recipes()) + "}",
+                              help="flags that come with the package")
+            self.add_argument("--print", action="store_true", help="print the recipe and stop")
 
     def parse_args(self, args=None, namespace=None):
         """As in argparse; unknown flags are refused with the nearest known one."""
+        args = list(sys.argv[1:] if args is None else args)
+        if "--config" not in self.flags():
+            return self._parsed(args, namespace)
+        asked, _ = self.parse_known_args(args)
+        recipe = config.recipe(asked.recipe) if getattr(asked, "recipe", None) else None
+        if getattr(asked, "print", False):
+            if recipe is None:
+                self.error(f"--print prints a recipe: add --recipe {' or '.join(config.recipes())}")
+            print(recipe.read_text(encoding="utf-8"), end="")
+            self.exit(0)
+        found = [self._read(path) for path in (recipe, asked.config) if path is not None]
+        own = {flag: values for flag, values in config.given(args).items()
+               if flag not in _SOURCES}
+        whole = config.merged(*found, config.Config(self._known(own), {}))
+        parsed = self._parsed([*config.tokens(whole.flags), *args], namespace)
+        parsed.config = whole
+        parsed.by_table = {name: self._only(own) for name, own in whole.tables.items()}
+        return parsed
+
+    def _parsed(self, args, namespace=None):
         parsed, unknown = self.parse_known_args(args, namespace)
         if unknown:
             self.error(f"unknown argument {unknown[0]}{nearest(unknown[0], self.flags())}")
         return parsed
+
+    def _read(self, path: Path) -> config.Config:
+        """The flags of a file, each looked at, so that an error names it."""
+        try:
+            found = config.read(path)
+        except config.ConfigError as error:
+            self.error(str(error))
+        self._source = f"{path}: "
+        for name in found.tables:
+            if name not in self._tables:
+                self.error(f"unknown table [{name}]{nearest(name, self._tables)}")
+        for own in (found.flags, *found.tables.values()):
+            for flag in own:
+                if "--" + flag not in self.flags() or flag in _SOURCES:
+                    known = [other[2:] for other in self.flags() if other[2:] not in _SOURCES]
+                    self.error(f"unknown key {flag}{nearest(flag, known)}")
+            self._only(own)
+        self._source = ""
+        return config.Config(self._known(found.flags), {
+            name: self._known(own) for name, own in found.tables.items()})
+
+    def _known(self, flags: dict) -> dict:
+        """Flags under the first of their names."""
+        first = {flag: action.option_strings[0]
+                 for action in self._actions for flag in action.option_strings}
+        return {first.get("--" + flag, flag).removeprefix("--"): values
+                for flag, values in flags.items()}
+
+    def _only(self, flags: dict) -> dict[str, Any]:
+        """The values of some flags, parsed, by the names that they have in a namespace."""
+        # argparse sets a default only where there is nothing.
+        nothing = argparse.Namespace(**{action.dest: None for action in self._actions})
+        parsed = vars(self._parsed(config.tokens(flags), nothing))
+        wanted = {action.dest for action in self._actions for flag in flags
+                  if "--" + flag in action.option_strings}
+        return {dest: parsed[dest] for dest in wanted}
 
     def flags(self) -> list[str]:
         """All flags this program knows."""
@@ -31,7 +111,10 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Prints one line and exits with status 2."""
-        self.exit(2, f"error: {message}\n(see python -m {self.prog} --help)\n")
+        self.exit(2, f"error: {self._source}{message}\n(see python -m {self.prog} --help)\n")
+
+
+_SOURCES = ("config", "recipe", "print", "help")
 
 
 def nearest(word: str, words: Iterable[str]) -> str:

@@ -148,10 +148,7 @@ def warnings(rows: Iterable[Mapping[str, Any]], cell_columns: Iterable[str]) -> 
     if few:
         lines.append(
             f"{len(few)} of these have few levels and --update nearest, which loses every step "
-            "below half a level. What trains there is in README.md, \"What 2-bit training needs\": "
-            "start from --scope global --gain 1.5 --bias float --memory hidden --hidden-bits +0 +2 "
-            "--optimizer balanced --threshold 1.5 --lr 0.06 --schedule linear, with --batch-size "
-            "256 on MNIST, 64 on digits."
+            "below half a level. What trains there: --recipe few-bits."
         )
     if any(members[0] not in few for members in guessing):
         lines.append("Others may want another --lr, or more --epochs: choose them on "

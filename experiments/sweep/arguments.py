@@ -1,22 +1,36 @@
 """The flags that say where results go and how the work is done, not what is trained."""
 
 import argparse
+import itertools
+import os
+from collections.abc import Collection
 from pathlib import Path
 
-from experiments.commandline import options
+from experiments.commandline import config, options
 from experiments.sweep import processes
 from experiments.sweep.footprint import size
 
-__all__ = ["add_arguments", "join"]
+__all__ = ["add_arguments", "join", "write_config"]
 
 
-def add_arguments(p: options.Parser) -> None:
-    """Adds the flags that say where results go and how the work is done."""
+# Which say where and how: no part of what is trained, which a run writes down.
+_HOW = ("out", "data-dir", "resume", "dry-run", "memory-limit", "distributed", "coordinator",
+        "num-processes", "process-id")
+
+
+def add_arguments(p: options.Parser, tables: Collection[str] = ()) -> None:
+    """Adds the flags that say where results go and how the work is done.
+
+    Args:
+      p: parser.
+      tables: see `options.Parser.add_config`.
+    """
     p.add_argument("--out", type=Path, default=Path("results"), help="result folder [results]")
     p.add_argument(
         "--data-dir", type=Path, default=None,
         help="folder with <dataset>/*-ubyte[.gz] IDX files (or QJAX_DATA_DIR); else TFDS",
     )
+    p.add_config(tables)
     p.add_argument("--resume", action="store_true", help="continue an interrupted run")
     p.add_argument("--checkpoint-every", type=options.whole(1), default=1, metavar="EPOCHS",
                    help="epochs between checkpoints, which is what an interruption can cost [1]")
@@ -47,6 +61,19 @@ def _memory(text: str) -> int:
         raise argparse.ArgumentTypeError(
             f"expected a size like 500M or 4G, got {text!r}"
         ) from None
+
+
+def write_config(p: options.Parser, args: argparse.Namespace) -> None:
+    """Writes what is trained to OUT/config.toml, or beside what others wrote, as config-2.toml."""
+    what = {flag: values for flag, values in args.config.flags.items() if flag not in _HOW}
+    draft = args.out / f"config.{os.getpid()}"
+    config.write(config.Config(what, args.config.tables), draft,
+                 f"python -m {p.prog} --config THIS --out FOLDER trains this, and nothing more")
+    for number in itertools.count(1):
+        path = args.out / f"config{'' if number == 1 else f'-{number}'}.toml"
+        if not path.exists() or path.read_bytes() == draft.read_bytes():
+            draft.replace(path)
+            return
 
 
 def join(p: options.Parser, args: argparse.Namespace) -> None:

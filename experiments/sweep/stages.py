@@ -13,7 +13,7 @@ from experiments.commandline import options
 from experiments.data import NAMES, DataError, Dataset, load
 from experiments.store import FILE_NAME, Store, StoreError
 from experiments.sweep import processes
-from experiments.sweep.arguments import join
+from experiments.sweep.arguments import join, write_config
 from experiments.sweep.devices import keep_programs
 from experiments.sweep.sweep import Sweep, Tell
 from qjax.losses import LOSSES
@@ -56,6 +56,7 @@ def main(p: options.Parser, args: argparse.Namespace, tell: Tell, *stages: Stage
                 code = sweep.run(wanted, None)
             else:
                 with Store(args.out) as store:
+                    write_config(p, args)
                     for name in names.keys() - NAMES:
                         store.check_data(name, datasets[name].fingerprint)
                     code = sweep.run(wanted, store)
