@@ -117,9 +117,9 @@ def _numbers_of(cell: Cell) -> dict[str, float]:
         ) from None
 
 
-def _number_in(cell: Cell, name: str) -> float | str:
-    value = _numbers_of(cell).get(name, kinds.number_of(cell.update, cell.numbers, name))
-    return "-" if value is None else value
+def _number_in(cell: Cell, name: str) -> float | None:
+    """None where the cell's memory has no such number."""
+    return _numbers_of(cell).get(name, kinds.number_of(cell.update, cell.numbers, name))
 
 
 def _title(name: str) -> str:

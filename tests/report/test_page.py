@@ -140,12 +140,14 @@ def test_diverged_networks_count_and_need_no_number(tmp_path):
 
 def test_numbers_of_memories_are_columns(tmp_path):
     cells = [replace(FLOAT, update="constant_step", numbers=n) for n in ("", "dw_min=0.01")]
+    cells.append(FLOAT)
     text = page.page_of([csv_of(tmp_path / "x.csv", [row(cell) for cell in cells])])
     (column,) = (c for c in data_in(text)["columns"] if c["name"].startswith("numbers"))
     assert (column["name"], column["title"]) == ("numbers.dw_min", "dw_min")
     assert "step" in column["about"]
-    first, second = (line["numbers.dw_min"] for line in lines_in(text))
+    first, second, none = (line["numbers.dw_min"] for line in lines_in(text))
     assert first != second == 0.01
+    assert none is None
 
 
 def test_texts_of_the_results_are_no_html(text):
@@ -374,6 +376,20 @@ def test_the_plot_is_against_any_axis(opened):
         assert len(opened.all("#plot .point")) == known
         assert opened(
             "[...document.querySelectorAll('#plot .point')].every(p => p.getBBox().x > 0)")
+
+
+def test_a_number_that_some_memories_lack_is_an_axis_too(browser, tmp_path):
+    cells = [replace(FLOAT, update="constant_step", numbers=f"dw_min={n}") for n in (0.001, 0.1)]
+    text = page.page_of([csv_of(tmp_path / "x.csv", [row(cell) for cell in (*cells, FLOAT)])])
+    (tmp_path / "page.html").write_text(text, encoding="utf-8")
+    seen = Page(browser, (tmp_path / "page.html").as_uri())
+    assert seen("document.getElementById('x').value") == "numbers.dw_min"
+    assert len(seen.all("#plot .point")) == 2
+    seen("""document.getElementById('x').value = 'update',
+        document.getElementById('colour').value = 'numbers.dw_min', plot()""")
+    assert len(seen.all("#plot .point")) == 3
+    assert seen.one("#legend").text.split() == ["dw_min", "0.001", "0.1", "none"]
+    assert seen.errors() == []
 
 
 def test_texts_of_the_results_stay_texts_in_a_browser(opened):

@@ -203,7 +203,7 @@ function learningCurve(width, curve) {
     });
   }
   const whole = linear(epochs);
-  whole.ticks = whole.ticks.filter(Number.isInteger);
+  whole.ticks = whole.ticks.filter(tick => Number.isInteger(tick) && tick >= curve.first);
   const {svg, x, y} = axes(width, 260, epochs.length > 1 ? whole : slots(epochs), linear(ends, 5),
                            "epoch", "accuracy (%)");
   for (const [name, colour, dash] of parts) {

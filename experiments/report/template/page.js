@@ -163,10 +163,14 @@ function choices() {
   const settings = data.columns.filter(c => c.digits === null);
   const measured = data.columns.filter(c => c.digits > 0 && c.name !== "test_accuracy");
   // What a study varies rather than tunes, with many numbers along x and few values in colour.
-  const count = c => new Set(data.rows.map(r => r[place.get(c.name)])).size;
-  const numbers = settings.filter(c => data.rows.every(r => typeof r[place.get(c.name)] === "number"))
+  const drawable = data.rows.filter(r => r[place.get("test_accuracy")] !== null);
+  const values = c => drawable.map(r => r[place.get(c.name)]).filter(v => v !== null);
+  const count = c => new Set(values(c)).size;
+  const isNumber = v => typeof v === "number";
+  const widths = settings.find(c => c.name === "n_bits" && values(c).some(isNumber));
+  const numbers = settings.filter(c => values(c).every(isNumber))
     .sort((a, b) => a.tuned - b.tuned || count(b) - count(a));
-  const x = (settings.find(c => c.name === "n_bits") || numbers[0] || settings[0] || measured[0])?.name;
+  const x = (widths || numbers[0] || settings[0] || measured[0])?.name;
   const colour = settings.find(c => c.name !== x && !c.tuned && count(c) <= 12)?.name || "";
   const named = columns => columns.map(c => [c.name, c.title]);
   options(byId("x"), named([...settings, ...measured]), x);
@@ -176,7 +180,7 @@ function choices() {
 function plot() {
   const x = place.get(byId("x").value), colour = place.get(byId("colour").value);
   const y = place.get("test_accuracy"), column = data.columns[x];
-  const of = row => colour === undefined ? "" : row[colour];
+  const of = row => colour === undefined ? "" : row[colour] ?? "none";
   const points = x === undefined ? [] : kept.filter(i => data.rows[i][y] !== null && data.rows[i][x] !== null)
     .map(i => ({i, x: data.rows[i][x], y: data.rows[i][y], deviation: data.deviations[i],
                 of: of(data.rows[i]),
