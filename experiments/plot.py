@@ -51,12 +51,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         published = thesis.read_published(args.published) if args.published else {}
         if not rows:
             p.error("no finished replica has all the values of --only")
+        unfinished = results.unfinished(
+            selection.matching(results.everything(args.results), args.only))
         folder.mkdir(parents=True, exist_ok=True)
         study = thesis.with_published(published)
         for stem, figure in gallery.drawn(rows, args.results, study, dict.fromkeys(args.kind)):
+            if unfinished:
+                look.remark(figure, unfinished)
             files = look.save(figure, folder, stem, dict.fromkeys(args.format))
             print(" ".join(map(str, files)), flush=True)
             written += files
+        if unfinished:
+            print(unfinished, file=sys.stderr)
         for said in gallery.left_out(rows):
             print(f"left out: {said}", file=sys.stderr)
     except results.ResultsError as error:

@@ -27,8 +27,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     args = p.parse_args(arguments)
     try:
         tables = tables_of(results.merge(args.results), THESIS)
+        unfinished = results.unfinished(results.everything(args.results))
     except results.ResultsError as error:
         p.error(str(error))
+    if unfinished:
+        tables = {stem: table._replace(notes=(f"{unfinished.capitalize()}.", *table.notes))
+                  for stem, table in tables.items()}
     first = args.results[0]
     folder = args.folder or (first if first.is_dir() else first.parent) / "tables"
     files = {folder / in_file(f"{stem}.{ending}"): render(table)

@@ -1,7 +1,8 @@
 """What results look like to people: statistics over seeds, tables in several formats, figures.
 
 Knows no study: what one has to say of its cells comes as a `Study`. The modules `figures`,
-`gallery` and `look` need matplotlib, and are imported only by name.
+`gallery` and `look` need matplotlib, and are imported only by name. `python -m experiments.report`
+makes `page`, one HTML file of any results.
 """
 
 from experiments.report import panels
@@ -23,6 +24,6 @@ from experiments.report.tables import (
 __all__ = [
     "FORMATS", "INTERVALS", "MEMORY", "MEMORY_NOTE", "NO_STUDY", "WRITES_NOTE", "Column",
     "Estimate", "Rows", "Study", "Table", "as_csv", "estimate", "figures", "gallery", "in_file",
-    "look", "markdown", "memory_in", "paired_differences", "panels", "position", "split",
+    "look", "markdown", "memory_in", "page", "paired_differences", "panels", "position", "split",
     "tables_of", "tell", "terminal", "writes_of",
 ]

@@ -21,7 +21,8 @@ from qjax.algorithms import ALGORITHMS
 __all__ = [
     "FLOAT", "KINDS", "MARKERS", "PALETTE", "algorithm_color", "algorithm_place", "band", "by_bits",
     "deviation", "discard", "extent", "grid", "heading", "legend", "level", "line_of", "log_scale",
-    "looks", "marker_of", "save", "series_colors", "symmetric_log_scale", "title", "whole_numbers",
+    "looks", "marker_of", "remark", "save", "series_colors", "symmetric_log_scale", "title",
+    "whole_numbers",
 ]
 
 # Okabe and Ito's palette: told apart with any colour vision.
@@ -96,6 +97,11 @@ def _wrapped(text: str, inches: float, points: float) -> str:
 def title(figure: Figure, text: str) -> None:
     """The figure's title, in as many lines as it takes."""
     figure.suptitle(_wrapped(text, figure.get_figwidth() - 0.4, 12.0))
+
+
+def remark(figure: Figure, text: str) -> None:
+    """A line below the figure's title, on what one should know before one believes it."""
+    title(figure, f"{figure.get_suptitle()}\n{text}")
 
 
 def heading(axis: Axes, text: str, inches: float = 3.3) -> None:

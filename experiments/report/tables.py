@@ -16,8 +16,8 @@ from experiments.report.study import NO_STUDY, Study, position
 from experiments.store import results
 
 __all__ = [
-    "INTERVALS", "MEMORY", "MEMORY_NOTE", "WRITES_NOTE", "cell_table", "float_of", "float_table",
-    "memory_in", "tables_of", "writes_of",
+    "DIVERGED", "INTERVALS", "MEMORY", "MEMORY_NOTE", "WRITES_NOTE", "bits_in", "cell_table",
+    "float_of", "float_table", "memory_in", "tables_of", "writes_of",
 ]
 
 INTERVALS = (
@@ -135,7 +135,7 @@ def float_table(
     )
 
 
-def _bits_in(cell: Cell) -> str:
+def bits_in(cell: Cell) -> str:
     """In words; a memory without levels has none."""
     return "-" if cell.n_bits is None and cell.update != NONE else options.spell(cell.n_bits)
 
@@ -183,7 +183,7 @@ def cell_table(
             paired_differences(members, cells.get(other, ()), "test_accuracy")
         )
         entries.append((
-            shape_of(*_architecture(cell)), _bits_in(cell), cell.quantizer,
+            shape_of(*_architecture(cell)), bits_in(cell), cell.quantizer,
             cell.scope, *(options.spell(getattr(cell, name), name) for name in differing),
             accuracy, difference, loss, *memory_in(cell),
             *([writes_of(members)] if counted else []), len(members), _diverged(members),

@@ -21,8 +21,8 @@ from experiments.commandline import options
 from experiments.store.database import CAME_LATER, FILE_NAME, Store, StoreError
 
 __all__ = [
-    "EXPORT", "FINISHED", "ResultsError", "by_cell", "cell_of", "csv_rows", "is_store", "load",
-    "merge", "opened", "read",
+    "EXPORT", "FINISHED", "ResultsError", "by_cell", "cell_of", "csv_rows", "everything",
+    "is_store", "load", "merge", "opened", "read", "unfinished",
 ]
 
 EXPORT = "python -m experiments.export --out FOLDER --csv FILE"
@@ -68,12 +68,7 @@ def load(path: Path) -> list[dict[str, Any]]:
     Raises:
       ResultsError: missing, something else, or without a finished replica.
     """
-    path = Path(path)
-    if path.is_dir() or is_store(path):
-        with opened(path / FILE_NAME if path.is_dir() else path) as store:
-            rows = store.replicas()
-    else:
-        rows = [_row(path, line, texts) for line, texts in csv_rows(path, _REQUIRED, EXPECTED)]
+    rows = _replicas(Path(path))
     finished = [row for row in rows if row["status"] in FINISHED]
     if not finished:
         raise ResultsError(
@@ -83,9 +78,39 @@ def load(path: Path) -> list[dict[str, Any]]:
     return finished
 
 
+def _replicas(path: Path) -> list[dict[str, Any]]:
+    """All replicas of a source, whatever became of them."""
+    if path.is_dir() or is_store(path):
+        with opened(path / FILE_NAME if path.is_dir() else path) as store:
+            return store.replicas()
+    return [_row(path, line, texts) for line, texts in csv_rows(path, _REQUIRED, EXPECTED)]
+
+
 def merge(paths: Iterable[Path]) -> list[dict[str, Any]]:
     """Finished replicas of several sources; of a replica in more than one, the later source's."""
     return list({row["id"]: row for path in paths for row in load(path)}.values())
+
+
+def everything(paths: Iterable[Path]) -> list[dict[str, Any]]:
+    """As `merge`, with the replicas that no source has finished: running, interrupted or failed.
+
+    Raises:
+      ResultsError: missing, or something else; not where nothing is finished.
+    """
+    rows: dict[str, dict] = {}
+    for row in (row for path in paths for row in _replicas(Path(path))):
+        known = rows.get(row["id"])
+        if known is None or known["status"] not in FINISHED or row["status"] in FINISHED:
+            rows[row["id"]] = row
+    return list(rows.values())
+
+
+def unfinished(rows: Iterable[Mapping[str, Any]]) -> str:
+    """'unfinished: 3 of 4 networks trained', of rows as `everything` gives them; '' if all are."""
+    finished = [row["status"] in FINISHED for row in rows]
+    if all(finished):
+        return ""
+    return f"unfinished: {sum(finished)} of {len(finished)} networks trained"
 
 
 def is_store(path: Path) -> bool:

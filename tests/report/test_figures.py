@@ -1,5 +1,6 @@
 """Figures made of a store whose numbers are known."""
 
+import contextlib
 import math
 import struct
 from dataclasses import replace
@@ -355,6 +356,20 @@ def test_what_is_not_drawn_is_said(tmp_path, capsys):
     assert plot.main(["--results", str(tmp_path), "--format", "png"]) == 0
     assert "left out: 3 replicas of cells that were trained longer as well" in (
         capsys.readouterr().err)
+
+
+def test_figures_of_what_is_unfinished_say_so(tmp_path, capsys, monkeypatch):
+    store_of(tmp_path, [CELL], seeds=1)
+    with Store(tmp_path) as store:
+        store.claim([Replica(CELL, 1)], ORIGIN)
+    titles = []
+    monkeypatch.setattr(look, "save", lambda figure, *_: titles.append(figure.get_suptitle()) or [])
+    for words, mark in (("seed=0,1", "unfinished: 1 of 2 networks trained"), ("seed=0", "")):
+        with contextlib.suppress(SystemExit):  # as nothing is written
+            plot.main(["--results", str(tmp_path), "--kind", "bits", "--only", words])
+        title = titles.pop()
+        assert title.endswith(f"\n{mark}") if mark else "unfinished" not in title
+        assert (mark or "error") in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("width", [3.0, 6.0, 12.0])

@@ -279,6 +279,13 @@ def test_command_merges_sources_and_takes_a_folder(tmp_path):
     assert (float(line["(1,50)"]), line["(1,50)_values"]) == (25.0, "2")
 
 
+def test_command_marks_tables_of_what_is_unfinished(tmp_path, capsys):
+    path = csv_of(tmp_path / "x.csv", [*seeds(MNIST, 90.0), row(MNIST, 1, status="running")])
+    assert command.main(["--results", str(path)]) == 0
+    text = (tmp_path / "tables" / "cells-mnist-backprop.md").read_text()
+    assert "\n\nUnfinished: 1 of 2 networks trained.\n\n" in text
+
+
 def refused(arguments, capsys):
     with pytest.raises(SystemExit) as stop:
         command.main(list(map(str, arguments)))

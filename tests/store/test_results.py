@@ -113,6 +113,15 @@ def test_merging_keeps_a_finished_replica_that_runs_again_elsewhere(tmp_path):
     assert sorted(r["test_accuracy"] for r in results.merge([a, b])) == [1.0, 4.0]
 
 
+def test_everything_has_what_is_not_finished_unless_another_source_finished_it(folder, tmp_path):
+    other = stored(tmp_path, [], [FINISHED[0][0], Replica(HSIC, 1)])
+    rows = results.everything([folder, other])
+    assert [r for r in rows if r["status"] != "running"] == results.load(folder)
+    assert {r["seed"] for r in rows if r["status"] == "running"} == {0, 1}
+    assert results.unfinished(rows) == "unfinished: 3 of 5 networks trained"
+    assert results.unfinished(results.load(folder)) == ""
+
+
 # Refusals
 
 
