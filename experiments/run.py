@@ -6,6 +6,7 @@ if __name__ == "__main__":
     # The imports below take a second or two. There is nothing to lose yet: end without a word.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
+import sys
 from collections.abc import Sequence
 from dataclasses import fields
 
@@ -21,7 +22,7 @@ from experiments.cells import (
     product,
 )
 from experiments.commandline import options
-from experiments.report import tell
+from experiments.report import FEW_BITS, tell
 from qjax.algorithms import ALGORITHMS
 
 __all__ = ["cells_of", "main", "parser"]
@@ -70,6 +71,10 @@ def cells_of(args) -> list[Cell]:
     return list(dict.fromkeys(cells))
 
 
+def _loses_steps(cell: Cell) -> bool:
+    return cell.update == "nearest" and cell.n_bits is not None and cell.n_bits <= FEW_BITS
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line; returns the exit code."""
     p = parser()
@@ -81,6 +86,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         kinds.check(args, cells)
     except ValueError as error:
         p.error(str(error))
+    if not {"update", "recipe"} & args.config.flags.keys() and any(map(_loses_steps, cells)):
+        print(f"note: with up to {FEW_BITS} bits and these settings, the thesis's, most steps are "
+              "lost to rounding; --recipe few-bits has what trains there", file=sys.stderr)
     seeds = range(args.first_seed, args.first_seed + args.seeds)
     wanted = [Replica(cell, seed) for cell in cells for seed in seeds]
     return sweep.main(p, args, tell, lambda finished: wanted)

@@ -10,7 +10,7 @@ from experiments.report.estimates import Estimate, estimate, paired_differences
 from experiments.report.formats import FORMATS, Column, Table, as_csv, in_file, markdown, terminal
 from experiments.report.panels import Rows, split
 from experiments.report.study import NO_STUDY, Study, position
-from experiments.report.summary import tell
+from experiments.report.summary import FEW_BITS, tell
 from experiments.report.tables import (
     INTERVALS,
     MEMORY,
@@ -22,8 +22,8 @@ from experiments.report.tables import (
 )
 
 __all__ = [
-    "FORMATS", "INTERVALS", "MEMORY", "MEMORY_NOTE", "NO_STUDY", "WRITES_NOTE", "Column",
-    "Estimate", "Rows", "Study", "Table", "as_csv", "estimate", "figures", "gallery", "in_file",
-    "look", "markdown", "memory_in", "page", "paired_differences", "panels", "position", "split",
-    "tables_of", "tell", "terminal", "writes_of",
+    "FEW_BITS", "FORMATS", "INTERVALS", "MEMORY", "MEMORY_NOTE", "NO_STUDY", "WRITES_NOTE",
+    "Column", "Estimate", "Rows", "Study", "Table", "as_csv", "estimate", "figures", "gallery",
+    "in_file", "look", "markdown", "memory_in", "page", "paired_differences", "panels", "position",
+    "split", "tables_of", "tell", "terminal", "writes_of",
 ]

@@ -14,7 +14,7 @@ from experiments.commandline.options import spell
 from experiments.data import shape_of
 from experiments.report.estimates import mean_and_deviation
 
-__all__ = ["by_cell", "spread", "summary", "tell", "warnings"]
+__all__ = ["FEW_BITS", "by_cell", "spread", "summary", "tell", "warnings"]
 
 # A network that knows nothing has a loss of ln(classes), one that is sure and wrong of tens.
 EXPLODED = 1e3

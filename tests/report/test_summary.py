@@ -114,8 +114,7 @@ def test_warnings_name_what_exploded_and_what_to_type():
     text = warned(burst, row(test_accuracy=90.0))
     assert "Exploded (test loss up to 2e+32): 1 cell: backprop mnist 3 bits symm local nearest" in (
         text)
-    assert "--memory hidden --hidden-bits +0 +2 --optimizer balanced" in text
-    assert "README.md" in text
+    assert "--recipe few-bits" in text
     assert "smaller --lr" not in text
     text = warned(row(FLOAT, status="diverged", test_accuracy=None))
     assert "Exploded: 1 cell: backprop digits float." in text
