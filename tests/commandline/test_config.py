@@ -3,11 +3,11 @@
 import tomllib
 
 import pytest
+from programs import command, numbers, planned
 
 from experiments import run
 from experiments.commandline import config
 from experiments.commandline.config import Config
-from programs import command, numbers, planned
 
 
 def cells(*words):
