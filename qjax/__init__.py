@@ -6,7 +6,8 @@ that are neither exact nor equal), `memories` (what holds a weight and how it is
 (what both say of theirs), `optimizers`, `feedback`, `hsic`, `synthetic` (the pieces of the
 learning rules), `blocks` and `networks`, `losses`, `algorithms` (the rules, behind one interface),
 `training` and `replicas` (epochs, of many networks at once), `schedules`, `metrics`,
-`diagnostics` (what goes on inside while a network trains).
+`diagnostics` (what goes on inside while a network trains), `saved` (a trained network as one file,
+which `load` reads).
 """
 
 from qjax import (
@@ -27,12 +28,14 @@ from qjax import (
     quantize,
     replicas,
     rounding,
+    saved,
     schedules,
     spacings,
     synthetic,
     training,
     trees,
 )
+from qjax.saved import load
 
 __version__ = "0.1.0"
 
@@ -45,6 +48,7 @@ __all__ = [
     "grids",
     "hsic",
     "kinds",
+    "load",
     "losses",
     "memories",
     "metrics",
@@ -54,6 +58,7 @@ __all__ = [
     "quantize",
     "replicas",
     "rounding",
+    "saved",
     "schedules",
     "spacings",
     "synthetic",

@@ -38,7 +38,7 @@ from qjax.feedback import with_feedback
 
 __all__ = [
     "Network", "apply_block", "check_feedback", "forward", "init_network", "kernels_of",
-    "key_of", "shapes_of", "with_activity", "with_crossbars", "without_activity",
+    "key_of", "predict", "shapes_of", "with_activity", "with_crossbars", "without_activity",
     "without_crossbars",
 ]
 
@@ -132,6 +132,18 @@ def forward(network: Network, params: Any, collections: Any, x: Array) -> Array:
     for block, block_params, block_collections in zip(network, params, collections, strict=True):
         x, _ = apply_block(block, block_params, block_collections, x, train=False)
     return x
+
+
+def predict(
+    network: Network, params: Any, collections: Any, crossbar: Crossbar | None, inputs: Array
+) -> Array:
+    """Outputs of a trained network, whose products go through converters where there are any.
+
+    The same weights and inputs [batch, ...] meet the same noise: there is no key.
+    """
+    key = None if crossbar is None else key_of(inputs, params)
+    seen = with_crossbars(key, crossbar, params, collections)
+    return forward(network, params, seen, inputs)
 
 
 def shapes_of(network: Network, params: Any, collections: Any, inputs: Array) -> list[Any]:

@@ -154,7 +154,7 @@ def _epoch(program: Program, phase: Phase, settings, states, data) -> Callable[[
         evaluate_after=False,
         batch_size=program.cells[0].batch_size,
         shuffle=program.preset.shuffle,
-        preprocess=program.preprocess,
+        preprocess=program.inputs,
         mesh=program.mesh,
     )
 
@@ -170,7 +170,7 @@ def _evaluation(program: Program, states, data) -> Callable[[], None]:
     """A call that scores `states` on both parts of `data`, in the phase that predicts: the last."""
     last = len(program.algorithm.phases) - 1
     phase, settings = program.algorithm.phases[last], program.settings(last)
-    score = training.make_evaluation(phase, preprocess=program.preprocess, mesh=program.mesh)
+    score = training.make_evaluation(phase, preprocess=program.inputs, mesh=program.mesh)
     return lambda: jax.block_until_ready(score(settings, states, data))
 
 

@@ -7,7 +7,7 @@ Beside it are the settings that an algorithm has where nothing else is said, and
 from experiments.cells import kinds
 from experiments.cells.account import account_of, weights_of
 from experiments.cells.axes import add_flag
-from experiments.cells.building import algorithm_of, held_program, settings_of
+from experiments.cells.building import algorithm_of, crossbar_of, held_program, settings_of
 from experiments.cells.cell import AXES, DEFAULTS, NONE, UNQUANTIZED, USUAL, Cell, product
 from experiments.cells.memories import memory_of
 from experiments.cells.networks import NETWORKS, SMALLEST
@@ -15,7 +15,7 @@ from experiments.cells.presets import LEARNING_RATES, Preset, preset_of
 from experiments.cells.replicas import Chunk, Replica, chunks_of, group, halves
 
 __all__ = [
-    "account_of", "algorithm_of", "held_program", "settings_of",
+    "account_of", "algorithm_of", "crossbar_of", "held_program", "settings_of",
     "AXES", "DEFAULTS", "LEARNING_RATES", "NETWORKS", "NONE", "SMALLEST", "UNQUANTIZED", "USUAL",
     "Cell", "Chunk", "Preset", "Replica", "add_flag", "chunks_of", "group", "halves", "kinds",
     "memory_of", "preset_of", "product", "weights_of",

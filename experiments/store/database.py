@@ -220,6 +220,16 @@ class Store:
                     f"{name} has changed since networks were trained on it in {self.path}: choose "
                     "another folder with --out, or give the new data another name")
 
+    def best(self, ids: Iterable[str]) -> dict[str, float]:
+        """The best test accuracy of replicas, over what they have recorded."""
+        found = {}
+        for i in ids:
+            row = self._db.execute("SELECT max(test_accuracy) FROM epochs WHERE replica = ?", [i])
+            accuracy = row.fetchone()[0]
+            if accuracy is not None:
+                found[i] = accuracy
+        return found
+
     def finished(self, ids: Iterable[str]) -> set[str]:
         """Those of `ids` that need not run again."""
         rows = self._db.execute("SELECT id FROM replicas WHERE status IN ('done', 'diverged')")

@@ -9,6 +9,7 @@ from pathlib import Path
 from experiments.commandline import config, options
 from experiments.sweep import processes
 from experiments.sweep.footprint import size
+from experiments.sweep.networks import SAVES
 
 __all__ = ["add_arguments", "join", "write_config"]
 
@@ -34,7 +35,11 @@ def add_arguments(p: options.Parser, tables: Collection[str] = ()) -> None:
     p.add_argument("--resume", action="store_true", help="continue an interrupted run")
     p.add_argument("--checkpoint-every", type=options.whole(1), default=1, metavar="EPOCHS",
                    help="epochs between checkpoints, which is what an interruption can cost [1]")
-    p.add_argument("--save-params", action="store_true", help="keep final weights in OUT/params")
+    p.add_argument("--save", type=options.one_of(SAVES), default=None,
+                   metavar="{" + ",".join(SAVES) + "}",
+                   help="keep trained networks in OUT/networks, for qjax.load: as they are at the "
+                   "end, or after the epoch of the best test accuracy [final, if all together have "
+                   "at most 50 million weights]")
     p.add_argument("--diagnostics", action="store_true",
                    help="look inside after every epoch: angles between the algorithm's and the "
                    "true gradient, between feedback and weights, quantization error, nHSIC, ...")

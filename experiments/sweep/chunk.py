@@ -13,8 +13,9 @@ from experiments.store import Store
 from experiments.sweep import processes
 from experiments.sweep.checkpoint import Checkpoint, CheckpointError, remove
 from experiments.sweep.devices import make_mesh
+from experiments.sweep.networks import NOTHING, Keeper, Save
 from experiments.sweep.program import Program
-from experiments.sweep.reports import EpochReport, report, write_params
+from experiments.sweep.reports import EpochReport, report
 
 __all__ = ["run_chunk"]
 
@@ -27,7 +28,7 @@ def run_chunk(
     *,
     resume: bool = False,
     checkpoint_every: int = 1,
-    save_params: bool = False,
+    save: Save = NOTHING,
     diagnose: bool = False,
     warn: Callable[[str], None] = warnings.warn,
 ) -> Iterator[EpochReport]:
@@ -37,10 +38,10 @@ def run_chunk(
       chunk: what to run.
       dataset: loaded.
       store: open for writing; None in all processes but the first.
-      folder: for checkpoints (in "checkpoints") and final parameters (in "params").
+      folder: for checkpoints (in "checkpoints") and trained networks (in "networks").
       resume: start from the chunk's checkpoint if there is one.
       checkpoint_every: epochs from one checkpoint to the next.
-      save_params: write the final parameters, a file per replica.
+      save: which networks are kept, a file per replica.
       diagnose: look inside after every epoch (`qjax.diagnostics`).
       warn: told of a checkpoint that is of no use.
 
@@ -71,6 +72,8 @@ def run_chunk(
             checkpoint.forget()
         if store:
             store.rewind(ids, first)
+        best = processes.shared(store.best(ids) if store else None)
+        keeper = Keeper(folder, chunk, program, save, best, warn)
 
         data, done = program.data, 0
         for number, (phase, epochs) in enumerate(
@@ -83,22 +86,21 @@ def run_chunk(
             keys = program.keys(seeds, 1 + number)
             for epoch in range(max(0, first - done), epochs):
                 states, metrics = run_epoch(keys, epoch, settings, states, data)
-                if done + epoch + 1 == sum(program.epochs):
+                is_last = done + epoch + 1 == sum(program.epochs)
+                if is_last:
                     scores = program.waited(seeds, states, data)
                     if scores:
                         metrics = metrics._replace(train=scores[0], test=scores[1])
                 told = report(chunk, phase.name, done + epoch, processes.collect(metrics))
                 if store:
                     store.record(told.rows, told.ranges, told.diagnostics)
+                keeper.offer(told, states, is_last)
                 if (done + epoch + 1) % checkpoint_every == 0:
                     seconds = before + time.perf_counter() - started
                     checkpoint.save(done + epoch + 1, seconds, states)
                 yield told
             done += epochs
-    params = processes.collect(program.weights(states)) if save_params else None
     if store:
-        if save_params:
-            write_params(folder / "params", chunk, params)
         seconds = before + time.perf_counter() - started
         store.finish(ids, seconds / len(ids))
         remove(saves)

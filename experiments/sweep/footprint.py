@@ -83,7 +83,7 @@ def _footprint(program: Program, diagnose: bool) -> Footprint:
     steps = math.ceil(examples / batch)
     scored = math.ceil(examples / chunk) + math.ceil(len(dataset.test_labels) / chunk)
     keys = jax.eval_shape(lambda: jax.vmap(jax.random.key)(jnp.zeros(1, jnp.uint32)))
-    inputs = jax.eval_shape(program.preprocess, dataset.train_images[:1])
+    inputs = jax.eval_shape(program.inputs, dataset.train_images[:1])
 
     def images(count):
         return shape((count, *inputs.shape[1:]), inputs.dtype)

@@ -10,7 +10,6 @@ from functools import cached_property
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
@@ -24,8 +23,9 @@ from experiments.cells import (
     settings_of,
 )
 from experiments.data import Dataset
-from qjax import algorithms, memories, training
+from qjax import algorithms, training
 from qjax.replicas import replicate
+from qjax.saved import Inputs
 
 __all__ = ["Program"]
 
@@ -46,16 +46,17 @@ class _Kind:
     def preset(self) -> Preset:
         return preset_of(self.cell.algorithm)
 
-    def preprocess(self, images: jax.Array) -> jax.Array:
+    @functools.cached_property
+    def inputs(self) -> Inputs:
         how, data = self.cell.normalize, self.dataset
-        images = images.astype(jnp.float32)
         if how == "none":
-            return images
-        scaled = (images - data.low) / (data.high - data.low)
+            return Inputs(data.image_shape)
         if how == "unit" or (how == USUAL and not self.preset.normalize):
-            return scaled
+            return Inputs(data.image_shape, data.low, data.high)
         mean, deviation = data.usual if how == USUAL else data.measured
-        return (scaled - mean) / deviation
+        return Inputs(data.image_shape, data.low, data.high, *(
+            tuple(number.tolist()) if number.ndim else float(number)
+            for number in (mean, deviation)))
 
 
 # Enough for the largest algorithm: a few chunks in a row are of one kind.
@@ -86,7 +87,7 @@ def _epoch(kind: _Kind, phase: int, evaluate: bool, diagnose: bool) -> Callable:
         diagnose_after=diagnose,
         batch_size=kind.cell.batch_size,
         shuffle=kind.preset.shuffle,
-        preprocess=kind.preprocess,
+        preprocess=kind.inputs,
         mesh=kind.mesh,
     )
 
@@ -99,7 +100,7 @@ def _wait(kind: _Kind) -> Callable:
 @_remember
 def _evaluation(kind: _Kind, phase: int) -> Callable:
     return training.make_evaluation(
-        _algorithm(kind).phases[phase], preprocess=kind.preprocess, mesh=kind.mesh)
+        _algorithm(kind).phases[phase], preprocess=kind.inputs, mesh=kind.mesh)
 
 
 @dataclass(frozen=True)
@@ -142,18 +143,16 @@ class Program:
         """Epochs of each phase."""
         return (self.cells[0].epochs, self.cells[0].readout_epochs)[: len(self.algorithm.phases)]
 
-    def preprocess(self, images: jax.Array) -> jax.Array:
-        """Raw images to the inputs of the network, as the algorithm's preset has them."""
-        return self.kind.preprocess(images)
+    @property
+    def inputs(self) -> Inputs:
+        """Raw images to the inputs of the network."""
+        return self.kind.inputs
 
     def weights(self, states: algorithms.TrainState) -> Any:
-        """All trained weights as their memory knows them, [seeds, configs]."""
-
-        def of(settings, state):
-            return memories.behind(settings.memory, state.held)
-
-        last = self.settings(len(self.algorithm.phases) - 1)
-        return jax.jit(replicate(of, ".r", "rr"))(last, states)
+        """Weights of every block as the network sees them, [seeds, configs]."""
+        last = len(self.algorithm.phases) - 1
+        show = self.algorithm.phases[last].show
+        return jax.jit(replicate(show, ".r", "rr"))(self.settings(last), states)
 
     @property
     def everywhere(self) -> NamedSharding | None:

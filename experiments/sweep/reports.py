@@ -1,7 +1,6 @@
-"""What a chunk leaves of an epoch and at its end: rows for the store, files of parameters."""
+"""What a chunk leaves of an epoch: rows for the store."""
 
 import itertools
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -11,7 +10,7 @@ from experiments.cells import Chunk
 from qjax import training
 from qjax.trees import paths_of
 
-__all__ = ["EpochReport", "report", "write_params"]
+__all__ = ["EpochReport", "report"]
 
 
 class EpochReport(NamedTuple):
@@ -81,11 +80,3 @@ def report(chunk: Chunk, phase: str, epoch: int, metrics: training.EpochMetrics)
             ]
     return EpochReport(phase, epoch, rows, ranges, diagnostics)
 
-
-def write_params(folder: Path, chunk: Chunk, params: Any) -> None:
-    """Writes final parameters, host arrays [seeds, cells, ...], a file per replica."""
-    folder.mkdir(parents=True, exist_ok=True)
-    tensors = _paths(params)
-    places = itertools.product(range(len(chunk.seeds)), range(len(chunk.cells)))
-    for replica, place in zip(chunk.replicas, places, strict=True):
-        np.savez(folder / f"{replica.id}.npz", **{k: v[place] for k, v in tensors.items()})

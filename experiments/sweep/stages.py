@@ -15,6 +15,7 @@ from experiments.store import FILE_NAME, Store, StoreError
 from experiments.sweep import processes
 from experiments.sweep.arguments import join, write_config
 from experiments.sweep.devices import keep_programs
+from experiments.sweep.networks import Save
 from experiments.sweep.sweep import Sweep, Tell
 from qjax.losses import LOSSES
 
@@ -48,7 +49,8 @@ def main(p: options.Parser, args: argparse.Namespace, tell: Tell, *stages: Stage
             datasets = {name: load(name, args.data_dir) for name in names}
             _check(wanted, datasets)
             sweep = Sweep(datasets, args.out, console, tell, args.memory_limit, args.resume,
-                          args.checkpoint_every, args.save_params, args.diagnostics)
+                          args.checkpoint_every, Save.of(args.save, len(wanted)),
+                          args.diagnostics)
             if args.dry_run:
                 sweep.show(wanted)
                 return 0

@@ -20,6 +20,7 @@ from experiments.sweep.chunk import run_chunk
 from experiments.sweep.footprint import available, footprint, is_exhausted
 from experiments.sweep.forecast import Forecast, spell
 from experiments.sweep.interrupts import Interrupts
+from experiments.sweep.networks import NOTHING, Save, file_of
 from experiments.sweep.origin import origin
 
 __all__ = ["Sweep", "Tell"]
@@ -38,7 +39,7 @@ class Sweep:
       console: for the plan, messages and progress.
       tell: of what is finished, when nothing is left.
       memory_limit: bytes a device may use; None for what it has.
-      resume, checkpoint_every, save_params, diagnose: see `chunk.run_chunk`.
+      resume, checkpoint_every, save, diagnose: see `chunk.run_chunk`.
     """
 
     datasets: dict[str, Dataset]
@@ -48,7 +49,7 @@ class Sweep:
     memory_limit: int | None = None
     resume: bool = False
     checkpoint_every: int = 1
-    save_params: bool = False
+    save: Save = NOTHING
     diagnose: bool = False
 
     def plan(self, replicas: Iterable[grid.Replica]) -> tuple[list[grid.Chunk], Table]:
@@ -155,11 +156,11 @@ class Sweep:
         have = store.finished(ids)
         if have and tell:
             self._say(f"{len(have)} of {len(wanted)} replicas are in {store.path} already.")
-            if self.save_params:
-                bare = [i for i in have if not (self.out / "params" / f"{i}.npz").exists()]
+            if self.save.is_asked:
+                bare = [i for i in have if not file_of(self.out, i).exists()]
                 if bare:
-                    self._say(f"{len(bare)} of them have no saved weights: to train them once "
-                              "more, choose another folder with --out.")
+                    self._say(f"{len(bare)} of them were not saved: to train them once more, "
+                              "choose another folder with --out.")
             if self.diagnose:
                 blind = have - store.having("diagnostics")
                 if blind:
@@ -233,7 +234,7 @@ class Sweep:
             for epoch in run_chunk(
                 chunk, self.datasets[chunk.cells[0].dataset], store, self.out,
                 resume=self.resume, checkpoint_every=self.checkpoint_every,
-                save_params=self.save_params, diagnose=self.diagnose, warn=self._say,
+                save=self.save, diagnose=self.diagnose, warn=self._say,
             ):
                 if epoch.accuracies:
                     low, high = min(epoch.accuracies), max(epoch.accuracies)

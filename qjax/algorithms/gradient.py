@@ -12,13 +12,11 @@ import jax
 import optax
 from jax import Array
 
-from qjax import losses, memories
+from qjax import blocks, losses, memories
 from qjax.algorithms.interface import Algorithm, Batch, Phase, Rules, Settings, TrainState
 from qjax.algorithms.passes import activities, true_chain
 from qjax.blocks import (
     Network,
-    forward,
-    key_of,
     with_activity,
     with_crossbars,
     without_activity,
@@ -107,10 +105,8 @@ def from_gradient(
         return memories.read(settings.memory, state.held["blocks"])
 
     def predict(settings, state, inputs):
-        weights = show(settings, state)
-        collections = with_crossbars(
-            key_of(inputs, weights), settings.crossbar, weights, state.collections)
-        return forward(network, weights, collections, inputs)
+        return blocks.predict(network, show(settings, state), state.collections,
+                              settings.crossbar, inputs)
 
     def probe(key, settings, state, batch):
         gradient_key = jax.random.fold_in(key, 0)
@@ -138,4 +134,5 @@ def from_gradient(
             losses.targets(batch.labels, outputs.shape[-1], outputs.dtype),
         )
 
-    return Algorithm(init, (Phase("train", begin, step, predict, show, probe, rules.loss),))
+    phase = Phase("train", begin, step, predict, show, probe, rules.loss)
+    return Algorithm(init, (phase,), network)

@@ -4,7 +4,7 @@ import flax.linen as nn
 import jax
 import optax
 
-from qjax import losses, memories
+from qjax import blocks, losses, memories
 from qjax.algorithms.backprop import backprop
 from qjax.algorithms.interface import Algorithm, Batch, Phase, Rules, TrainState
 from qjax.algorithms.passes import activities, init_blocks, run_blocks, true_chain
@@ -70,6 +70,7 @@ def hsic(
     body = bottleneck_body(network)
     depth = len(body)
     readout = (Dense(network[-1].features, activation=identity, gain=network[-1].gain),)
+    whole = body + readout
     classifier = backprop(readout, readout_rules)
     (classify,) = classifier.phases
 
@@ -216,8 +217,8 @@ def hsic(
         return Probe(*((None,) * depth + trees for trees in own[:-1]), own.targets)
 
     def predict(settings, state, inputs):
-        held, collections, top = split(state)
-        return classify.predict(settings, top, features(settings, held, collections, inputs))
+        return blocks.predict(whole, show(settings, state), state.collections, settings.crossbar,
+                              inputs)
 
     return Algorithm(
         init,
@@ -230,4 +231,5 @@ def hsic(
                 readout_rules.loss,
             ),
         ),
+        whole,
     )

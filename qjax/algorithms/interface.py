@@ -14,6 +14,7 @@ from flax import struct
 from jax import Array
 from jax.typing import ArrayLike
 
+from qjax.blocks import Network
 from qjax.devices import Crossbar
 from qjax.diagnostics import Probe
 from qjax.losses import Loss, cross_entropy
@@ -150,7 +151,9 @@ class Algorithm(NamedTuple):
     Attributes:
       init: (key, settings, inputs [batch, ...]) -> state; inputs give shapes only.
       phases: run one after the other, each with epochs and settings of its own.
+      network: the blocks that predictions go through, after the last phase (`blocks.predict`).
     """
 
     init: Callable[[Array, Settings, Array], TrainState]
     phases: tuple[Phase, ...]
+    network: Network

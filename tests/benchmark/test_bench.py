@@ -145,7 +145,7 @@ def trained():
         phase, own = variant.phase, variant.settings(settings)
         epoch = training.make_epoch(
             phase, evaluate_after=False, batch_size=64, shuffle=True,
-            preprocess=program.preprocess, mesh=program.mesh,
+            preprocess=program.inputs, mesh=program.mesh,
         )
         states = program.init()(program.keys([0], 0), own)
         states = training.make_begin(phase, program.mesh)(own, states)
