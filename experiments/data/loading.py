@@ -4,6 +4,7 @@ import dataclasses
 import difflib
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -53,7 +54,7 @@ def load(name: str, data_dir: str | os.PathLike | None = None) -> Dataset:
         parts = from_folder(Path(folder).expanduser() / name)
     else:
         parts = from_tfds(name)
-    arrays = {}
+    arrays: dict[str, Any] = {}
     for part, (images, labels, *sources) in parts.items():
         limit = spec.n_train if part == "train" else spec.n_test
         _check(spec, limit, images, labels, *sources)
