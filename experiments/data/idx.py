@@ -74,7 +74,7 @@ def read_idx(path: str | os.PathLike, ndim: int | None = None) -> np.ndarray:
 
 def from_folder(folder: Path) -> Parts:
     """{part: (images, labels, images file, labels file)} of the four IDX files in ``folder``."""
-    parts: Parts = {}
+    parts = {}
     for part, prefix in PARTS.items():
         images_path = _find(folder / f"{prefix}-images-idx3-ubyte")
         labels_path = _find(folder / f"{prefix}-labels-idx1-ubyte")

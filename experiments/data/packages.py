@@ -48,7 +48,7 @@ def from_tfds(name: str) -> Parts:
             # TFDS reads TFDS_DATA_DIR once, when it is imported; passing it obeys later changes.
             builder = tfds.builder(name, data_dir=os.environ.get("TFDS_DATA_DIR") or None)
             builder.download_and_prepare()
-        parts: Parts = {}
+        parts = {}
         for part in PARTS:
             split = tfds.as_numpy(builder.as_dataset(part, batch_size=-1))
             source = f"TensorFlow Datasets {part} split in {builder.data_path}"
