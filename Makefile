@@ -1,5 +1,5 @@
 # make run    trains the four algorithms on scikit-learn's digits, ends with a table and figures
-# make test   checks style and runs all tests
+# make test   checks style and types and runs all tests
 # Each makes its own environment in .venv first, where there is none.
 
 PYTHON ?= python3
@@ -18,6 +18,7 @@ run: $(VENV)/ready
 
 test: $(VENV)/ready
 	$(BIN)/ruff check .
+	$(BIN)/mypy
 	$(BIN)/python -m pytest -q -n 2 --dist worksteal
 
 # Marked ready only when all is installed; an interrupted installation starts again.

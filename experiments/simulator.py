@@ -9,6 +9,7 @@ our means stands what the simulator had (aihwkit 1.1.0, one seed each).
 import csv
 import statistics
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -57,7 +58,7 @@ CASES: dict[str, Case] = {
     "soft bounds, 0.05": Case(_FAST, 0.05, CONVERTERS, (48.34, 68.61, 79.81)),
     "soft bounds, 0.1": Case(_FAST, 0.1, CONVERTERS, (66.29, 79.27, 82.53)),
     "soft bounds, 0.1, whole pulses": Case(
-        _FAST.replace(counting="whole"), 0.1, CONVERTERS, (66.29, 79.27, 82.53)),
+        replace(_FAST, counting="whole"), 0.1, CONVERTERS, (66.29, 79.27, 82.53)),
     # A transfer every 2 samples; fast_lr is 0.1 there, absolutely, and a factor on 0.1 here.
     "Tiki-Taka, 0.1": Case(
         TikiTaka(_FAST, Pulsed(devices.SoftBounds(), most=31), fast_lr=1.0, transfer_lr=1.0,

@@ -25,6 +25,7 @@ multiplies). It gets no random numbers: no dropout.
 
 import inspect
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import flax.linen as nn
@@ -54,7 +55,7 @@ def _use_feedback(call: Callable, args: tuple, kwargs: dict, context: Any) -> Ar
     # Of these very classes: what another one makes of their product is not known here.
     linear = type(layer) in _LINEAR and context.method_name == "__call__"
     own = [layer.get_variable(c, "kernel") for c in ("feedback", "activity", "crossbar")]
-    if not linear or getattr(layer, "batch_dims", ()) or all(each is None for each in own):
+    if not linear or getattr(layer, "batch_dims", None) or all(each is None for each in own):
         return call(*args, **kwargs)
     x = jnp.asarray(args[0] if args else kwargs["inputs"])
     if not jnp.issubdtype(x.dtype, jnp.inexact):
@@ -70,7 +71,7 @@ def _use_feedback(call: Callable, args: tuple, kwargs: dict, context: Any) -> Ar
     return out if bias is None else out + bias.astype(out.dtype)
 
 
-def _arguments(block: nn.Module, train: bool) -> dict[str, bool]:
+def _arguments(block: nn.Module, train: bool) -> dict[str, Any]:
     """``train``, if the block's call takes it."""
     known = inspect.signature(type(block).__call__).parameters
     return {"train": train} if "train" in known else {}
@@ -102,8 +103,9 @@ def init_network(key: Array, network: Network, inputs: Array) -> tuple[tuple, tu
             )
         # Values flow through, but only shapes are used: XLA drops the arithmetic under jit.
         inputs, variables = block.init_with_output(block_key, inputs, **_arguments(block, True))
-        params.append(variables.pop("params", {}))
-        collections.append(variables)
+        own = dict(variables)
+        params.append(own.pop("params", {}))
+        collections.append(own)
     return tuple(params), tuple(collections)
 
 
@@ -118,12 +120,13 @@ def apply_block(
     activity = {"activity": params.pop("activity")} if "activity" in params else {}
     variables = {"params": params, **collections, **activity}
     given = _arguments(block, train)
+    apply: Callable[..., Any] = block.apply  # gives a pair if something is mutable
     if not train and "crossbar" not in collections:
-        return block.apply(variables, x, **given), collections
+        return apply(variables, x, **given), collections
     with nn.intercept_methods(_use_feedback):
         if not train:
-            return block.apply(variables, x, **given), collections
-        out, updated = block.apply(variables, x, **given, mutable=["batch_stats"])
+            return apply(variables, x, **given), collections
+        out, updated = apply(variables, x, **given, mutable=["batch_stats"])
     return out, {**collections, **updated}
 
 
@@ -179,13 +182,14 @@ def with_crossbars(
     """
     if crossbar is None:
         return tuple(collections)
-    quiet = key is None or not crossbar.noisy
-    keys = [None] * len(params) if quiet else jax.random.split(key, len(params))
+    keys: Any = [None] * len(params)
+    if key is not None and crossbar.noisy:
+        keys = jax.random.split(key, len(params))
     found = []
     for own_key, block, own in zip(keys, params, collections, strict=True):
         flat = flatten_dict(kernels_of(block))
-        each = {path: crossbar.replace(
-            key=None if own_key is None else jax.random.fold_in(own_key, number))
+        each = {path: replace(
+            crossbar, key=None if own_key is None else jax.random.fold_in(own_key, number))
             for number, path in enumerate(flat)}
         found.append({**own, "crossbar": unflatten_dict(each)})
     return tuple(found)

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from jax.typing import ArrayLike
 
 from qjax.devices import Crossbar, product
 
@@ -112,7 +113,7 @@ with_feedback.defvjp(_forward, _backward)
 def linear(
     x: Array,
     kernel: Array,
-    bias: Array,
+    bias: ArrayLike,
     feedback: Array | None = None,
     bilinear: Callable[[Array, Array], Array] = matmul,
     activity: Array | None = None,

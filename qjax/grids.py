@@ -33,6 +33,7 @@ and has no level in a measured one: it stays inf or becomes nan. They touch no o
 """
 
 from numbers import Integral
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -197,7 +198,7 @@ def make_grid(x: Array, quantizer: Quantizer, axis: int | tuple[int, ...] | None
     x = tensor(x)
     _check_resolution(x.dtype, quantizer)
     kept = set() if axis is None else kept_axes(x.shape, axis)
-    reduced = {
+    reduced: dict[str, Any] = {
         "axis": tuple(a for a in range(x.ndim) if a not in kept),
         "keepdims": axis is not None,
         "where": jnp.isfinite(x),

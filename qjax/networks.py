@@ -126,8 +126,9 @@ class _Weighted(nn.Module):
         init = uniform_fan_in(fan_in)
         kernel = self.param("kernel", init if self.gain == "none" else uniform_range, shape, dtype)
         bias = self.param("bias", init, (self.features,), dtype)
-        feedback, *rest = (self.get_variable(c, "kernel")
-                           for c in ("feedback", "activity", "crossbar"))
+        kept: list[Any] = [self.get_variable(c, "kernel")
+                           for c in ("feedback", "activity", "crossbar")]
+        feedback, *rest = kept
         if self.gain == "none":
             z = feedback_rules.linear(x, kernel, bias, feedback, bilinear, *rest)
         else:

@@ -10,6 +10,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax.sharding import PartitionSpec
+from jax.stages import Wrapped
 
 from qjax.trees import paths_of
 
@@ -60,7 +61,7 @@ def check_axes(arguments: Sequence[Any], seeds: Sequence[str], configs: Sequence
 
 def compile_replicated(
     function: Callable, seeds: str, configs: str, mesh: Any, donate: tuple = (), options: Any = None
-) -> Callable:
+) -> Wrapped:
     """jit of `replicate`; over `mesh` each device runs its own replicas, with no exchange."""
     batched = replicate(function, seeds, configs)
 

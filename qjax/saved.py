@@ -27,6 +27,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 from jax import Array
+from jax.typing import ArrayLike
 
 from qjax.blocks import Network, predict
 from qjax.devices import Crossbar
@@ -114,7 +115,8 @@ class Trained:
             "inputs": dataclasses.asdict(self.inputs),
             "crossbar": None if self.crossbar is None else _described(self.crossbar),
         }
-        arrays = {f"codes/{name}": codes for name, (codes, _) in self.codes.items()}
+        arrays: dict[str, Any] = {_ABOUT: json.dumps(whole)}
+        arrays |= {f"codes/{name}": codes for name, (codes, _) in self.codes.items()}
         arrays |= {f"levels/{name}": values for name, (_, values) in self.codes.items()}
         trees = {"params": _numbered(self.params), "collections": _numbered(self.collections),
                  "held": self.held, "fixed": self.fixed}
@@ -124,7 +126,7 @@ class Trained:
         path = Path(path)
         draft = path.with_name(path.name + ".draft")
         with draft.open("wb") as file:
-            np.savez_compressed(file, **{_ABOUT: json.dumps(whole)}, **arrays)
+            np.savez_compressed(file, **arrays)
         draft.replace(path)
 
 
@@ -149,18 +151,24 @@ def load(path: str | Path) -> Trained:
         kind, _, rest = name.partition("/")
         trees.setdefault(kind, {})[rest] = array
     network = tuple(map(_made, about.pop("network")))
-    inputs = {name: tuple(value) if isinstance(value, list) else value
-              for name, value in about.pop("inputs").items()}
+    inputs: dict[str, Any] = {name: _value(entry) for name, entry in about.pop("inputs").items()}
     crossbar = about.pop("crossbar")
+
+    def tree(kind):
+        return unflatten_dict(trees.get(kind, {}), sep="/")
+
     return Trained(
-        network, *(_by_block(trees.get(kind, {}), len(network))
-                   for kind in ("params", "collections")),
-        Inputs(**inputs), None if crossbar is None else _made(crossbar),
-        {name: (codes, trees["levels"][name]) for name, codes in trees.get("codes", {}).items()},
-        *(unflatten_dict(trees.get(kind, {}), sep="/") for kind in ("held", "fixed")), about)
+        network=network,
+        params=_by_block(tree("params"), len(network)),
+        collections=_by_block(tree("collections"), len(network)),
+        inputs=Inputs(**inputs),
+        crossbar=None if crossbar is None else _made(crossbar),
+        codes={name: (codes, trees["levels"][name])
+               for name, codes in trees.get("codes", {}).items()},
+        held=tree("held"), fixed=tree("fixed"), about=about)
 
 
-def codes_of(weights: Array, quantizer: Quantizer) -> tuple[np.ndarray, np.ndarray] | None:
+def codes_of(weights: ArrayLike, quantizer: Quantizer) -> tuple[np.ndarray, np.ndarray] | None:
     """(number of every weight's level, from the lowest; the levels) of weights on a grid.
 
     Args:
@@ -185,9 +193,8 @@ def _numbered(trees: tuple) -> dict[str, Any]:
     return {str(number): tree for number, tree in enumerate(trees)}
 
 
-def _by_block(flat: Mapping[str, np.ndarray], count: int) -> tuple:
+def _by_block(tree: Mapping[str, Any], count: int) -> tuple:
     """A tree for every block, empty ones too, of which nothing was written."""
-    tree = unflatten_dict(dict(flat), sep="/")
     return tuple(jax.tree.map(jnp.asarray, tree.get(str(number), {})) for number in range(count))
 
 
@@ -199,7 +206,7 @@ def _described(made: Any) -> dict[str, Any]:
     fields = {field.name: getattr(made, field.name) for field in dataclasses.fields(made)
               if field.init and field.name not in ("parent", "name", "key")}
     kind = type(made)
-    return {"class": _name_of(kind, kind.__module__, kind.__qualname__), "fields": {
+    return {"class": _name_of(kind), "fields": {
         name: _entry(value, f"{kind.__qualname__}.{name}") for name, value in fields.items()}}
 
 
@@ -227,9 +234,12 @@ def _function(value: Any, where: str) -> str:
                     "with it cannot be written")
 
 
-def _name_of(kind: type, module: str, name: str) -> str:
-    if functools.reduce(lambda found, part: getattr(found, part, None), name.split("."),
-                        importlib.import_module(module)) is not kind:
+def _name_of(kind: type) -> str:
+    module, name = kind.__module__, kind.__qualname__
+    found: Any = importlib.import_module(module)
+    for part in name.split("."):
+        found = getattr(found, part, None)
+    if found is not kind:
         raise TypeError(f"{name} is no class of the module {module}: a network with it cannot be "
                         "written")
     return f"{module}:{name}"

@@ -19,15 +19,15 @@ __all__ = ["PowersOfTwo", "Spacing", "Table", "Uniform", "position"]
 
 
 class Spacing(Protocol):
-    """Hashable, compared by value (it is part of the program, not a number of the replica).
+    """Hashable, compared by value (it is part of the program, not a number of the replica)."""
 
-    Attributes:
-      both_ways: are codes of a symmetric range counted from its middle?
-      ends: of a range that is given and not measured, in units of its bound.
-    """
+    @property
+    def both_ways(self) -> bool:
+        """Are codes of a symmetric range counted from its middle?"""
 
-    both_ways: bool
-    ends: tuple[float, float]
+    @property
+    def ends(self) -> tuple[float, float]:
+        """Of a range that is given and not measured, in units of its bound."""
 
     def most(self, bits: Array, symmetric: Array) -> Array:
         """The largest code of a grid of so many bits; whole, at least 1 if there is a grid."""

@@ -118,7 +118,7 @@ def synthesizer_gradient(
     """
 
     def error(params):
-        prediction = synthesizer.apply({"params": params}, activation, context)
+        prediction: Any = synthesizer.apply({"params": params}, activation, context)
         return jnp.sum((prediction - target) ** 2) / len(activation)
 
     return jax.grad(error)(params)

@@ -7,12 +7,14 @@ between.
 
 import functools
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import Array
 from jax.sharding import Mesh
+from jax.stages import Wrapped
 from jax.typing import ArrayLike
 
 from qjax import memories, metrics
@@ -87,7 +89,7 @@ def _now(settings: Settings, epoch: ArrayLike, fraction: ArrayLike) -> Settings:
     rate = settings.learning_rate * factor(
         settings.schedule, settings.gamma, epoch, fraction, settings.epochs
     )
-    return settings.replace(learning_rate=rate)
+    return replace(settings, learning_rate=rate)
 
 
 def counted_step(
@@ -265,6 +267,9 @@ def look(
       before: what `phase.show` gave at some earlier point, for the share of weights that changed.
       batch: examples to look at.
     """
+    if phase.probe is None or phase.show is None:
+        raise ValueError(f"phase {phase.name!r} cannot be looked at: expected one with show and "
+                         "probe")
     probe, after = phase.probe(key, settings, state, batch), phase.show(settings, state)
     return diagnose(probe, before, after, _grids(settings, state), batch.inputs)
 
@@ -285,7 +290,7 @@ def _check_data(phase, preprocess, settings, state, data) -> None:
         check_labels(phase.loss, part.labels, shape[-1])
 
 
-def _checked(compiled: Callable, check: Callable) -> Callable:
+def _checked(compiled: Wrapped, check: Callable) -> Wrapped:
     """`compiled`, whose arguments are looked at before the first time it sees their labels."""
     seen: list[Any] = []
 
@@ -297,8 +302,9 @@ def _checked(compiled: Callable, check: Callable) -> Callable:
             seen[:] = labels
         return compiled(*arguments)
 
-    call.lower = compiled.lower
-    return call
+    checked: Any = call
+    checked.lower = compiled.lower
+    return checked
 
 
 def make_epoch(
@@ -329,7 +335,7 @@ def make_epoch(
     def epoch(key, number, settings, state, data):
         key = jax.random.fold_in(key, number)
         looking = diagnose_after and phase.probe is not None
-        before = phase.show(settings, state) if looking else None
+        before = phase.show(settings, state) if looking and phase.show is not None else None
         state, objective, writes, ranges = train_epoch(
             phase,
             key,

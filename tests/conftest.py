@@ -2,19 +2,21 @@
 
 import os
 import tempfile
+from importlib.metadata import version
 
 import pytest
+from packaging.version import Version
 
 # A CPU suffices, and tests must not take over an accelerator.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 # Hundreds of small programs are compiled and run for milliseconds: LLVM's optimizations would take
 # longer than what they speed up. (XLA_FLAGS= in the environment tests what users run.)
-# Both other flags save a third of the compilation in one thread, which is all that a test has.
-os.environ.setdefault(
-    "XLA_FLAGS",
-    "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false "
-    "--xla_cpu_parallel_codegen_split_count=1",
-)
+# The others save a third of the compilation in one thread, which is all that a test has. jaxlib
+# ends where it does not know a flag, and since 0.11.1 it does not know the last one.
+_FLAGS = ["--xla_backend_optimization_level=0", "--xla_cpu_parallel_codegen_split_count=1"]
+if Version(version("jaxlib")) < Version("0.11.1"):
+    _FLAGS.append("--xla_cpu_use_fusion_emitters=false")
+os.environ.setdefault("XLA_FLAGS", " ".join(_FLAGS))
 # Programs are compiled once for all tests and their subprocesses, and forgotten afterwards.
 if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     _programs = tempfile.TemporaryDirectory(prefix="qjax-programs-")

@@ -95,7 +95,7 @@ def make_program(
         return images, rng.integers(0, CLASSES, count).astype(np.int32)
 
     train = math.ceil(steps * BATCH / chunk) * chunk
-    dataset = Dataset("random", *part(train), *part(chunk), CLASSES, 255, 0.1307, 0.3081)
+    dataset = Dataset("random", *(*part(train), *part(chunk), CLASSES, 255, 0.1307, 0.3081))
     mesh = make_mesh(1, replicas)
     fill = -replicas % mesh.shape["configs"]
     return Program((cell,) * (replicas + fill), dataset, mesh)
@@ -217,7 +217,8 @@ def measure(program: Program, replicas: int, rounds: int = 4) -> dict[str, Any]:
     compile_s, memory = [], []
     for number in range(len(phases)):
         start = time.perf_counter()
-        lowered = program.epoch(number).lower(_keys(), 0, settings[number], states[number], full)
+        jitted: Any = program.epoch(number)
+        lowered = jitted.lower(_keys(), 0, settings[number], states[number], full)
         compiled = lowered.compile()
         compile_s.append(time.perf_counter() - start)
         memory.append(memory_bytes(compiled))
@@ -260,7 +261,8 @@ def _without_ranges(phase: Phase) -> Phase:
     """The phase with its state where the epoch looks for no weights: no ranges, no finite check."""
 
     def begin(settings, state):
-        return TrainState({"nothing": jnp.zeros(())}, phase.begin(settings, state))
+        inner: Any = phase.begin(settings, state)
+        return TrainState({"nothing": jnp.zeros(())}, inner)
 
     def step(key, settings, state, batch):
         inner, objective = phase.step(key, settings, state.collections, batch)
@@ -354,9 +356,9 @@ def break_down(program: Program, replicas: int, rounds: int = 8) -> list[dict[st
       A row per part, see `parts_of`: algorithm, replicas, part, ms_per_replica_step.
     """
     settings, data, init = program.settings(0), program.data, program.init()
-    still = settings.replace(learning_rate=jnp.zeros_like(settings.learning_rate))
+    still = replace(settings, learning_rate=jnp.zeros_like(settings.learning_rate))
     phases = variants(program)
-    functions = {}
+    functions: dict[Any, Callable[[], None]] = {}
     for variant in dict.fromkeys(phases.values()):
         own = variant.settings(still)
         states = training.make_begin(variant.phase, program.mesh)(own, init(_keys(), own))

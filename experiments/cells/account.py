@@ -88,14 +88,15 @@ def _shape(program: Cell, image: tuple[int, ...], outputs: int) -> _Shape:
     algorithm, settings = algorithm_of(program, outputs), settings_of(program, program, 0)
     # Sizes do not depend on what is done with the weights: floats are traced faster.
     where = settings.memory.where
-    settings = settings.replace(memory=ByLeaf((Float(),) * len(where), where))
+    settings = replace(settings, memory=ByLeaf((Float(),) * len(where), where))
     inputs = jax.ShapeDtypeStruct((2, *image), jnp.float32)
     state = jax.eval_shape(algorithm.init, jax.random.key(0), settings, inputs)
     kept = max(_numbers(jax.eval_shape(phase.begin, settings, state).opt_state)
                for phase in algorithm.phases)
     kernels = [kernels_of(block) for block in state.held["blocks"]]
-    sizes = (_sizes(len(where), tree) for tree in (kernels, state.held, state.fixed))
-    return _Shape(*sizes, kept)
+    of_kernels, held, fixed = (
+        _sizes(len(where), tree) for tree in (kernels, state.held, state.fixed))
+    return _Shape(of_kernels, held, fixed, kept)
 
 
 def _sizes(count: int, held: Any) -> tuple[int, ...]:

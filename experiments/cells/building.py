@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import fields, replace
+from typing import Any
 
 from experiments.cells.cell import AXES, Cell
 from experiments.cells.kinds import NONE
@@ -72,7 +73,7 @@ def settings_of(cell: Cell, program: Cell, phase: int) -> algorithms.Settings:
 def crossbar_of(cell: Cell) -> Crossbar | None:
     """The converters of a cell, with aihwkit's bounds; None: products are exact."""
 
-    def converters(dac_bits: int | None, adc_bits: int | None, **more: str) -> Converters | None:
+    def converters(dac_bits: int | None, adc_bits: int | None, **more: Any) -> Converters | None:
         if dac_bits is None and adc_bits is None and not cell.read_noise:
             return None
         return Converters(

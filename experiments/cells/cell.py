@@ -223,7 +223,7 @@ def product(
     missing = [name for name in AXES if name not in axes]
     if missing:
         raise KeyError(f"no values for {', '.join(missing)}")
-    cells = {}
+    cells: dict[Cell, None] = {}
     for values in itertools.product(*axes.values()):
         cell = adapt(Cell(**dict(zip(axes, values, strict=True))))
         settled = {name: about.settled(cell, name) for name, about in AXES.items()}

@@ -207,9 +207,9 @@ def combinations(settings: Iterable[Setting | str]) -> list[str]:
     for given in settings:
         if isinstance(given, Setting):
             values.setdefault(given.name, []).extend(given.values)
-    settings = [Setting(name, tuple(dict.fromkeys(some))) for name, some in values.items()]
-    return [_written(dict(zip((s.name for s in settings), values, strict=True)))
-            for values in itertools.product(*(s.values for s in settings))]
+    numbers = {name: dict.fromkeys(some) for name, some in values.items()}
+    return [_written(dict(zip(numbers, own, strict=True)))
+            for own in itertools.product(*numbers.values())]
 
 
 def check_settings(settings: Iterable[Setting | str], chosen: Iterable[str]) -> None:

@@ -1,6 +1,7 @@
 """What holds the weights of a cell: which leaves are floats, and what holds the others."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from experiments.cells.cell import Cell
 from experiments.cells.kinds import NONE, has_hidden, numbers
@@ -33,7 +34,7 @@ def memory_of(cell: Cell, program: Cell) -> ByLeaf:
     else:
         grid = make_quantizer(cell.n_bits, cell.quantizer, cell.scope)
     floats = [(where, Float()) for where, applies in _FLOATS if applies(program)]
-    own = {"grid": grid} if has_grid(kind) else {}
+    own: dict[str, Any] = {"grid": grid} if has_grid(kind) else {}
     if has_hidden(program.update):
         own["hidden_bits"] = cell.hidden_bits or 0
     return by_leaf(*floats, with_numbers(kind.replace(**own), **numbers(cell.numbers)))

@@ -83,10 +83,10 @@ def chunks_of(replicas: Sequence[Replica], limit: int) -> Iterator[Chunk]:
     rectangles: dict[tuple[int, ...], list[Cell]] = {}
     for cell, seeds in seeds_of.items():
         rectangles.setdefault(tuple(seeds), []).append(cell)
-    for seeds, cells in rectangles.items():
+    for shared, cells in rectangles.items():
         for some_cells in _batched(cells, max(limit, 1)):
             at_once = max(1, limit // len(some_cells))
-            for some_seeds in _batched(seeds, at_once):
+            for some_seeds in _batched(shared, at_once):
                 yield Chunk(tuple(some_cells), tuple(some_seeds))
 
 

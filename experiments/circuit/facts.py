@@ -1,6 +1,6 @@
 """What a device is like, in a few numbers, before anybody trains on it."""
 
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any, NamedTuple
 
 import jax
@@ -50,7 +50,7 @@ def without_spread(device: Device) -> Device:
     """The mean device, like which all are."""
     none = {f.name: 0.0 for f in fields(device)
             if f.name.endswith("_dtod") or f.name in ("corrupt_devices_prob", "reference_std")}
-    return device.replace(**none)
+    return replace(device, **none)
 
 
 def mean_points(device: Device, shape: tuple[int, ...] = ()) -> Points:

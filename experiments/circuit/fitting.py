@@ -2,6 +2,7 @@
 
 import csv
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -32,7 +33,7 @@ MODELS: Mapping[str, Sequence[str]] = {
 # Searches begin there: steps that fall towards the bound, and steps that grow away from the other.
 _FALLING = {"A_up": 0.1, "A_down": 0.1, "gamma_up": 2.0, "gamma_down": 2.0}
 _GROWING = {name: -value for name, value in _FALLING.items()}
-_OTHERS: Mapping[str, Sequence[Mapping[str, float]]] = {
+_OTHERS: Mapping[str, Sequence[dict[str, float]]] = {
     "constant_step": ({},),
     "linear_step": ({"gamma_up": 0.2, "gamma_down": 0.2},),
     "soft_bounds": ({}, {"w_max": 3.0, "w_min": -3.0}),
@@ -40,7 +41,9 @@ _OTHERS: Mapping[str, Sequence[Mapping[str, float]]] = {
     "pow_step": ({}, {"pow_gamma": 2.0}),
     "piecewise_step": ({},),
 }
-_FIXED = {"exp_step": {"a": 0.5, "b": 0.0}, "linear_step": {"allow_increasing": 1}}
+_FIXED: Mapping[str, dict[str, float]] = {
+    "exp_step": {"a": 0.5, "b": 0.0}, "linear_step": {"allow_increasing": 1},
+}
 
 
 _WINDOWS = 30  # parts of the pulses, over which a model looks ahead
@@ -143,8 +146,8 @@ def read_measured(path: Path) -> Measured:
 
 def _device(model: str, values: Any, size: float) -> Device:
     """A model with the values of its fitted numbers; `size`: the mean step."""
-    quiet = without_spread(MEMORIES[model].device).replace(
-        dw_min_std=0.0, **_FIXED.get(model, {}))
+    quiet = replace(
+        without_spread(MEMORIES[model].device), dw_min_std=0.0, **_FIXED.get(model, {}))
     numbers: dict[str, Any] = {"dw_min": size, "w_max": 1.02, "w_min": -1.02}
     tables: dict[str, list] = {}
     for name, value in zip(MODELS[model], values, strict=True):
@@ -153,7 +156,7 @@ def _device(model: str, values: Any, size: float) -> Device:
             tables.setdefault(table, []).append(value)
         else:  # steps are positive whatever the search tries
             numbers[name] = jnp.exp(value) if name == "dw_min" else value
-    return quiet.replace(**numbers, **{name: jnp.stack(table) for name, table in tables.items()})
+    return replace(quiet, **numbers, **{name: jnp.stack(table) for name, table in tables.items()})
 
 
 def fit(measured: Measured, model: str) -> Fit:
@@ -217,7 +220,7 @@ def fit(measured: Measured, model: str) -> Fit:
     line = np.asarray(path(best.x))
     error = float(np.sqrt(np.mean((line - measured.weights) ** 2)))
     later = float(np.sqrt(np.mean(np.asarray(residual(best.x)) ** 2)))
-    device = device.replace(dw_min_std=numbers["dw_min_std"])
+    device = replace(device, dw_min_std=numbers["dw_min_std"])
     return Fit(model, device, numbers, line, error, ahead, later, steps)
 
 

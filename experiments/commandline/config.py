@@ -60,7 +60,7 @@ def read(path: Path) -> Config:
 
 
 def _flags(found: Mapping[str, Any], path: Path) -> dict[str, Sequence[str]]:
-    flags = {}
+    flags: dict[str, Sequence[str]] = {}
     for key, value in found.items():
         values = value if isinstance(value, list) else [value]
         if any(not isinstance(v, str | int | float) for v in values) or (

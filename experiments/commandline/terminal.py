@@ -54,6 +54,6 @@ def require(package: str, program: str) -> None:
     except ImportError:
         sys.stderr.write(
             f"error: {program} needs {package}, not installed here: "
-            "pip install 'qjax-research[experiments]'\n"
+            "pip install -e '.[experiments]'\n"
         )
         sys.exit(2)

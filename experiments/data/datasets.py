@@ -18,7 +18,7 @@ __all__ = [
 FOLDER_VARIABLE = "QJAX_DATA_DIR"  # of the environment
 PARTS = {"train": "train", "test": "t10k"}  # our name of a part -> prefix of its IDX files
 # What every source gives: part -> (images, labels, where images are from, where labels are from).
-Parts = dict[str, tuple[np.ndarray, np.ndarray, object, object]]
+Parts = Mapping[str, tuple[np.ndarray, np.ndarray, object, object]]
 
 
 class DataError(ValueError):

@@ -68,7 +68,7 @@ def _standard(name: str, data_dir: str | os.PathLike | None) -> Dataset:
         parts = from_tfds(name)
     for part, (images, labels, *sources) in parts.items():
         limit = spec.n_train if part == "train" else spec.n_test
-        _check_sizes(images, labels, *sources, limit)
+        _check_sizes(images, labels, sources[0], sources[1], limit)
         if images.shape[1:] != spec.image_shape:
             raise DataError(
                 f"{sources[0]}: images of shape {images.shape[1:]}, expected {spec.image_shape}: "
@@ -100,7 +100,7 @@ def _own(name: str, parts: Parts) -> Dataset:
 
 def _dataset(name: str, parts: Parts, images_type: type, labels_type: type, **about: Any
              ) -> Dataset:
-    arrays = {}
+    arrays: dict[str, Any] = {}
     for part, (images, labels, *_) in parts.items():
         arrays[f"{part}_images"] = _with_channel(np.asarray(images, images_type))
         labels = np.asarray(labels, labels_type)

@@ -17,7 +17,7 @@ from experiments.data.datasets import (
 
 __all__ = ["from_sklearn", "from_tfds"]
 
-_EXTRA = "pip install 'qjax-research[experiments]'"
+_EXTRA = "pip install -e '.[experiments]'"
 
 
 def from_sklearn(spec: DatasetSpec) -> Parts:

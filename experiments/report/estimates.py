@@ -24,7 +24,7 @@ class Estimate(NamedTuple):
 
     mean: float | None
     half_width: float | None
-    count: int
+    count: int  # type: ignore[assignment]  # hides tuple.count, which nobody needs
 
 
 def estimate(values: Iterable[float | None], confidence: float = 0.95) -> Estimate:

@@ -136,7 +136,7 @@ def as_csv(table: Table) -> str:
         header += [column.name, *more]
     writer.writerow(header)
     for row in table.rows:
-        values = []
+        values: list[Any] = []
         for value, three in zip(row, estimated, strict=True):
             values += (value or Estimate(None, None, 0)) if three else [value]
         writer.writerow(values)

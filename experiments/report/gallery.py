@@ -40,9 +40,9 @@ def drawn(
         if kind == "overview" and drawable:
             for (dataset,), members in split(accurate, "dataset").items():
                 whole = all(map(study.has, results.by_cell(members)))
-                epochs = f"{study.name}'s number of epochs unless noted" if whole else (
+                trained = f"{study.name}'s number of epochs unless noted" if whole else (
                     panels.trained(members, study))
-                title = (f"Test accuracy on {dataset}, {panels.seeds_of(members)}; {epochs}"
+                title = (f"Test accuracy on {dataset}, {panels.seeds_of(members)}; {trained}"
                          f"{_DEVIATION}")
                 yield f"overview-{dataset}", figures.plot_overview(members, title, study)
         elif kind == "bits" and drawable:
@@ -78,7 +78,7 @@ def _in_file(network: tuple[str, int, int]) -> tuple[str, ...]:
 
 def _variants(
     rows: Rows, study: Study
-) -> Iterator[tuple[tuple[str, int, int], str, Rows]]:
+) -> Iterator[tuple[tuple, str, list]]:
     for name, variant in panels.variants(rows, study).items():
         for network, members in split(variant, *panels.NETWORK).items():
             yield network, name, members

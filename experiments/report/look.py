@@ -4,6 +4,7 @@ import statistics
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 
@@ -141,7 +142,7 @@ def whole_numbers(axis: Axes) -> None:
         axis.xaxis.get_major_locator().set_params(integer=True)
 
 
-def by_bits(widths: Iterable[int | None]) -> dict[int | None, tuple]:
+def by_bits(widths: Iterable[int | None]) -> dict[int | None, str | tuple]:
     """A colour for each width, dark to light; `FLOAT` for None, which comes last."""
     ordered = sorted(set(widths), key=lambda b: (b is None, b))
     colors, last = plt.get_cmap("viridis"), max(len(ordered) - 1, 1)
@@ -191,7 +192,7 @@ def level(axis: Axes, values: Sequence[float], color: str, label: str) -> None:
 
 def legend(figure: Figure) -> None:
     """One legend for all axes, below them."""
-    entries = {}
+    entries: dict[str, Any] = {}
     for axis in figure.axes:
         handles, labels = axis.get_legend_handles_labels()
         entries.update(zip(labels, handles, strict=True))

@@ -28,7 +28,8 @@ APPLICATION_ID = 0x716A6178
 VERSION = len(DEFAULTS)
 _OLDER = range(2, VERSION)
 
-_TYPES = {int: "INTEGER", int | None: "INTEGER", float: "REAL", float | None: "REAL", str: "TEXT"}
+_TYPES: dict[Any, str] = {
+    int: "INTEGER", int | None: "INTEGER", float: "REAL", float | None: "REAL", str: "TEXT"}
 _CELL = [f.name for f in fields(Cell)]
 _SCORES = ["test_accuracy", "test_loss", "train_accuracy", "train_loss"]
 _ORIGIN = ["seconds", "device", "jax", "jaxlib", "qjax", "git_commit"]
@@ -344,7 +345,7 @@ class Store:
           histories: by table, one of `HISTORIES`, rows of these replicas as `history` gives them.
         """
         ids = {row["id"] for row in replicas}
-        tables = {"replicas": [DEFAULTS | row for row in replicas], **histories}
+        tables = {"replicas": [{**DEFAULTS, **row} for row in replicas], **histories}
         with self._transaction() as db:
             free = ids - self.finished(ids) - self.taken(ids)
             for table, rows in tables.items():

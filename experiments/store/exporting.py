@@ -46,8 +46,8 @@ def export(
     known = store.columns(table)
     if table == "replicas":
         names, more = _derived(replicas)
-        rows = [row | {"n_bits": options.spell(row["n_bits"])} | dict(zip(names, values,
-                                                                          strict=True))
+        rows = [{**row, "n_bits": options.spell(row["n_bits"]),
+                 **dict(zip(names, values, strict=True))}
                 for row, values in zip(replicas, more, strict=True)]
         known = [*known, *names]
     else:

@@ -50,7 +50,8 @@ def history_of(
     Raises:
       ResultsError: a file cannot be read.
     """
-    wanted, found = set(replicas), {}
+    wanted = set(replicas)
+    found: dict[str, list] = {}
     for path in paths:
         here: dict[str, list] = {}
         for row in _rows(Path(path), table, wanted):
@@ -80,7 +81,10 @@ def _from_csv(path: Path, table: str, wanted: set[str]) -> Iterable[dict[str, An
     for line, texts in results.csv_rows(path, required, expected):
         if texts["replica"] in wanted:
             yield {
-                name: results.read(path, line, name, texts.get(name, ""),
-                                   lambda _, text, k=kind: k(text))
+                name: results.read(path, line, name, texts.get(name, ""), _of_text(kind))
                 for name, kind in kinds.items()
             }
+
+
+def _of_text(kind: Callable[[str], Any]) -> Callable[[str, str], Any]:
+    return lambda _, text: kind(text)

@@ -16,7 +16,7 @@ def keep_programs() -> None:
 
     In the folder of jax's own setting JAX_COMPILATION_CACHE_DIR, else in the user's cache folder.
     """
-    if jax.config.jax_compilation_cache_dir is None:
+    if jax.config.jax_compilation_cache_dir is None:  # type: ignore[attr-defined]  # at run time
         home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
         jax.config.update("jax_compilation_cache_dir", str(Path(home) / "qjax"))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)

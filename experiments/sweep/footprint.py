@@ -21,7 +21,7 @@ __all__ = ["Footprint", "available", "footprint", "is_exhausted", "size"]
 # Replicas that the estimate is made from. More than one, as they share what depends on the batch.
 _SAMPLE = 8
 # Memory is planned before machine code is generated: no need for that to be fast.
-_QUICKLY = {"xla_backend_optimization_level": 0}
+_QUICKLY: dict[str, Any] = {"xla_backend_optimization_level": 0}
 # More than this on a device does not train faster: on a CPU their states leave the cache (README).
 _SATURATED = {"cpu": 16, "other": 1024}
 _UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
@@ -76,7 +76,8 @@ def footprint(cells: Sequence[Cell], dataset: Dataset, diagnose: bool = False) -
 
 @functools.lru_cache(maxsize=64)
 def _footprint(program: Program, diagnose: bool) -> Footprint:
-    shape, dataset = jax.ShapeDtypeStruct, program.dataset
+    shape: Any = jax.ShapeDtypeStruct
+    dataset = program.dataset
     examples = len(dataset.train_labels)
     batch = min(program.cells[0].batch_size, examples)
     chunk = min(training.EVALUATION_CHUNK, examples)

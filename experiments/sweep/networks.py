@@ -13,7 +13,7 @@ import numpy as np
 from flax.traverse_util import unflatten_dict
 
 import qjax
-from experiments.cells import Cell, Chunk, Replica, crossbar_of, memory_of
+from experiments.cells import Chunk, Replica, crossbar_of, memory_of
 from experiments.sweep import processes
 from experiments.sweep.program import Program
 from experiments.sweep.reports import EpochReport
@@ -134,16 +134,16 @@ def _trained(program: Program, replica: Replica, own: Mapping[str, Any], which: 
         found = codes_of(weights, memory.grid) if has_grid(memory) else None
         if found is not None:
             codes[path] = found
+    held, fixed = (unflatten_dict(_flat(own[name]), sep="/") for name in ("held", "fixed"))
     return Trained(
-        program.algorithm.network, own["params"], own["collections"], program.inputs,
-        crossbar_of(cell), codes,
-        *(unflatten_dict(_flat(own[name]), sep="/") for name in ("held", "fixed")),
-        _about(cell, replica, program, scores))
+        network=program.algorithm.network, params=own["params"], collections=own["collections"],
+        inputs=program.inputs, crossbar=crossbar_of(cell), codes=codes, held=held, fixed=fixed,
+        about=_about(replica, program, scores))
 
 
-def _about(cell: Cell, replica: Replica, program: Program, scores: Mapping[str, Any]) -> dict:
+def _about(replica: Replica, program: Program, scores: Mapping[str, Any]) -> dict:
     return {
-        "id": replica.id, "config": asdict(cell), "seed": replica.seed,
+        "id": replica.id, "config": asdict(replica.cell), "seed": replica.seed,
         "outputs": program.dataset.outputs,
         **{name: scores[name] for name in ("epoch", "test_accuracy", "test_loss",
                                            "train_accuracy", "train_loss")},

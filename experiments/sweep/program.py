@@ -171,7 +171,7 @@ class Program:
     @property
     def data(self) -> training.Data:
         """Raw images and labels on all devices of the mesh."""
-        d = self.dataset
+        d: Any = self.dataset  # NumPy's arrays, which become jax's
         data = training.Data(
             algorithms.Batch(d.train_images, d.train_labels),
             algorithms.Batch(d.test_images, d.test_labels),

@@ -58,7 +58,8 @@ class Sweep:
         for column in ("group", "update", "cells", "replicas", "chunks", "memory a device"):
             table.add_column(column, justify="left" if column in ("group", "update") else "right")
         limit = available() if self.memory_limit is None else self.memory_limit
-        chunks, seeds_of = [], {}
+        chunks: list[grid.Chunk] = []
+        seeds_of: dict[grid.Cell, list[int]] = {}
         for cell, seed in replicas:
             seeds_of.setdefault(cell, []).append(seed)
         for group in grid.group(seeds_of):

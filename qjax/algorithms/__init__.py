@@ -5,6 +5,7 @@ the algorithm of it; `init_blocks`, `run_blocks` and `chain` are what the ones h
 line in `ALGORITHMS` is what the command line needs.
 """
 
+from collections.abc import Callable
 from functools import partial
 
 from qjax.algorithms.backprop import backprop
@@ -50,7 +51,7 @@ __all__ = [
 ]
 
 # name -> (network, rules) -> Algorithm
-ALGORITHMS = {
+ALGORITHMS: dict[str, Callable[..., Algorithm]] = {
     "backprop": backprop,
     "fa": fa,
     "usf": usf,

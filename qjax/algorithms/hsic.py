@@ -1,5 +1,7 @@
 """The HSIC bottleneck: every block minimizes a loss of its own, no signal crosses blocks."""
 
+from typing import Any
+
 import flax.linen as nn
 import jax
 import optax
@@ -72,7 +74,7 @@ def hsic(
     readout = (Dense(network[-1].features, activation=identity, gain=network[-1].gain),)
     whole = body + readout
     classifier = backprop(readout, readout_rules)
-    (classify,) = classifier.phases
+    classify: Any = classifier.phases[0]  # it shows, probes and predicts
 
     def init(key, settings, inputs):
         body_key, readout_key = jax.random.split(key)
@@ -198,7 +200,7 @@ def hsic(
             targets_of(batch),
         )
         rest = (None,) * len(top.collections)
-        return Probe(*(trees + rest for trees in own[:-1]), own.targets)
+        return Probe._make((*(trees + rest for trees in own[:-1]), own.targets))
 
     def begin_readout(settings, state):
         held, collections, top = split(state)
@@ -214,7 +216,7 @@ def hsic(
         held, collections, top = split(state)
         inputs = features(settings, held, collections, batch.inputs)
         own = classify.probe(key, settings, top, Batch(inputs, batch.labels))
-        return Probe(*((None,) * depth + trees for trees in own[:-1]), own.targets)
+        return Probe._make((*((None,) * depth + trees for trees in own[:-1]), own.targets))
 
     def predict(settings, state, inputs):
         return blocks.predict(whole, show(settings, state), state.collections, settings.crossbar,

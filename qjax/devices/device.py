@@ -11,6 +11,7 @@ Of a deviation (``_dtod``) devices differ once, from the start; from cycle to cy
 leaves of their own, and may be floats), and random numbers are drawn anew, not out of a table.
 """
 
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import jax
@@ -99,7 +100,8 @@ class Device:
         least, most = jnp.maximum(points.low, -reach), jnp.minimum(points.high, reach)
         value = least + (most - least) * jax.random.uniform(value_key, shape)
         stuck = jax.random.uniform(stuck_key, shape) < self.corrupt_devices_prob
-        return points.replace(
+        return replace(
+            points,
             up=jnp.where(stuck, 0.0, points.up), down=jnp.where(stuck, 0.0, points.down),
             low=jnp.where(stuck, value, points.low), high=jnp.where(stuck, value, points.high))
 

@@ -5,6 +5,7 @@ model's source is in its docstring. A model is a `Device` with a formula: `facto
 step up and down in units of the crosspoint's own steps.
 """
 
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -59,7 +60,7 @@ class LinearStep(Device):
         gamma_down = self.gamma_down + self.gamma_down_dtod * _normal(down_key, points.up)
         free = jnp.asarray(self.allow_increasing) > 0
         mean = jnp.asarray(self.mean_bound_reference) > 0
-        return points.replace(own={
+        return replace(points, own={
             "slope_up": jnp.where(free, gamma_up, jnp.abs(gamma_up))
             / _nonzero(jnp.where(mean, self.w_max, points.high)),
             "slope_down": jnp.where(free, gamma_down, jnp.abs(gamma_down))
@@ -161,7 +162,7 @@ class SoftBoundsReference(Device):
         reference = reference + jnp.where(
             jnp.asarray(self.subtract_symmetry_point) > 0, symmetric, 0.0)
         # Stuck devices have no bounds to speak of: slopes are of the time before.
-        return points.replace(low=low - reference, high=high - reference, own={
+        return replace(points, low=low - reference, high=high - reference, own={
             "reference": reference, "top": high, "bottom": low})
 
     def factors(self, points: Points, weights: Array) -> tuple[Any, Any]:
@@ -227,7 +228,7 @@ class PowStep(Device):
         both_key, way_key = jax.random.split(key)
         both = 1 + self.pow_gamma_dtod * _normal(both_key, points.up)
         way = self.pow_up_down_dtod * _normal(way_key, points.up)
-        return points.replace(own={
+        return replace(points, own={
             "up": jnp.abs(self.pow_gamma * (both + jnp.minimum(self.pow_up_down, 0) + way)),
             "down": jnp.abs(self.pow_gamma * (both - jnp.maximum(self.pow_up_down, 0) - way)),
         })

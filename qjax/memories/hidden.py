@@ -12,6 +12,8 @@ levels `Latent`, bit for bit; in between lies what a few bits of digital memory 
   bits are kept beside it.
 """
 
+from dataclasses import replace
+
 import jax.numpy as jnp
 from flax import struct
 from jax import Array
@@ -58,7 +60,7 @@ class Hidden:
     def _fine(self, weights: Array) -> Grid:
         _check_distances(self.grid)
         bits = jnp.where(jnp.asarray(self.grid.bits) > 0, self.hidden_bits, 0)
-        return make_grid(weights, self.grid.replace(bits=bits))
+        return make_grid(weights, replace(self.grid, bits=bits))
 
     def init(self, key: Array, weights: Array) -> Array:
         """Rounds at random to the finer grid."""
@@ -99,7 +101,7 @@ class Counter:
         _check_distances(self.grid)
         visible = make_grid(weights, self.grid)
         parts = jnp.exp2(jnp.maximum(jnp.asarray(self.hidden_bits) - self.grid.bits, 0))
-        return visible.replace(codes=jnp.where(self.hidden_bits > 0, visible.codes * parts, 0))
+        return replace(visible, codes=jnp.where(self.hidden_bits > 0, visible.codes * parts, 0))
 
     def init(self, key: Array, weights: Array) -> Array:
         """Rounds at random to parts of a step."""

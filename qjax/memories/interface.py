@@ -270,7 +270,7 @@ def wait(key: Array, memory: Any, held: Any, seconds: ArrayLike) -> Any:
     keys = jax.random.split(key, max(len(nodes), 1))[: len(nodes)]
 
     def one(node, key):
-        own = entries.memories[node.which] if is_held(node) else None
+        own: Any = entries.memories[node.which] if is_held(node) else None
         if not hasattr(own, "wait"):
             return node
         return node.replace(state=own.wait(key, node.state, seconds))

@@ -75,7 +75,7 @@ class Pulsed:
         """Draws the devices and sets them to the weights, within their bounds."""
         points_key, rates_key, noise_key = jax.random.split(key, 3)
         shape, dtype = weights.shape, weights.dtype
-        drawn = {"points": self.device.draw(points_key, shape)}
+        drawn: dict[str, Any] = {"points": self.device.draw(points_key, shape)}
         if self.upkeep is not None:
             drawn["rates"] = self.upkeep.draw(rates_key, shape)
         # Of numbers that all devices share arrays must be made, too.
@@ -109,13 +109,13 @@ class Pulsed:
         if self.counting not in COUNTING:
             raise ValueError(f"counting: expected one of {', '.join(COUNTING)}, got "
                              f"{self.counting!r}")
-        known = activity is not None and activity.total is not None
+        total = None if activity is None else activity.total
         spread = False
         if self.counting == "nearest":
             counts = jnp.round(change / self.unit)
             ups, downs = jnp.maximum(counts, 0), jnp.maximum(-counts, 0)
-        elif known:
-            total = jnp.maximum(activity.total, jnp.abs(change))
+        elif total is not None:
+            total = jnp.maximum(total, jnp.abs(change))
             ups, downs = ((total + way * change) / (2 * self.unit) for way in (1, -1))
             spread = self.counting == "normal"
             if not spread:

@@ -216,9 +216,10 @@ class Chopped(Buffered):
         self, held: Any, change: Array, activity: Activity | None
     ) -> tuple[ArrayLike, Any]:
         """The line's sign times a rate."""
-        if activity is None or activity.input is None:
-            activity = Activity(None, jnp.ones(()), jnp.max(jnp.abs(change)))
-        now = jnp.stack([activity.input, activity.error]).astype(change.dtype)
+        felt = (jnp.ones(()), jnp.max(jnp.abs(change)))
+        if activity is not None and activity.input is not None and activity.error is not None:
+            felt = (activity.input, activity.error)
+        now = jnp.stack(felt).astype(change.dtype)
         share = jnp.where(held["writes"] > 0, 1 - self.auto_momentum, 1.0)
         tops = held["tops"] + share * (now - held["tops"])
         held = {**held, "tops": tops.astype(now.dtype)}

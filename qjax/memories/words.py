@@ -103,11 +103,11 @@ def named(word: str) -> Any:
         counting = last if last in COUNTING else memory.counting
         tables += [] if last in COUNTING else [last]
         if not tables:
-            return memory.replace(counting=counting)
+            return dataclasses.replace(memory, counting=counting)
         if isinstance(memory.device, devices.PiecewiseStep) and len(tables) == 2:
             up, down = (_table(word, table) for table in tables)
-            device = memory.device.replace(piecewise_up=up, piecewise_down=down)
-            return memory.replace(device=device, counting=counting)
+            device = dataclasses.replace(memory.device, piecewise_up=up, piecewise_down=down)
+            return dataclasses.replace(memory, device=device, counting=counting)
         if isinstance(memory.device, devices.PiecewiseStep):
             raise ValueError(f"no memory {word!r}: expected {name}:UP,UP,...:DOWN,DOWN,..., steps "
                              "in units of dw_min, as in piecewise_step:1,0.8,0.3:1,0.5")
@@ -148,5 +148,5 @@ def about(name: str) -> str:
         return f"{PRESETS[name].about} ({PRESETS[name].source.partition(',')[0]})"
     memory = MEMORIES[name]
     told = memory.device if isinstance(memory, Pulsed) else memory
-    line = told.__doc__.strip().partition("\n")[0].rstrip(".")
+    line = (told.__doc__ or name).strip().partition("\n")[0].rstrip(".")
     return f"{line[0].lower()}{line[1:]}"

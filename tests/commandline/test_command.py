@@ -51,7 +51,7 @@ def test_without_matplotlib_there_is_a_sentence(program, tmp_path):
                           check=False)
     assert done.returncode == 2
     assert done.stderr == (f"error: {program} needs matplotlib, not installed here: "
-                           "pip install 'qjax-research[experiments]'\n")
+                           "pip install -e '.[experiments]'\n")
 
 
 def test_other_errors_are_not_hidden(monkeypatch):

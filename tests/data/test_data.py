@@ -316,7 +316,7 @@ def test_digits_split_is_complete_disjoint_and_fixed(tmp_path):
 
 def test_without_tensorflow_the_extra_and_the_folder_are_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorflow", None)
-    with pytest.raises(DataError, match="qjax-research\\[experiments\\]") as info:
+    with pytest.raises(DataError, match=r"pip install -e .\.\[experiments\]") as info:
         load("mnist")
     assert "--data-dir" in str(info.value)
     assert "QJAX_DATA_DIR" in str(info.value)
@@ -324,7 +324,7 @@ def test_without_tensorflow_the_extra_and_the_folder_are_named(monkeypatch):
 
 def test_without_scikit_learn_the_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
-    with pytest.raises(DataError, match="qjax-research\\[experiments\\]"):
+    with pytest.raises(DataError, match=r"pip install -e .\.\[experiments\]"):
         load("digits")
 
 

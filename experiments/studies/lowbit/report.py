@@ -135,8 +135,8 @@ def points(rows: Iterable[Mapping[str, Any]]) -> list[Point]:
     found: dict[tuple, list[Point]] = {}
     for cell, members in cells.items():
         if not cell.dataset.endswith(HOLDOUT):
-            key = tuple(getattr(cell, name) for name in _POINT)
-            found.setdefault(key, []).append(Point(cell, members, held_out.get(_settings(cell))))
+            place = tuple(getattr(cell, name) for name in _POINT)
+            found.setdefault(place, []).append(Point(cell, members, held_out.get(_settings(cell))))
     chosen = (max(several, key=_merit)._replace(others=len(several) - 1)
               for several in found.values())
     return sorted(chosen, key=_order)

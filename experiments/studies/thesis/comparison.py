@@ -39,7 +39,8 @@ def cells_table(comparisons: Iterable[Comparison], title: str) -> Table:
     names = (*Key._fields, "published", "mean", "std", "min", "max", "seeds", "difference",
              "inside", "epochs", "shortened", "diverged", "loss", "published_loss")
     rows = tuple(
-        (*c.key._replace(n_bits=options.spell(c.key.n_bits)), c.published.accuracy, c.mean,
+        (*{**c.key._asdict(), "n_bits": options.spell(c.key.n_bits)}.values(),
+         c.published.accuracy, c.mean,
          c.deviation, c.low, c.high, c.count, c.difference, _yes(c.inside), c.epochs,
          _yes(c.shortened), c.diverged, c.loss, c.published.loss)
         for c in comparisons
