@@ -21,6 +21,7 @@ import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import jax
 import jax.numpy as jnp
@@ -144,7 +145,7 @@ def load(path: str | Path) -> Trained:
         about = json.loads(str(arrays.pop(_ABOUT)))
         if about["format"] != FORMAT:
             raise ValueError(f"format {about['format']}, this qjax reads format {FORMAT}")
-    except (KeyError, TypeError, EOFError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, EOFError, ValueError, AttributeError, BadZipFile) as error:
         raise ValueError(f"{path} is no trained network of qjax: {error}") from error
     trees: dict[str, dict] = {}
     for name, array in arrays.items():
@@ -179,7 +180,8 @@ def codes_of(weights: ArrayLike, quantizer: Quantizer) -> tuple[np.ndarray, np.n
         return None
     grid = make_grid(jnp.asarray(weights), quantizer)
     count = int(grid.codes)
-    values = np.asarray(levels(jnp.arange(-count, count + 1), grid), np.float64)
+    numbers = jnp.arange(-count, count + 1, dtype=grid.end.dtype)
+    values = np.asarray(levels(numbers, grid), np.float64)
     low, high = float(grid.low), float(grid.end)
     slack = 1e-6 * (high - low)
     known = np.unique(values[(values >= low - slack) & (values <= high + slack)])
@@ -205,6 +207,10 @@ def _by_block(tree: Mapping[str, Any], count: int) -> tuple:
 def _described(made: Any) -> dict[str, Any]:
     fields = {field.name: getattr(made, field.name) for field in dataclasses.fields(made)
               if field.init and field.name not in ("parent", "name", "key")}
+    # Functions that are defaults need no name of their own (Flax's initializers have none).
+    defaults = {field.name: field.default for field in dataclasses.fields(made)}
+    fields = {name: value for name, value in fields.items()
+              if not (callable(value) and value is defaults[name])}
     kind = type(made)
     return {"class": _name_of(kind), "fields": {
         name: _entry(value, f"{kind.__qualname__}.{name}") for name, value in fields.items()}}

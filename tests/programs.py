@@ -10,8 +10,13 @@ import sys
 import time
 from pathlib import Path
 
+import jax
+
+import qjax
 from experiments import run
 from experiments.store import FILE_NAME, Store
+from experiments.sweep.networks import file_of
+from qjax.trees import paths_of
 
 ROOT = Path(__file__).parents[1]
 FINALS = ("status", "test_accuracy", "test_loss", "train_accuracy", "train_loss", "diverged_epoch")
@@ -42,6 +47,13 @@ def numbers(out):
     with Store(out, create=False) as store:
         finals = {r["id"]: {name: r[name] for name in FINALS} for r in store.replicas()}
         return finals, store.history("epochs"), store.history("ranges")
+
+
+def weights_of(out, replica):
+    """The weights of a network that was kept, by paths such as blocks/0/kernel."""
+    params = qjax.load(file_of(out, replica)).params
+    return {f"blocks/{path}": leaf
+            for path, leaf in zip(paths_of(params), jax.tree.leaves(params), strict=True)}
 
 
 def recorded(out, table="epochs"):

@@ -9,6 +9,7 @@ import importlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -38,7 +39,7 @@ def from_own(name: str) -> Parts:
     except FileNotFoundError as error:
         raise DataError(f"{path}: no such file or folder: expected an .npz file with "
                         f"{', '.join(_KEYS)}, or a folder of IDX files") from error
-    except (OSError, ValueError, EOFError, TypeError) as error:
+    except (OSError, ValueError, EOFError, TypeError, BadZipFile) as error:
         # TypeError: a lone .npy, which has no files
         raise DataError(f"{path}: not an .npz file of arrays ({error}): write one with "
                         f"numpy.savez(FILE, {'=..., '.join(_KEYS)}=...)") from error

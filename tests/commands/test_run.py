@@ -7,12 +7,15 @@ import jax
 import numpy as np
 import pytest
 from examples import TINY
-from programs import command, planned
+from programs import command, planned, weights_of
 
+import qjax
 from experiments.cells import Replica
+from experiments.data import load
 from experiments.store import FILE_NAME, Store
 from experiments.sweep import sweep
 from experiments.sweep.chunk import run_chunk
+from experiments.sweep.networks import file_of
 from qjax.algorithms import ALGORITHMS
 
 
@@ -22,7 +25,7 @@ def everything(tmp_path_factory):
     return command(
         tmp_path_factory.mktemp("everything"), TINY,
         "--algorithm backprop fa dni hsic --n-bits 3 float --epochs 1 --readout-epochs 1",
-        "--quantizer asymm --save-params",
+        "--quantizer asymm --save final",
     )
 
 
@@ -71,16 +74,49 @@ def test_a_finished_run_leaves_no_checkpoint(everything):
 
 
 def test_final_weights_of_every_replica_are_saved(everything):
-    names = {p.stem for p in (everything.out / "params").iterdir()}
+    names = {p.stem for p in (everything.out / "networks").iterdir()}
     assert names == {r["id"] for r in everything.replicas}
+
+
+@pytest.mark.parametrize("name", ["everything", "device", "rules"])
+def test_networks_that_were_kept_predict_what_was_recorded(name, request):
+    run = request.getfixturevalue(name)
+    programs = {}  # one network of each: a prediction is compiled
+    for row in run.replicas:
+        programs.setdefault((row["algorithm"], row["update"], row["dataset"]), row)
+    for row in programs.values():
+        network, data = qjax.load(file_of(run.out, row["id"])), load(row["dataset"])
+        right = np.argmax(network.predict(data.test_images), -1) == data.test_labels
+        assert 100 * right.mean() == pytest.approx(row["test_accuracy"], abs=1e-3)
+        assert network.about["config"]["algorithm"] == row["algorithm"]
+        assert bool(network.codes) == (row["n_bits"] is not None)
+        for path, (codes, levels) in network.codes.items():
+            block, _, leaf = path.partition("/")
+            np.testing.assert_allclose(levels[codes], network.params[int(block)][leaf], atol=1e-6)
+
+
+def test_the_best_epoch_is_kept(tmp_path):
+    found = command(tmp_path, TINY, "--epochs 6 --n-bits 3 --lr 3 --save best")
+    _, epochs, _ = found.numbers
+    for row in found.replicas:
+        accuracies = [e["test_accuracy"] for e in epochs if e["replica"] == row["id"]]
+        network = qjax.load(file_of(tmp_path, row["id"]))
+        assert network.about["test_accuracy"] == max(accuracies)
+        assert network.about["epoch"] == accuracies.index(max(accuracies))
+    assert any(e < 5 for e in (qjax.load(file_of(tmp_path, row["id"])).about["epoch"]
+                               for row in found.replicas))
+
+
+def test_networks_are_not_kept_where_nobody_wants_them(tmp_path):
+    command(tmp_path, TINY, "--epochs 1 --n-bits float --save none")
+    assert not (tmp_path / "networks").exists()
 
 
 def test_quantized_weights_have_at_most_their_levels(everything):
     for row in everything.replicas:
         if row["n_bits"] is not None:
-            with np.load(everything.out / "params" / f"{row['id']}.npz") as tensors:
-                for name, tensor in tensors.items():
-                    assert len(np.unique(tensor)) <= 2 ** row["n_bits"], (row["algorithm"], name)
+            for name, tensor in weights_of(everything.out, row["id"]).items():
+                assert len(np.unique(tensor)) <= 2 ** row["n_bits"], (row["algorithm"], name)
 
 
 def test_unquantized_weights_are_not_on_a_grid(everything):
@@ -88,19 +124,18 @@ def test_unquantized_weights_are_not_on_a_grid(everything):
         r for r in everything.replicas
         if (r["algorithm"], r["n_bits"], r["seed"]) == ("backprop", None, 0)
     )
-    with np.load(everything.out / "params" / f"{row['id']}.npz") as tensors:
-        assert max(len(np.unique(tensor)) for tensor in tensors.values()) > 2**3
+    tensors = weights_of(everything.out, row["id"]).values()
+    assert max(len(np.unique(tensor)) for tensor in tensors) > 2**3
 
 
 def test_saved_weights_lie_in_the_recorded_ranges(everything):
     _, _, ranges = everything.numbers
     last = {(r["replica"], r["tensor"]): r for r in ranges}  # by epoch: the last one stays
     for row in everything.replicas:
-        with np.load(everything.out / "params" / f"{row['id']}.npz") as tensors:
-            for name, tensor in tensors.items():
-                limits = last[row["id"], name]
-                assert limits["low"] <= tensor.min()
-                assert tensor.max() <= limits["high"]
+        for name, tensor in weights_of(everything.out, row["id"]).items():
+            limits = last[row["id"], name]
+            assert limits["low"] <= tensor.min()
+            assert tensor.max() <= limits["high"]
 
 
 def test_a_run_stores_what_it_prints(basic):
@@ -206,19 +241,18 @@ def device(tmp_path_factory):
     return command(
         tmp_path_factory.mktemp("device"), TINY, "--algorithm backprop dfa --epochs 2 --n-bits 2",
         "--scope global --update stochastic --optimizer adam --lr 0.01 --gain 1 2 --bias float",
-        "--schedule constant exponential linear cosine --save-params --dataset digits_holdout",
+        "--schedule constant exponential linear cosine --save final --dataset digits_holdout",
     )
 
 
 def test_free_biases_and_ternary_weights(device):
     assert {r["status"] for r in device.replicas} == {"done"}
     for row in device.replicas:
-        with np.load(device.out / "params" / f"{row['id']}.npz") as tensors:
-            for name, tensor in tensors.items():
-                if name.endswith("kernel"):
-                    assert set(np.unique(tensor)) <= {-1.0, 0.0, 1.0}
-                else:
-                    assert len(np.unique(tensor)) == tensor.size
+        for name, tensor in weights_of(device.out, row["id"]).items():
+            if name.endswith("kernel"):
+                assert set(np.unique(tensor)) <= {-1.0, 0.0, 1.0}
+            else:
+                assert len(np.unique(tensor)) == tensor.size
 
 
 @pytest.mark.parametrize("name", ["schedule", "gain", "algorithm"])
@@ -236,15 +270,17 @@ def test_synthesizers_are_floats_if_they_have_a_rate_of_their_own(tmp_path):
         tmp_path, TINY, "--algorithm dni_linear --epochs 1 --seeds 1 --n-bits 2 float",
         "--scope global",
         "--hidden-width 20 --update stochastic --optimizer adam --synthesizer-lr none 0.01 0.1",
-        "--save-params",
+        "--save final",
     ).replicas
     assert len(found) == 2 * 3
     assert len({r["train_loss"] for r in found}) == 2 * 3
     for row in (r for r in found if r["n_bits"] == 2):
-        with np.load(tmp_path / "params" / f"{row['id']}.npz") as tensors:
-            assert {name.split("/")[0] for name in tensors} == {"blocks", "synthesizers"}
-            for name, tensor in tensors.items():
-                free = name.startswith("synthesizers") and row["synthesizer_lr"] is not None
+        # What the memory holds is here what is seen.
+        held = qjax.load(file_of(tmp_path, row["id"])).held
+        assert held.keys() == {"blocks", "synthesizers"}
+        for kind, tree in held.items():
+            free = kind == "synthesizers" and row["synthesizer_lr"] is not None
+            for tensor in jax.tree.leaves(tree):
                 assert (set(np.unique(tensor)) <= {-1.0, 0.0, 1.0}) is not free
 
 

@@ -149,7 +149,9 @@ def test_files_that_are_none(tmp_path):
     (tmp_path / "lone.npy").rename(tmp_path / "lone.npz")
     (tmp_path / "text.npz").write_text("label,pixel\n")
     write(tmp_path / "objects.npz", train_images=np.array([{}], dtype=object))
-    for name in ("lone", "text", "objects"):
+    whole = (tmp_path / "objects.npz").read_bytes()
+    (tmp_path / "half.npz").write_bytes(whole[:len(whole) // 2])
+    for name in ("lone", "text", "objects", "half"):
         with pytest.raises(DataError, match=r"not an \.npz file of arrays|savez"):
             load(str(tmp_path / f"{name}.npz"))
     assert shape_of(str(tmp_path / "absent.npz")) is None

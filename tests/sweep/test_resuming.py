@@ -8,13 +8,14 @@ import time
 import numpy as np
 import pytest
 from examples import TINY
-from programs import Result, command, planned, recorded, start, wait_until
+from programs import Result, command, planned, recorded, start, wait_until, weights_of
 
 from experiments.cells import Chunk
 from experiments.data import load
 from experiments.store import Store
 from experiments.sweep.checkpoint import Checkpoint
 from experiments.sweep.chunk import run_chunk
+from experiments.sweep.networks import Save
 
 # Interruptions of real processes
 
@@ -155,7 +156,7 @@ def train(folder, chunk, stop=None, resume=False, **more):
     with Store(folder) as store:
         store.claim(chunk.replicas, {})
         epochs = run_chunk(
-            chunk, DIGITS, store, folder, resume=resume, save_params=True, **more
+            chunk, DIGITS, store, folder, resume=resume, save=Save("final"), **more
         )
         for report in epochs:
             seen.append(report.epoch)
@@ -168,8 +169,8 @@ def train(folder, chunk, stop=None, resume=False, **more):
 def numbers_and_weights(folder, chunk):
     weights = {}
     for replica in chunk.replicas:
-        with np.load(folder / "params" / f"{replica.id}.npz") as tensors:
-            weights |= {(replica.id, name): tensor.tolist() for name, tensor in tensors.items()}
+        weights |= {(replica.id, name): np.asarray(tensor).tolist()
+                    for name, tensor in weights_of(folder, replica.id).items()}
     return Result(folder, 0, "").numbers, weights
 
 
