@@ -14,6 +14,7 @@ from experiments import commandline, sweep
 from experiments.cells import (
     AXES,
     LEARNING_RATES,
+    OWN_RATE,
     Cell,
     Replica,
     add_flag,
@@ -62,7 +63,7 @@ def cells_of(args) -> list[Cell]:
                      if about.preset}
             for optimizer in asked["optimizer"] or [usual["optimizer"]]:
                 own = usual if optimizer == usual["optimizer"] else (
-                    usual | {"lr": LEARNING_RATES[optimizer]})
+                    usual | {"lr": LEARNING_RATES.get(optimizer, OWN_RATE)})
                 values = {name: asked[name] or [own[name]] for name in AXES}
                 values |= {"algorithm": [algorithm], "n_bits": [n_bits], "optimizer": [optimizer]}
                 values |= {name: about.expand(values[name]) for name, about in AXES.items()

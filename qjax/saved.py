@@ -33,6 +33,7 @@ from jax.typing import ArrayLike
 from qjax.blocks import Network, predict
 from qjax.devices import Crossbar
 from qjax.grids import Quantizer, levels, make_grid
+from qjax.names import found
 
 __all__ = ["Inputs", "Trained", "codes_of", "load"]
 
@@ -242,22 +243,18 @@ def _function(value: Any, where: str) -> str:
 
 def _name_of(kind: type) -> str:
     module, name = kind.__module__, kind.__qualname__
-    found: Any = importlib.import_module(module)
-    for part in name.split("."):
-        found = getattr(found, part, None)
-    if found is not kind:
+    try:
+        known = found(f"{module}:{name}") is kind
+    except AttributeError:  # a class within a function
+        known = False
+    if not known:
         raise TypeError(f"{name} is no class of the module {module}: a network with it cannot be "
                         "written")
     return f"{module}:{name}"
 
 
-def _found(name: str) -> Any:
-    module, _, rest = name.partition(":")
-    return functools.reduce(getattr, rest.split("."), importlib.import_module(module))
-
-
 def _made(described: Mapping[str, Any]) -> Any:
-    kind = _found(described["class"])
+    kind = found(described["class"])
     if not isinstance(kind, type) or not dataclasses.is_dataclass(kind):
         raise ValueError(f"{described['class']} is no class of blocks or converters")
     return kind(**{name: _value(value) for name, value in described["fields"].items()})
@@ -267,7 +264,7 @@ def _value(entry: Any) -> Any:
     if isinstance(entry, list):
         return tuple(map(_value, entry))
     if isinstance(entry, dict):
-        return _found(entry["function"]) if "function" in entry else _made(entry)
+        return found(entry["function"]) if "function" in entry else _made(entry)
     return entry
 
 

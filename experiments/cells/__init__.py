@@ -11,12 +11,12 @@ from experiments.cells.building import algorithm_of, crossbar_of, held_program, 
 from experiments.cells.cell import AXES, DEFAULTS, NONE, UNQUANTIZED, USUAL, Cell, product
 from experiments.cells.memories import memory_of
 from experiments.cells.networks import NETWORKS, SMALLEST
-from experiments.cells.presets import LEARNING_RATES, Preset, preset_of
+from experiments.cells.presets import LEARNING_RATES, OWN_RATE, Preset, preset_of
 from experiments.cells.replicas import Chunk, Replica, chunks_of, group, halves
 
 __all__ = [
     "account_of", "algorithm_of", "crossbar_of", "held_program", "settings_of",
-    "AXES", "DEFAULTS", "LEARNING_RATES", "NETWORKS", "NONE", "SMALLEST", "UNQUANTIZED", "USUAL",
-    "Cell", "Chunk", "Preset", "Replica", "add_flag", "chunks_of", "group", "halves", "kinds",
-    "memory_of", "preset_of", "product", "weights_of",
+    "AXES", "DEFAULTS", "LEARNING_RATES", "NETWORKS", "NONE", "OWN_RATE", "SMALLEST",
+    "UNQUANTIZED", "USUAL", "Cell", "Chunk", "Preset", "Replica", "add_flag", "chunks_of",
+    "group", "halves", "kinds", "memory_of", "preset_of", "product", "weights_of",
 ]

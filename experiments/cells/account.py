@@ -4,6 +4,7 @@ Computed from what the memories declare and from the shapes of what is kept: not
 of any algorithm, memory or optimizer by name.
 """
 
+import contextlib
 import functools
 from collections.abc import Sequence
 from dataclasses import replace
@@ -17,6 +18,7 @@ from experiments.cells.cell import Cell
 from experiments.cells.kinds import NONE, numbers
 from experiments.cells.memories import memory_of
 from experiments.cells.networks import NETWORKS
+from experiments.cells.own import ALGORITHM, MEMORY, NETWORK, OPTIMIZER, adopt
 from experiments.data import shape_of
 from qjax.algorithms import ALGORITHMS
 from qjax.blocks import kernels_of
@@ -54,6 +56,10 @@ def weights_of(cell: Cell) -> int | None:
 
 
 def _is_known(cell: Cell) -> bool:
+    for table, word in ((ALGORITHM, cell.algorithm), (NETWORK, cell.network),
+                        (OPTIMIZER, cell.optimizer), (MEMORY, cell.update)):
+        with contextlib.suppress(ImportError, AttributeError, TypeError, ValueError):
+            adopt(table, word)
     known = (
         (cell.algorithm, ALGORITHMS), (cell.network, NETWORKS), (cell.optimizer, OPTIMIZERS),
         (cell.loss, LOSSES),

@@ -27,6 +27,7 @@ from experiments.cells.kinds import (
     setting,
 )
 from experiments.cells.networks import NETWORKS
+from experiments.cells.own import ALGORITHM, NETWORK, OPTIMIZER, word_of
 from experiments.cells.presets import LEARNING_RATES, preset_of
 from experiments.commandline.options import (
     bits,
@@ -82,7 +83,8 @@ class Cell:
     results have as its default (see `axes.axis`).
     """
 
-    algorithm: str = axis("learning algorithm", words=ALGORITHMS, given=["backprop"])
+    algorithm: str = axis("learning algorithm", word_of(ALGORITHM), words=ALGORITHMS,
+                          given=["backprop"])
     dataset: str = axis(f"data set; digits needs no network; your own: {', '.join(FORMS)}", dataset,
                         words=NAMES, given=["digits"])
     n_layers: int = axis("mlp: hidden layers beyond the first", whole(0), given=[1],
@@ -99,7 +101,8 @@ class Cell:
                       number=NONE, only=_is_quantized, off=NONE)
     update: str = axis(f"what holds the weights. {described()}", memory, words=MEMORIES,
                        flags=["--update", "--memory"], given=["nearest"], only=_is_held, off=NONE)
-    optimizer: str = axis("optimizer", words=OPTIMIZERS, shown="adadelta; hsic: sgd",
+    optimizer: str = axis("optimizer", word_of(OPTIMIZER), words=OPTIMIZERS,
+                          shown="adadelta; hsic: sgd",
                           preset=lambda preset, quantized: preset.phases[0].optimizer)
     lr: float = axis("learning rate", positive, number=1.0,
                      shown=f"{', '.join(f'{k} {v:g}' for k, v in LEARNING_RATES.items())}; hsic 1",
@@ -129,8 +132,8 @@ class Cell:
         number=1.0, tuned=True)
     bias: str = axis("may biases be floats", words=["quantized", "float"], default="quantized",
                      given=["quantized"], only=_is_held, off="quantized")
-    network: str = axis("mlp, or for images lenet and residual", words=NETWORKS, default="mlp",
-                        given=["mlp"])
+    network: str = axis("mlp, or for images lenet and residual", word_of(NETWORK), words=NETWORKS,
+                        default="mlp", given=["mlp"])
     gain_rule: str = axis("with a gain: is it a constant or learned, one a layer",
                           words=GAINS[1:], default="fixed", given=["fixed"],
                           only=lambda cell: cell.gain is not None, off="fixed")

@@ -14,9 +14,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from experiments import data
+from experiments.cells.own import MEMORY, word_of
 from experiments.commandline import options
 from qjax.kinds import MAX_BITS, kind_of
 from qjax.memories import MEMORIES, about, has_grid, is_memory, named, numbers_of
+from qjax.names import is_name
 from qjax.quantize import KINDS, make_quantizer
 from qjax.spacings import Table, Uniform
 
@@ -95,6 +97,8 @@ def optimizer_bits(text: str) -> int | None:
 def memory(text: str) -> str:
     """Argument type: a word for a memory, or two with a colon in between."""
     name, colon, _ = text.partition(":")
+    if is_name(text) and name not in MEMORIES:
+        return word_of(MEMORY)(text)
     options.one_of(MEMORIES)(name)
     if colon:
         try:

@@ -1,6 +1,6 @@
 """Networks by name, built from what a cell says of them."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 from qjax import networks
@@ -26,6 +26,6 @@ def _residual(cell: Any, classes: int) -> networks.Network:
 
 
 # name -> (cell, classes) -> network
-NETWORKS: Mapping[str, Callable[[Any, int], networks.Network]] = {
+NETWORKS: dict[str, Callable[[Any, int], networks.Network]] = {
     "mlp": _mlp, "lenet": _lenet, "residual": _residual}
 SMALLEST = {"lenet": 28, "residual": 8}  # side of the images that a network needs

@@ -6,7 +6,7 @@ cuantificadas" (TFG, Universidad de Granada, 2022).
 
 from dataclasses import dataclass, replace
 
-__all__ = ["LEARNING_RATES", "PhasePreset", "Preset", "preset_of"]
+__all__ = ["LEARNING_RATES", "OWN_RATE", "PhasePreset", "Preset", "preset_of"]
 
 
 @dataclass(frozen=True)
@@ -62,6 +62,8 @@ _OWN = {
 # Where --optimizer is given without --lr: the usual starting points.
 LEARNING_RATES = {"adadelta": 1.0, "adam": 1e-3, "momentum": 0.01, "normalized": 1e-3,
                   "balanced": 1e-3, "factored": 1e-3, "sgd": 0.1, "sign": 1e-3}
+
+OWN_RATE = 1e-3  # of an optimizer of one's own
 
 
 def preset_of(algorithm: str) -> Preset:

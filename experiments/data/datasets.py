@@ -4,15 +4,16 @@ import dataclasses
 import difflib
 import functools
 import hashlib
-import re
 import types
 from collections.abc import Mapping
 
 import numpy as np
 
+from qjax.names import is_name
+
 __all__ = [
     "DATASETS", "FOLDER_VARIABLE", "FORMS", "HOLDOUT", "NAMES", "PARTS", "TFDS", "DataError",
-    "Dataset", "DatasetSpec", "Parts", "is_function", "word",
+    "Dataset", "DatasetSpec", "Parts", "word",
 ]
 
 FOLDER_VARIABLE = "QJAX_DATA_DIR"  # of the environment
@@ -64,11 +65,6 @@ TFDS = "tfds:"  # before a name of TensorFlow Datasets
 FORMS = ("FILE.npz", "a folder of IDX files", "tfds:NAME", "package.module:function")
 
 
-def is_function(name: str) -> bool:
-    """Is this the name of a function, as in package.module:function?"""
-    return re.fullmatch(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*", name) is not None
-
-
 def word(name: str) -> str:
     """`name`, where it can be that of a data set; whether that exists, loading will show.
 
@@ -77,7 +73,7 @@ def word(name: str) -> str:
     """
     base = str(name).removesuffix(HOLDOUT)
     a_path = base.endswith(".npz") or "/" in base or "\\" in base or base in (".", "..")
-    if base in DATASETS or base.startswith(TFDS) or is_function(base) or a_path:
+    if base in DATASETS or base.startswith(TFDS) or is_name(base) or a_path:
         return name
     near = difflib.get_close_matches(str(name).lower(), NAMES, n=1)
     hint = f": did you mean {near[0]}?" if near else ""

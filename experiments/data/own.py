@@ -5,7 +5,6 @@ A file and a function have the same keys: ``train_images``, ``train_labels``, ``
 test set. ``x_train`` and its kin, as Keras has them, will do.
 """
 
-import importlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,8 +12,9 @@ from zipfile import BadZipFile
 
 import numpy as np
 
-from experiments.data.datasets import PARTS, DataError, Parts, is_function
+from experiments.data.datasets import PARTS, DataError, Parts
 from experiments.data.idx import from_folder
+from qjax.names import found, is_name
 
 __all__ = ["from_own"]
 
@@ -28,7 +28,7 @@ def from_own(name: str) -> Parts:
     Raises:
         DataError: it is not there, cannot be read, or lacks something.
     """
-    if is_function(name):
+    if is_name(name):
         return _parts(_call(name), f"{name}()")
     path = Path(name).expanduser()
     if path.is_dir():
@@ -46,25 +46,24 @@ def from_own(name: str) -> Parts:
 
 
 def _call(name: str) -> Any:
-    module, _, function = name.partition(":")
     try:
-        return getattr(importlib.import_module(module), function)()
+        return found(name)()
     except (ImportError, AttributeError) as error:
         raise DataError(f"{name}: {error}: expected a function, package.module:function, of a "
                         "package that is installed or in this folder") from error
 
 
-def _parts(found: Any, source: str) -> Parts:
-    if not isinstance(found, Mapping):
-        raise DataError(f"{source} gives {type(found).__name__}: expected a mapping with "
+def _parts(given: Any, source: str) -> Parts:
+    if not isinstance(given, Mapping):
+        raise DataError(f"{source} gives {type(given).__name__}: expected a mapping with "
                         f"{', '.join(_KEYS)}")
-    arrays = {key: np.asarray(found[key]) for key in found}
+    arrays = {key: np.asarray(given[key]) for key in given}
     arrays = {ours: arrays[other] for ours, other in _KEYS.items() if other in arrays} | arrays
     if "train_images" not in arrays and {"images", "labels"} <= arrays.keys():
         return _split(arrays["images"], arrays["labels"], source)
     missing = [key for key in _KEYS if key not in arrays]
     if missing:
-        raise DataError(f"{source}: no {', '.join(missing)}, only {', '.join(found) or 'nothing'}: "
+        raise DataError(f"{source}: no {', '.join(missing)}, only {', '.join(given) or 'nothing'}: "
                         f"expected {', '.join(_KEYS)}; or images and labels, to be split")
     return {part: (arrays[f"{part}_images"], arrays[f"{part}_labels"],
                    f"{part}_images in {source}", f"{part}_labels in {source}") for part in PARTS}

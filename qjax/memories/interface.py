@@ -17,7 +17,7 @@ from qjax.trees import Where, is_floating, paths_of
 
 __all__ = [
     "Bits", "ByLeaf", "Held", "Memory", "account", "behind", "by_leaf", "grid_of", "hold",
-    "is_held", "place", "read", "takes_activity", "wait", "write",
+    "is_a_memory", "is_held", "place", "read", "takes_activity", "wait", "write",
 ]
 
 
@@ -102,9 +102,14 @@ def _everything(path: str, leaf: Array) -> bool:
     return True
 
 
+def is_a_memory(memory: Any) -> bool:
+    """Has it all of a `Memory`?"""
+    return not isinstance(memory, type) and all(
+        hasattr(memory, name) for name in ("init", "read", "write", "account"))
+
+
 def _check_memory(memory: Any) -> None:
-    if isinstance(memory, type) or not all(
-            hasattr(memory, name) for name in ("init", "read", "write", "account")):
+    if not is_a_memory(memory):
         raise TypeError(
             f"expected a memory, got {memory!r}: make one, for instance with "
             'Stochastic(make_quantizer(2, "symm", "global"))'

@@ -90,7 +90,8 @@ def named(word: str) -> Any:
     Raises:
       ValueError: says which words there are.
     """
-    name, colon, inner = word.partition(":")
+    # A word with a colon that is in the table is one of somebody's own, package.module:name.
+    name, colon, inner = (word, "", "") if word in MEMORIES else word.partition(":")
     if name not in MEMORIES:
         raise ValueError(f"no memory {name!r}: expected one of {', '.join(MEMORIES)}")
     memory = MEMORIES[name]

@@ -1,0 +1,97 @@
+"""What is not in this package: package.module:name where a word of a table may stand.
+
+It enters the table under its name when that is first met, on a command line or in a result store.
+"""
+
+import argparse
+from collections.abc import Callable, MutableMapping
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import optax
+
+from experiments.cells.networks import NETWORKS
+from experiments.commandline import options
+from qjax.algorithms import ALGORITHMS
+from qjax.memories import MEMORIES, is_a_memory
+from qjax.names import found, is_name
+from qjax.optimizers import OPTIMIZERS
+
+__all__ = ["ALGORITHM", "MEMORY", "NETWORK", "OPTIMIZER", "Table", "adopt", "word_of"]
+
+
+class Table(NamedTuple):
+    """A table of words.
+
+    Attributes:
+      words: name -> what there is under it.
+      what: is expected of something that is not in it.
+      entry: thing -> what the table has of it; TypeError or ValueError: it does not fit.
+    """
+
+    words: MutableMapping[str, Any]
+    what: str
+    entry: Callable[[Any], Any]
+
+
+def _called(thing: Any) -> Any:
+    if not callable(thing):
+        raise TypeError(f"{thing!r} cannot be called")
+    return thing
+
+
+def _optimizer(thing: Any) -> Any:
+    if not isinstance(_called(thing)(), optax.GradientTransformation):
+        raise TypeError("what it gives is no optax.GradientTransformation")
+    return thing
+
+
+def _network(thing: Any) -> Any:
+    _called(thing)
+
+    def network(cell, outputs):
+        del cell
+        blocks = thing(outputs)
+        return (blocks,) if isinstance(blocks, nn.Module) else tuple(blocks)
+
+    return network
+
+
+def _memory(thing: Any) -> Any:
+    if not is_a_memory(thing() if isinstance(thing, type) else thing):
+        raise TypeError("it has not all of init, read, write and account")
+    return thing
+
+
+ALGORITHM = Table(ALGORITHMS, "(network, rules) -> qjax.algorithms.Algorithm", _called)
+OPTIMIZER = Table(OPTIMIZERS, "() -> optax transformation without a step size, such as "
+                  "optax:scale_by_lion", _optimizer)
+NETWORK = Table(NETWORKS, "(outputs) -> blocks, Flax Linen modules", _network)
+MEMORY = Table(MEMORIES, "a memory with a default for all its fields, see qjax.memories.Memory", _memory)
+
+
+def adopt(table: Table, name: str) -> None:
+    """Enters what has that name, if the table has no such word.
+
+    Raises:
+      ImportError, AttributeError: there is nothing of that name.
+      TypeError, ValueError: it does not fit.
+    """
+    # A first part that the table knows makes it one of its own words, as in tiki_taka:reram_es.
+    if is_name(name) and name not in table.words and name.partition(":")[0] not in table.words:
+        table.words[name] = table.entry(found(name))
+
+
+def word_of(table: Table) -> Callable[[str], str]:
+    """Argument type: a word of a table, or package.module:name."""
+
+    def parse(text: str) -> str:
+        try:
+            adopt(table, text)
+        except (ImportError, AttributeError, TypeError, ValueError) as error:
+            raise argparse.ArgumentTypeError(
+                f"{text}: {error}: expected {table.what}, as package.module:name of a package that "
+                "is installed or in this folder") from None
+        return options.one_of(table.words)(text)
+
+    return parse
