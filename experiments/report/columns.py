@@ -45,7 +45,7 @@ _memory_in = functools.lru_cache(maxsize=100_000)(memory_in)  # counts the weigh
 
 def grouping() -> list[str]:
     """Columns that replicas can be told apart by; tables of memories grow."""
-    return [*AXES, *kinds.all_numbers(), SEED, *OF_MEMORY]
+    return [*AXES, *map(results.number_column, kinds.all_numbers()), SEED, *OF_MEMORY]
 
 
 def label(name: str) -> str:
@@ -61,7 +61,7 @@ def value_of(row: Mapping[str, Any], name: str) -> float | str | None:
                 "memory": None if device is None else device + beside}
         return both[name]
     if name in MEASURED or name == SEED:
-        return row[name]
+        return row.get(name)  # an export need not have all
     value = row[name] if name in AXES else results.number_in(row, name)
     if name == "n_bits" and value is None and row["update"] != NONE:
         return ANALOG
@@ -110,7 +110,7 @@ def differing(
       fixed: columns that are not asked for.
     """
     rows = list(rows)
-    numbers = {name for row in rows for name in results.numbers_of(row)}
+    numbers = {results.number_column(name) for row in rows for name in results.numbers_of(row)}
     known = [{name: value_of(row, name) for name in (*AXES, *sorted(numbers)) if name != "numbers"}
              for row in rows]
     if "numbers" in fixed:
@@ -128,7 +128,8 @@ def differing(
 
 def _speaks(name: str, cell: Cell) -> bool:
     if name not in AXES:
-        return kinds.number_of(cell.update, cell.numbers, name) is not None
+        number = name.removeprefix("numbers.")
+        return kinds.number_of(cell.update, cell.numbers, number) is not None
     return name == "n_bits" or AXES[name].only is None or AXES[name].only(cell)
 
 

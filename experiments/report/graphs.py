@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullFormatter
+from matplotlib.ticker import LogLocator, NullFormatter, NullLocator
 
-from experiments.report import columns, look, relation
-from experiments.report.relation import Point, Relation
+from experiments.report import columns, look, scales
+from experiments.report.relation import Point, Relation, Words
 
 __all__ = ["MOST", "KINDS", "draw_fields", "draw_lines"]
 
@@ -28,7 +28,7 @@ def draw_lines(found: Relation, title: str) -> Figure:
     """
     figure, axes = _grid(found)
     xs = columns.order(found.words.x, (p.x for line in _lines(found) for p in line))
-    places = relation.places(xs)
+    places = scales.places(xs)
     in_words = all(isinstance(x, str) for x in xs)
     joined = not in_words and found.words.x not in (*columns.MEASURED, *columns.OF_MEMORY)
     styles = _styles(found)
@@ -50,7 +50,7 @@ def draw_lines(found: Relation, title: str) -> Figure:
 
 
 def _line(
-    axis: Axes, points: Sequence[tuple[float, Point]], words: relation.Words, joined: bool,
+    axis: Axes, points: Sequence[tuple[float, Point]], words: Words, joined: bool,
     style: Mapping[str, Any],
 ) -> None:
     """One hue: numbers along x are a line, if they are to be joined; all else are points."""
@@ -86,7 +86,11 @@ def draw_fields(found: Relation, title: str) -> Figure:
                             list(map(columns.spell, hues)), limits, scale)
     _finish(figure, axes, found, title, columns.label(found.words.hue),
             "median" if y in columns.LOSSES else "mean")
-    figure.colorbar(image, ax=axes, label=columns.label(y))
+    bar = figure.colorbar(image, ax=axes, label=columns.label(y))
+    if scale == "log":
+        bar.ax.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        bar.ax.yaxis.set_major_formatter("{x:g}")
+        bar.ax.yaxis.set_minor_locator(NullLocator())
     return figure
 
 
@@ -153,7 +157,7 @@ def _divide(axis: Axes, name: str, xs: Sequence, places: Mapping) -> None:
     if name == columns.EPOCH:
         look.whole_numbers(axis)
         return
-    scale = relation.scale_of(xs)
+    scale = scales.scale_of(xs)
     if scale == "symlog":
         axis.set_xscale("symlog", linthresh=min(x for x in xs if not isinstance(x, str) and x > 0))
     elif scale == "log":
@@ -165,7 +169,8 @@ def _divide(axis: Axes, name: str, xs: Sequence, places: Mapping) -> None:
     transform = axis.xaxis.get_transform()
     along = dict(zip(xs, transform.transform(np.array([places[x] for x in xs])), strict=True))
     low, high = min(along.values()), max(along.values())
-    margin = 0.5 if all(isinstance(x, str) for x in xs) or low == high else 0.05 * (high - low)
+    in_words = all(isinstance(x, str) for x in xs)
+    margin = 0.5 if in_words else 0.05 * (high - low) or 0.5 * abs(low) or 0.5
     axis.set_xlim(*transform.inverted().transform(np.array([low - margin, high + margin])))
     inch = (high - low + 2 * margin) / (0.85 * axis.figure.get_figwidth()
                                         / axis.get_gridspec().ncols)

@@ -4,17 +4,15 @@ It is said in words: a column along x, one along y, one for the hue of lines, on
 differs between replicas and is none of these is aggregated over, and said.
 """
 
-import math
 import statistics
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import pairwise
 from typing import Any, NamedTuple
 
 from experiments.report import choice, columns
 from experiments.report.panels import Rows
 from experiments.store import results
 
-__all__ = ["Point", "Relation", "Words", "check", "places", "relate", "scale_of", "title_of"]
+__all__ = ["Point", "Relation", "Words", "check", "relate", "title_of"]
 
 Value = float | str
 _SHOWN = 6  # values of a column that a sentence lists
@@ -153,7 +151,7 @@ def _grouped(samples: Sequence[_Sample], words: Words) -> dict[tuple, list[_Samp
     for sample in samples:
         row = sample.row
         if id(row) not in keys:
-            line = tuple(None if word is None else columns.value_of(row, word)
+            line = tuple(None if word is None else _known(columns.value_of(row, word))
                          for word in (words.panels, words.hue))
             own = results.cell_of(row) if words.scattered else None
             keys[id(row)] = (*line, own)
@@ -161,6 +159,10 @@ def _grouped(samples: Sequence[_Sample], words: Words) -> dict[tuple, list[_Samp
         x = own if words.scattered else None if words.x == columns.EPOCH else sample.x
         groups.setdefault((*line, x), []).append(sample)
     return groups
+
+
+def _known(value: Value | None) -> Value:
+    return "unknown" if value is None else value
 
 
 def _rows(samples: Iterable[_Sample]) -> list[Mapping[str, Any]]:
@@ -213,15 +215,19 @@ def _over(groups: Iterable[Sequence[_Sample]], words: Words) -> tuple[str, list[
     fixed = {word for word in words if word is not None}
     values: dict[str, set] = {}
     seeds = {1}
+    firsts = {}
     for samples in groups:
         cells = results.by_cell(_rows(samples))
+        firsts |= {cell: members[0] for cell, members in cells.items()}
         seeds |= {len(members) for members in cells.values()}
         if len(cells) > 1:
             for name, own in columns.differing([m[0] for m in cells.values()], fixed).items():
                 values.setdefault(name, set()).update(own)
     several = max(seeds) > 1 and columns.SEED not in fixed
+    between = [name for name in columns.differing(firsts.values(), fixed) if name not in values]
+    others = [f"besides, some points differ in {', '.join(between)}"] if between else []
     if not values:
-        return _seeds(groups) if several else "", []
+        return _seeds(groups) if several else "", others
     listed = [f"{name} ({_listed(columns.order(name, own))})" for name, own in values.items()]
     if len(listed) > _LISTED:
         rest = len(listed) - _NAMED
@@ -230,7 +236,7 @@ def _over(groups: Iterable[Sequence[_Sample]], words: Words) -> tuple[str, list[
                     (("--where", "=VALUE,", True), ("--hue", ",", words.hue is None)) if free)
     said = (f"aggregated over {', '.join(values)}: on no axis of the figure. To choose, add{flags} "
             "or --best for the best cell of each point")
-    return f"over{' seeds and over' if several else ''}: {', '.join(listed)}", [said]
+    return f"over{' seeds and over' if several else ''}: {', '.join(listed)}", [said, *others]
 
 
 def _seeds(groups: Iterable[Sequence[_Sample]]) -> str:
@@ -248,7 +254,8 @@ def _how(chosen: Sequence[choice.Choice], what: str) -> tuple[str, list[str]]:
           f"by held-out accuracy, but of {tested} of {len(chosen)} {what}s on the test set, which "
           "is optimistic")
     without = sum(made.without for made in chosen)
-    said = [f"not chosen from: {without} cells without held-out accuracy where others have one"]
+    said = [f"cells without held-out accuracy, where others of a {what} have one: {without}; these "
+            "were not among the candidates"]
     return f"of each {what} the cell that is best {by}", said if without else []
 
 
@@ -256,52 +263,3 @@ def _listed(values: Sequence[Value]) -> str:
     if len(values) <= _SHOWN:
         return ", ".join(map(columns.spell, values))
     return f"{len(values)} values from {columns.spell(values[0])} to {columns.spell(values[-1])}"
-
-
-# Where values lie on an axis
-
-
-def scale_of(values: Iterable[Value]) -> str:
-    """How an axis of some values is divided: "linear", "log", or with a zero "symlog".
-
-    Logarithms are for numbers above zero that span more than a decade and are more evenly spaced as
-    logarithms than as they are.
-    """
-    numbers = sorted({v for v in values if not isinstance(v, str)})
-    above = [v for v in numbers if v > 0]
-    if len(above) < 2 or numbers[0] < 0 or above[-1] / above[0] <= 10:
-        return "linear"
-    logarithms = [math.log(v) for v in above]
-    if _unevenness(logarithms) >= _unevenness(above) and len(above) > 2:
-        return "linear"
-    return "symlog" if numbers[0] == 0 else "log"
-
-
-def _unevenness(values: Sequence[float]) -> float:
-    """Deviation of the distances, relative to their mean."""
-    distances = [b - a for a, b in pairwise(values)]
-    return statistics.pstdev(distances) / statistics.fmean(distances)
-
-
-def places(values: Iterable[Value]) -> dict[Value, float]:
-    """Where each of some values lies: numbers where they are, words one after the other.
-
-    Beside numbers words have their places at the end: a tenth of the axis apart.
-
-    Args:
-      values: in order.
-    """
-    values = list(dict.fromkeys(values))
-    numbers = [v for v in values if not isinstance(v, str)]
-    words = [v for v in values if isinstance(v, str)]
-    if not numbers:
-        return {word: float(i) for i, word in enumerate(words)}
-    low, high = min(numbers), max(numbers)
-    if scale_of(values) == "linear":
-        step = max((high - low) / 8, min((b - a for a, b in pairwise(sorted(numbers))),
-                                         default=1.0))
-        ends = [high + step * (i + 1) for i in range(len(words))]
-    else:
-        ratio = (high / min(v for v in numbers if v > 0)) ** 0.15
-        ends = [high * ratio ** (i + 1) for i in range(len(words))]
-    return {**{v: float(v) for v in numbers}, **dict(zip(words, ends, strict=True))}

@@ -22,7 +22,8 @@ from experiments.store.database import CAME_LATER, FILE_NAME, Store, StoreError
 
 __all__ = [
     "EXPORT", "FINISHED", "ResultsError", "by_cell", "cell_of", "csv_rows", "everything",
-    "is_store", "load", "merge", "number_in", "numbers_of", "opened", "read", "unfinished",
+    "is_store", "load", "merge", "number_column", "number_in", "numbers_of", "opened", "read",
+    "unfinished",
 ]
 
 EXPORT = "python -m experiments.export --out FOLDER --csv FILE"
@@ -286,6 +287,12 @@ def numbers_of(row: Mapping[str, Any]) -> dict[str, float]:
         ) from None
 
 
-def number_in(row: Mapping[str, Any], name: str) -> float | None:
+def number_column(name: str) -> str:
+    """How a number of memories is called among columns: by its name, unless that is an axis'."""
+    return f"numbers.{name}" if name in _CELL else name
+
+
+def number_in(row: Mapping[str, Any], column: str) -> float | None:
     """A number of a row's memory, the row's own or the memory's; None where it has none."""
+    name = column.removeprefix("numbers.")
     return numbers_of(row).get(name, kinds.number_of(row["update"], row["numbers"], name))

@@ -44,7 +44,7 @@ def _condition(text: str) -> Condition:
             f"expected COLUMN=VALUE or COLUMN=VALUE,VALUE like n_bits=2,float; got {text!r}"
         )
     if column not in _COLUMNS:
-        options.one_of([*_COLUMNS, *kinds.all_numbers()])(column)
+        options.one_of([*_COLUMNS, *map(results.number_column, kinds.all_numbers())])(column)
     # A table of steps in a memory's name has commas itself.
     return Condition(column, frozenset([values, *values.split(",")]))
 

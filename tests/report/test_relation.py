@@ -11,7 +11,8 @@ from examples import CELL, FLOAT, ORIGIN, accuracy, csv_of, refused, row, store_
 from experiments import plot
 from experiments.cells import Replica, account_of, kinds
 from experiments.report import choice, graphs, look
-from experiments.report.relation import Words, places, relate, scale_of, title_of
+from experiments.report.relation import Words, relate, title_of
+from experiments.report.scales import places, scale_of
 from experiments.store import Store
 
 RATES = (0.01, 0.1, 1.0)
@@ -62,6 +63,12 @@ def test_what_is_aggregated_over_is_said():
         "over: update (nearest, latent), lr (0.01, 0.1, 1), gain (1, none)")
 
 
+def test_what_differs_between_points_is_said_too():
+    rows = [row(CELL), row(replace(CELL, n_bits=2, lr=2.0)), row(replace(FLOAT, epochs=3))]
+    found = relate(rows, Words("n_bits"))
+    assert found[2:] == ("", "", ["besides, some points differ in lr, epochs"])
+
+
 def test_many_columns_are_only_named():
     cells = [CELL, replace(CELL, n_layers=2, hidden_width=7, scope="global", batch_size=9,
                            epochs=11)]
@@ -88,6 +95,15 @@ def test_numbers_of_memories_and_what_follows_from_a_cell_are_columns():
     assert [p.x for p in points["nearest"]] == ["none"]
     (point,) = relate(rows[-1:], Words("memory")).panels[None][None]
     assert point.x == sum(account_of(CELL))
+
+
+def test_a_number_that_is_called_as_an_axis_is_not_lost():
+    cells = [replace(FLOAT, update="tiki_taka:reram_es", numbers=n) for n in ("gamma=0.5", "")]
+    rows = [row(cell) for cell in cells]
+    assert relate(rows, Words("lr")).over == "over: numbers.gamma (0, 0.5)"
+    points = relate(rows, Words("numbers.gamma")).panels[None][None]
+    assert [p.x for p in points] == [0, 0.5]
+    assert [p.x for p in relate(rows, Words("gamma")).panels[None][None]] == [CELL.gamma]
 
 
 def test_a_replica_without_a_number_is_left_out_and_said():
@@ -126,8 +142,8 @@ def test_the_best_cell_is_chosen_on_held_out_data():
     assert [p.values for p in found.panels[None][None]] == [(80.0, 81.0)]
     assert found.over == "over 2 seeds"
     assert found.chosen == "of each point the cell that is best by held-out accuracy"
-    assert found.said == [
-        "not chosen from: 1 cells without held-out accuracy where others have one"]
+    assert found.said == ["cells without held-out accuracy, where others of a point have one: 1; "
+                          "these were not among the candidates"]
     found = relate(rows, Words("n_bits"), trials=choice.Trained([]))
     assert [p.values for p in found.panels[None][None]] == [(82.0, 83.0)]
     assert found.chosen == (
@@ -289,7 +305,7 @@ def test_held_out_networks_are_not_averaged_with_others(tmp_path, titles, capsys
 
 @pytest.mark.parametrize(("words", "message"), [
     ("--x lrr", "did you mean lr?"), ("--x lr --y test_acuracy", "did you mean test_accuracy?"),
-    ("--x lr --hue updat", "did you mean update?"), ("--x dw_mim", "did you mean dw_min?"),
+    ("--x lr --hue updat", "did you mean update?\n"), ("--x dw_mim", "did you mean dw_min?"),
     ("--y test_loss", "--y is of a figure in words: say what is along x, such as --x lr"),
     ("--kind heatmap", "--kind heatmap is of a figure in words"),
     ("--x lr --kind heatmap", "expected --x and --hue"),
