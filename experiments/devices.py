@@ -91,7 +91,7 @@ def _listed(links: bool = False) -> str:
     return markdown(Table("Devices", notes, tuple(map(Column, names)), tuple(rows)))
 
 
-def _shown(name: str, numbers: dict[str, float], folder: Path) -> tuple[str, list[Path]]:
+def _shown(name: str, numbers: dict[str, float], folder: Path) -> tuple[str, Sequence[Path]]:
     memory = named(name)
     known = numbers_of(memory)
     memory = with_numbers(memory, **{n: v for n, v in numbers.items() if n in known})

@@ -143,7 +143,7 @@ def _report(p, args) -> int:
             drawn["devices"] = measured.plot_devices(
                 devices, f"Test accuracy on {name} by device, {about}, means")
             tables["devices"] = measured.device_table(devices, name)
-        files = []
+        files: list[Path] = []
         for stem, figure in drawn.items():
             files += look.save(figure, args.out, f"{stem}-{name}", ("png", "pdf"))
         for stem, table in tables.items():

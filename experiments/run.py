@@ -11,17 +11,7 @@ from collections.abc import Sequence
 from dataclasses import fields
 
 from experiments import commandline, sweep
-from experiments.cells import (
-    AXES,
-    LEARNING_RATES,
-    OWN_RATE,
-    Cell,
-    Replica,
-    add_flag,
-    kinds,
-    preset_of,
-    product,
-)
+from experiments.cells import AXES, Cell, Replica, add_flag, kinds, product, usual_of
 from experiments.commandline import options
 from experiments.report import FEW_BITS, tell
 from qjax.algorithms import ALGORITHMS
@@ -58,14 +48,11 @@ def cells_of(args) -> list[Cell]:
         asked = {name: getattr(args, name) for name in AXES} | args.by_table.get(algorithm, {})
         asked |= {name: [asked[name]] for name in _EPOCHS}
         for n_bits in asked["n_bits"]:
-            preset, quantized = preset_of(algorithm), n_bits is not None
-            usual = {name: about.preset(preset, quantized) for name, about in AXES.items()
-                     if about.preset}
-            for optimizer in asked["optimizer"] or [usual["optimizer"]]:
-                own = usual if optimizer == usual["optimizer"] else (
-                    usual | {"lr": LEARNING_RATES.get(optimizer, OWN_RATE)})
+            for optimizer in asked["optimizer"] or [None]:
+                own = usual_of(algorithm, n_bits, optimizer)
                 values = {name: asked[name] or [own[name]] for name in AXES}
-                values |= {"algorithm": [algorithm], "n_bits": [n_bits], "optimizer": [optimizer]}
+                values |= {"algorithm": [algorithm], "n_bits": [n_bits],
+                           "optimizer": [own["optimizer"]]}
                 values |= {name: about.expand(values[name]) for name, about in AXES.items()
                            if about.expand}
                 cells += product(values)

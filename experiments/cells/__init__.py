@@ -1,7 +1,8 @@
 """What can be trained: the grid's cells, and replicas, which are cells with a seed.
 
 An axis of the grid is declared once (`cell.Cell`); flags, ids, groups and columns follow from it.
-Beside it are the settings that an algorithm has where nothing else is said, and networks by name.
+Beside it are the settings that an algorithm has where nothing else is said, the command that trains
+a cell, and networks by name.
 """
 
 from experiments.cells import kinds
@@ -11,12 +12,13 @@ from experiments.cells.building import algorithm_of, crossbar_of, held_program, 
 from experiments.cells.cell import AXES, DEFAULTS, NONE, UNQUANTIZED, USUAL, Cell, product
 from experiments.cells.memories import memory_of
 from experiments.cells.networks import NETWORKS, SMALLEST
-from experiments.cells.presets import LEARNING_RATES, OWN_RATE, Preset, preset_of
+from experiments.cells.presets import LEARNING_RATES, Preset, preset_of
 from experiments.cells.replicas import Chunk, Replica, chunks_of, group, halves
+from experiments.cells.words import command_of, usual_of
 
 __all__ = [
     "account_of", "algorithm_of", "crossbar_of", "held_program", "settings_of",
-    "AXES", "DEFAULTS", "LEARNING_RATES", "NETWORKS", "NONE", "OWN_RATE", "SMALLEST",
-    "UNQUANTIZED", "USUAL", "Cell", "Chunk", "Preset", "Replica", "add_flag", "chunks_of",
-    "group", "halves", "kinds", "memory_of", "preset_of", "product", "weights_of",
+    "AXES", "DEFAULTS", "LEARNING_RATES", "NETWORKS", "NONE", "SMALLEST", "UNQUANTIZED", "USUAL",
+    "Cell", "Chunk", "Preset", "Replica", "add_flag", "chunks_of", "command_of", "group", "halves",
+    "kinds", "memory_of", "preset_of", "product", "usual_of", "weights_of",
 ]

@@ -23,7 +23,7 @@ from qjax.quantize import KINDS, make_quantizer
 from qjax.spacings import Table, Uniform
 
 __all__ = [
-    "NONE", "More", "Setting", "bits_of", "check", "check_settings", "combinations",
+    "NONE", "More", "Setting", "all_numbers", "bits_of", "check", "check_settings", "combinations",
     "converter_bits", "dataset", "described", "drifts",
     "has_hidden", "has_levels", "hidden_bits", "hidden_of", "memories_with", "memory", "number_of",
     "numbers", "optimizer_bits", "optional_numbers", "own_numbers", "program_of", "quantizer",
@@ -183,13 +183,12 @@ def setting(text: str) -> Setting:
     """Argument type: NAME=VALUE or NAME=VALUE,VALUE of a number that some memory has."""
     name, equals, values = text.partition("=")
     known = [numbers_of(named(word)) for word in MEMORIES]
-    names = sorted({number for own in known for number in own})
     if not equals or not values:
         raise argparse.ArgumentTypeError(
             f"expected NAME=VALUE or NAME=VALUE,VALUE with the name of a number of the memory; got "
             f"{text!r}; python -m experiments.devices MEMORY lists them"
         )
-    options.one_of(names)(name)
+    options.one_of(all_numbers())(name)
     found = []
     for value in values.split(","):
         try:
@@ -313,6 +312,11 @@ def _optional(words: Sequence[str], ids: Sequence[int]) -> frozenset[str]:
 
 def _written(values: Mapping[str, float]) -> str:
     return " ".join(f"{name}={values[name]!r}" for name in sorted(values))
+
+
+def all_numbers() -> list[str]:
+    """Names of the numbers of all memories."""
+    return sorted({name for word in MEMORIES for name in numbers_of(named(word))})
 
 
 def memories_with(name: str) -> Sequence[str]:

@@ -67,7 +67,8 @@ ALGORITHM = Table(ALGORITHMS, "(network, rules) -> qjax.algorithms.Algorithm", _
 OPTIMIZER = Table(OPTIMIZERS, "() -> optax transformation without a step size, such as "
                   "optax:scale_by_lion", _optimizer)
 NETWORK = Table(NETWORKS, "(outputs) -> blocks, Flax Linen modules", _network)
-MEMORY = Table(MEMORIES, "a memory with a default for all its fields, see qjax.memories.Memory", _memory)
+MEMORY = Table(MEMORIES, "a memory with a default for all its fields, see qjax.memories.Memory",
+               _memory)
 
 
 def adopt(table: Table, name: str) -> None:

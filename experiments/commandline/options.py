@@ -114,6 +114,7 @@ class Parser(argparse.ArgumentParser):
         self.exit(2, f"error: {self._source}{message}\n(see python -m {self.prog} --help)\n")
 
 
+_MANY = 50  # words
 _SOURCES = ("config", "recipe", "print", "help")
 
 
@@ -128,9 +129,10 @@ def one_of(words: Collection[str]) -> Callable[[str], str]:
 
     def parse(text: str) -> str:
         if text not in words:
-            raise argparse.ArgumentTypeError(
-                f"unknown value {text!r}{nearest(text, words)} (valid: {', '.join(words)})"
-            )
+            near = nearest(text, words)
+            # A hundred words are no help to who meant one of them.
+            valid = "" if near and len(words) > _MANY else f" (valid: {', '.join(words)})"
+            raise argparse.ArgumentTypeError(f"unknown value {text!r}{near}{valid}")
         return text
 
     return parse

@@ -11,8 +11,10 @@ import matplotlib
 matplotlib.use("Agg")  # files only: needs no screen
 
 import matplotlib.pyplot as plt
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
 from matplotlib.ticker import LogLocator, NullLocator
 
 from experiments.report.estimates import mean_and_deviation
@@ -21,9 +23,9 @@ from qjax.algorithms import ALGORITHMS
 
 __all__ = [
     "FLOAT", "KINDS", "MARKERS", "PALETTE", "algorithm_color", "algorithm_place", "band", "by_bits",
-    "deviation", "discard", "extent", "grid", "heading", "legend", "level", "line_of", "log_scale",
-    "looks", "marker_of", "remark", "save", "series_colors", "symmetric_log_scale", "title",
-    "whole_numbers",
+    "deviation", "discard", "extent", "fields", "grid", "heading", "legend", "level", "line_of",
+    "log_scale", "looks", "marker_of", "remark", "save", "series_colors", "symmetric_log_scale",
+    "title", "whole_numbers", "write",
 ]
 
 # Okabe and Ito's palette: told apart with any colour vision.
@@ -49,9 +51,11 @@ _FIRST = ("backprop", "fa", "dfa", "usf", "hsic", "dni_linear", "kp")
 _COLOR = {name: _ALGORITHM_COLORS[place % len(_ALGORITHM_COLORS)]
           for place, name in enumerate(dict.fromkeys((*_FIRST, *ALGORITHMS)))}
 
+_DATES = {".pdf": {"CreationDate": None}, ".svg": {"Date": None}}
+
 plt.rcParams.update(
     {"axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "grid.alpha": 0.3,
-     "figure.dpi": 110, "legend.frameon": False}
+     "figure.dpi": 110, "legend.frameon": False, "svg.hashsalt": "qjax"}
 )
 
 
@@ -95,14 +99,14 @@ def _wrapped(text: str, inches: float, points: float) -> str:
     return "\n".join(textwrap.fill(line, columns) for line in text.splitlines())
 
 
-def title(figure: Figure, text: str) -> None:
-    """The figure's title, in as many lines as it takes."""
-    figure.suptitle(_wrapped(text, figure.get_figwidth() - 0.4, 12.0))
+def title(figure: Figure, text: str, points: float = 12.0) -> None:
+    """The figure's title, in as many lines as it takes of letters of that size."""
+    figure.suptitle(_wrapped(text, figure.get_figwidth() - 0.4, points), fontsize=points)
 
 
 def remark(figure: Figure, text: str) -> None:
     """A line below the figure's title, on what one should know before one believes it."""
-    title(figure, f"{figure.get_suptitle()}\n{text}")
+    title(figure, f"{figure.get_suptitle()}\n{text}", figure._suptitle.get_fontsize())
 
 
 def heading(axis: Axes, text: str, inches: float = 3.3) -> None:
@@ -190,7 +194,42 @@ def level(axis: Axes, values: Sequence[float], color: str, label: str) -> None:
     axis.axhspan(low, high, color=color, alpha=0.12, lw=0)
 
 
-def legend(figure: Figure) -> None:
+def fields(
+    axis: Axes, values: np.ndarray, columns: Sequence[str], rows: Sequence[str],
+    limits: tuple[float, float], scale: str = "linear",
+) -> AxesImage:
+    """A coloured field for every number in `values` [rows, columns], with the number in it.
+
+    Fields of nan are blank. Colours go from the lower to the upper limit, on that scale.
+    """
+    image = axis.imshow(values, cmap="cividis", norm=scale, vmin=limits[0], vmax=limits[1],
+                        aspect="auto")
+    form = _form(limits)
+    written = {place: f"{value:{form}}" for place, value in np.ndenumerate(values)
+               if not np.isnan(value)}
+    widest = max(map(len, written.values()), default=1)
+    inches = axis.get_position().width * axis.figure.get_figwidth() / max(len(columns), 1)
+    size = min(8.3, max(4.0, 0.9 * inches * 72 / (0.6 * widest)))
+    for (line, place), text in written.items():
+        axis.text(place, line, text, ha="center", va="center", fontsize=size,
+                  color="white" if image.norm(values[line, place]) <= 0.5 else "black")
+    slanted = max(map(len, columns), default=0) > 5
+    axis.set_xticks(range(len(columns)), columns, rotation=35 if slanted else 0,
+                    ha="right" if slanted else "center")
+    axis.set_yticks(range(len(rows)), rows)
+    axis.grid(False)
+    return image
+
+
+def _form(limits: tuple[float, float]) -> str:
+    """How numbers within limits are written: as many digits for all, if they are of one size."""
+    largest, smallest = max(map(abs, limits)), min(map(abs, limits))
+    if largest >= 1e4 or 0 < smallest < largest / 1e3:
+        return ".2g"
+    return ".0f" if largest >= 1e3 else ".1f" if largest >= 10 else ".2f"
+
+
+def legend(figure: Figure, heading: str | None = None) -> None:
     """One legend for all axes, below them."""
     entries: dict[str, Any] = {}
     for axis in figure.axes:
@@ -198,7 +237,9 @@ def legend(figure: Figure) -> None:
         entries.update(zip(labels, handles, strict=True))
     widest = max(map(len, entries), default=0)  # in characters, beside a stretch of line
     columns = max(1, min(len(entries), int((figure.get_figwidth() - 0.3) / (0.75 + widest / 12))))
-    figure.legend(entries.values(), entries.keys(), loc="outside lower center", ncols=columns)
+    if entries:
+        figure.legend(entries.values(), entries.keys(), loc="outside lower center", ncols=columns,
+                      title=heading)
 
 
 def discard(figure: Figure) -> None:
@@ -206,11 +247,17 @@ def discard(figure: Figure) -> None:
     plt.close(figure)
 
 
-def save(figure: Figure, folder: Path, stem: str, formats: Iterable[str]) -> list[Path]:
+def save(
+    figure: Figure, folder: Path, stem: str, formats: Iterable[str]
+) -> Sequence[Path]:
     """Writes a figure in several formats and closes it; returns the files."""
-    files = [folder / f"{in_file(stem)}.{ending}" for ending in formats]
+    return write(figure, [folder / f"{in_file(stem)}.{ending}" for ending in formats])
+
+
+def write(figure: Figure, files: Sequence[Path]) -> Sequence[Path]:
+    """Writes a figure to files, each in the format of its ending, and closes it; returns them."""
     for path in files:
         # No date in it: the same results give the same file.
-        figure.savefig(path, metadata={"CreationDate": None} if path.suffix == ".pdf" else None)
+        figure.savefig(path, metadata=_DATES.get(path.suffix))
     plt.close(figure)
     return files

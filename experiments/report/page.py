@@ -77,8 +77,9 @@ def content(rows: Rows, epochs: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     """
     cells = results.by_cell(rows)
     axes = {name: [_entry(cell, name) for cell in cells] for name in AXES if name != "numbers"}
-    named = sorted({name for cell in cells for name in _numbers_of(cell)})
-    axes |= {f"numbers.{name}": [_number_in(cell, name) for cell in cells] for name in named}
+    firsts = [members[0] for members in cells.values()]
+    named = sorted({name for row in firsts for name in results.numbers_of(row)})
+    axes |= {f"numbers.{name}": [results.number_in(row, name) for row in firsts] for name in named}
     differing = {name: values for name, values in axes.items() if len(set(values)) > 1}
     constant = [(_title(name), options.spell(values[0], name), _is_default(name, values[0]))
                 for name, values in axes.items() if name not in differing and values[0] != ""]
@@ -105,21 +106,6 @@ def _entry(cell: Cell, name: str) -> Any:
     if name == "n_bits" and value is None:
         return bits_in(cell)
     return value if isinstance(value, int | float) else options.spell(value, name)
-
-
-def _numbers_of(cell: Cell) -> dict[str, float]:
-    try:
-        return kinds.numbers(cell.numbers)
-    except ValueError:
-        raise results.ResultsError(
-            f"a replica has the numbers {cell.numbers!r}: expected NAME=VALUE, with blanks between "
-            f"several; export it again with '{results.EXPORT}'"
-        ) from None
-
-
-def _number_in(cell: Cell, name: str) -> float | None:
-    """None where the cell's memory has no such number."""
-    return _numbers_of(cell).get(name, kinds.number_of(cell.update, cell.numbers, name))
 
 
 def _title(name: str) -> str:
@@ -236,7 +222,7 @@ def page_of(
             "'python -m experiments.run'"
         )
     data = content(rows, history_of(sources, "epochs", {r["id"] for r in rows}))
-    only = "".join(f", only {c.column}={max(c.values, key=len)}" for c in conditions)
+    only = "".join(f", only {condition}" for condition in conditions)
     facts = {"from": ", ".join(map(str, sources)) + only,
              "networks": f"{len(rows)} in {len(data['rows'])} configurations (rows below)",
              "written": f"{datetime.now().astimezone():%Y-%m-%d %H:%M %Z}",

@@ -16,13 +16,14 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from experiments.cells import DEFAULTS, Cell, Replica
+from experiments.cells import DEFAULTS, Cell, Replica, kinds
 from experiments.commandline import options
 from experiments.store.database import CAME_LATER, FILE_NAME, Store, StoreError
 
 __all__ = [
     "EXPORT", "FINISHED", "ResultsError", "by_cell", "cell_of", "csv_rows", "everything",
-    "is_store", "load", "merge", "opened", "read", "unfinished",
+    "is_store", "load", "merge", "number_column", "number_in", "numbers_of", "opened", "read",
+    "unfinished",
 ]
 
 EXPORT = "python -m experiments.export --out FOLDER --csv FILE"
@@ -269,3 +270,29 @@ def by_cell(rows: Iterable[Mapping[str, Any]]) -> dict[Cell, list[Mapping[str, A
     for row in rows:
         cells.setdefault(cell_of(row), []).append(row)
     return cells
+
+
+def numbers_of(row: Mapping[str, Any]) -> dict[str, float]:
+    """What a row says of its memory's numbers.
+
+    Raises:
+      ResultsError: they are not written as numbers.
+    """
+    try:
+        return kinds.numbers(row["numbers"])
+    except ValueError:
+        raise ResultsError(
+            f"a replica has the numbers {row['numbers']!r}: expected NAME=VALUE, with blanks "
+            f"between several; export it again with '{EXPORT}'"
+        ) from None
+
+
+def number_column(name: str) -> str:
+    """How a number of memories is called among columns: by its name, unless that is an axis'."""
+    return f"numbers.{name}" if name in _CELL else name
+
+
+def number_in(row: Mapping[str, Any], column: str) -> float | None:
+    """A number of a row's memory, the row's own or the memory's; None where it has none."""
+    name = column.removeprefix("numbers.")
+    return numbers_of(row).get(name, kinds.number_of(row["update"], row["numbers"], name))

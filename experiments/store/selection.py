@@ -5,8 +5,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 from typing import Any, NamedTuple
 
-from experiments.cells import Cell
+from experiments.cells import Cell, kinds
 from experiments.commandline import options
+from experiments.store import results
 
 __all__ = ["Condition", "add_only", "matching"]
 
@@ -18,6 +19,10 @@ class Condition(NamedTuple):
 
     column: str
     values: frozenset[str]
+
+    def __str__(self) -> str:
+        """As on the command line: the longest text has all others in it."""
+        return f"{self.column}={max(self.values, key=len)}"
 
     def holds(self, value: Any) -> bool:
         """Is it one of them? Numbers are compared as numbers: 60 is 60.0."""
@@ -38,16 +43,19 @@ def _condition(text: str) -> Condition:
         raise argparse.ArgumentTypeError(
             f"expected COLUMN=VALUE or COLUMN=VALUE,VALUE like n_bits=2,float; got {text!r}"
         )
-    options.one_of(_COLUMNS)(column)
+    if column not in _COLUMNS:
+        options.one_of([*_COLUMNS, *map(results.number_column, kinds.all_numbers())])(column)
     # A table of steps in a memory's name has commas itself.
     return Condition(column, frozenset([values, *values.split(",")]))
 
 
 def add_only(p: options.Parser) -> None:
-    """Adds the flag --only, a list of conditions."""
+    """Adds the flag --only, also spelled --where: a list of conditions, all of which must hold."""
     p.add_argument(
-        "--only", nargs="+", type=_condition, default=[], metavar="COLUMN=VALUE[,VALUE]",
-        help="only replicas with these values, like dataset=mnist n_bits=2,float seed=0 [all]",
+        "--only", "--where", dest="only", nargs="+", action="extend", type=_condition, default=[],
+        metavar="COLUMN=VALUE[,VALUE]",
+        help="only replicas with these values, like dataset=mnist n_bits=2,float seed=0, or with "
+        "these numbers of their memory, like dw_min=0.001 [all]",
     )
 
 
@@ -56,4 +64,8 @@ def matching(
 ) -> list[Mapping[str, Any]]:
     """Rows that meet all conditions."""
     return [row for row in rows
-            if all(condition.holds(row[condition.column]) for condition in conditions)]
+            if all(c.holds(_value(row, c.column)) for c in conditions)]
+
+
+def _value(row: Mapping[str, Any], column: str) -> Any:
+    return row[column] if column in row else results.number_in(row, column)

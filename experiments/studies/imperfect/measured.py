@@ -57,14 +57,9 @@ def plot_devices(found: Accuracies, title: str) -> Figure:
     for axis, (heading, columns) in zip(axes, panels.items(), strict=True):
         values = np.array([[statistics.fmean(column[device]) if device in column else np.nan
                             for column in columns.values()] for device in devices])
-        image = axis.imshow(values, cmap="cividis", vmin=10, vmax=100, aspect="auto")
-        for (line, place), value in np.ndenumerate(values):
-            if not np.isnan(value):
-                axis.text(place, line, f"{value:.1f}", ha="center", va="center",
-                          fontsize="small", color="black" if value > 55 else "white")
-        axis.set_xticks(range(len(columns)), columns, rotation=35, ha="right")
-        axis.set_yticks(range(len(devices)), devices if axis is axes[0] else [])
-        axis.grid(False)
+        image = look.fields(axis, values, list(columns), devices, (10, 100))
+        if axis is not axes[0]:
+            axis.set_yticklabels([])
         look.heading(axis, heading, 4.4)
     figure.colorbar(image, ax=axes, label="test accuracy (%)")
     look.title(figure, title)

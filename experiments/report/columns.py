@@ -1,0 +1,137 @@
+"""What there is to say of a replica, by name: its axes, numbers of its memory, what was measured.
+
+An axis has a number or a word; None is a word: "float" bits, no gain ("none").
+"""
+
+import functools
+import math
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any
+
+from experiments.cells import AXES, NONE, Cell, kinds
+from experiments.commandline import options
+from experiments.report.tables import memory_in
+from experiments.store import results
+
+__all__ = [
+    "ALONG_TRAINING", "ANALOG", "EPOCH", "LOSSES", "MEASURED", "OF_MEMORY", "SEED", "differing",
+    "grouping", "label", "measured", "order", "spell", "told", "value_of",
+]
+
+EPOCH, SEED = "epoch", "seed"
+# Titles of what is measured of a replica, and at every epoch of its training.
+MEASURED: Mapping[str, str] = {
+    "test_accuracy": "test accuracy (%)", "train_accuracy": "train accuracy (%)",
+    "test_loss": "test loss", "train_loss": "train loss",
+    "seconds": "seconds a network", "writes": "writes / weight",
+}
+ALONG_TRAINING: Mapping[str, str] = {
+    **{name: MEASURED[name] for name in ("test_accuracy", "train_accuracy", "test_loss",
+                                         "train_loss")},
+    "objective": "objective", "writes": "writes / weight, in an epoch",
+}
+# Which differ by orders of magnitude between seeds: a mean would be that of one of them.
+LOSSES = ("test_loss", "train_loss", "objective")
+# What follows from a configuration.
+OF_MEMORY: Mapping[str, str] = {
+    "device_bits": "device bits / weight", "beside_bits": "bits beside / weight",
+    "memory": "bits / weight, of devices and beside them",
+}
+_TITLES = {**MEASURED, **OF_MEMORY, "objective": ALONG_TRAINING["objective"],
+           "n_bits": "bits per weight", "lr": "learning rate"}
+ANALOG = "devices"  # for a number of bits: no levels, and no floats either
+_memory_in = functools.lru_cache(maxsize=100_000)(memory_in)  # counts the weights of a network
+
+
+def grouping() -> list[str]:
+    """Columns that replicas can be told apart by; tables of memories grow."""
+    return [*AXES, *map(results.number_column, kinds.all_numbers()), SEED, *OF_MEMORY]
+
+
+def label(name: str) -> str:
+    """A column's name on an axis."""
+    return _TITLES.get(name, name)
+
+
+def value_of(row: Mapping[str, Any], name: str) -> float | str | None:
+    """A column of a replica; None where a measurement is not known."""
+    if name in OF_MEMORY:
+        device, beside = _memory_in(results.cell_of(row))
+        both = {"device_bits": device, "beside_bits": beside,
+                "memory": None if device is None else device + beside}
+        return both[name]
+    if name in MEASURED or name == SEED:
+        return row.get(name)  # an export need not have all
+    value = row[name] if name in AXES else results.number_in(row, name)
+    if name == "n_bits" and value is None and row["update"] != NONE:
+        return ANALOG
+    return options.spell(value, name) if value is None else value
+
+
+def measured(row: Mapping[str, Any], name: str) -> float | None:
+    """What `value_of` gives, if it is a finite number."""
+    value = row[name] if name in row else value_of(row, name)
+    return value if isinstance(value, int | float) and math.isfinite(value) else None
+
+
+def spell(value: float | str) -> str:
+    """A column's value in words."""
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def told(name: str, value: float | str) -> str:
+    """A column's value where nothing else says of what: 'mnist', but 'n_bits 3'."""
+    alone = name in ("algorithm", "dataset", "network", "update", "quantizer") and value != NONE
+    return spell(value) if alone else f"{name} {spell(value)}"
+
+
+def order(name: str, values: Iterable[float | str]) -> list[float | str]:
+    """Numbers by size, then words: as the command line lists them, "float" and "none" last."""
+    known = list(AXES[name].words) if name in AXES else []
+
+    def place(value):
+        if not isinstance(value, str):
+            return (0, value, "")
+        return (1, known.index(value), "") if value in known else (2, 0, value)
+
+    return sorted(set(values), key=place)
+
+
+def differing(
+    rows: Iterable[Mapping[str, Any]], fixed: Collection[str] = ()
+) -> dict[str, list[float | str]]:
+    """In what configurations differ: column -> values, in order.
+
+    Where an axis says nothing of a cell, as the quantizer of an unquantized network, it does not
+    count, unless only that tells cells apart.
+
+    Args:
+      rows: one a cell.
+      fixed: columns that are not asked for.
+    """
+    rows = list(rows)
+    numbers = {results.number_column(name) for row in rows for name in results.numbers_of(row)}
+    known = [{name: value_of(row, name) for name in (*AXES, *sorted(numbers)) if name != "numbers"}
+             for row in rows]
+    if "numbers" in fixed:
+        fixed = {*fixed, *numbers}
+    apart = [name for name in (known[0] if known else ())
+             if name not in fixed and len({own[name] for own in known}) > 1]
+    cells = [results.cell_of(row) for row in rows]
+    speaking = {name: {own[name] for own, cell in zip(known, cells, strict=True)
+                       if _speaks(name, cell)} for name in apart}
+    chosen = [name for name in apart if len(speaking[name]) > 1]
+    if _count(known, chosen) < _count(known, apart):
+        chosen, speaking = apart, {name: {own[name] for own in known} for name in apart}
+    return {name: order(name, speaking[name]) for name in chosen}
+
+
+def _speaks(name: str, cell: Cell) -> bool:
+    if name not in AXES:
+        number = name.removeprefix("numbers.")
+        return kinds.number_of(cell.update, cell.numbers, number) is not None
+    return name == "n_bits" or AXES[name].only is None or AXES[name].only(cell)
+
+
+def _count(known: Iterable[Mapping[str, Any]], names: Collection[str]) -> int:
+    return len({tuple(own[name] for name in names) for own in known})
