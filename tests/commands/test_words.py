@@ -41,7 +41,7 @@ def refused(capsys, words, out):
         ("--algo fa", "unknown argument --algo"),  # no abbreviations: they change meaning
         ("backprop", "unknown argument backprop"),
         ("--n-bits", "--n-bits: expected at least one argument"),
-        ("--network lenet", "lenet needs images of 28x28, digits has smaller ones"),
+        ("--network lenet", "lenet needs images of at least 28x28, those of digits are of 8x8x1"),
         ("--gain 0", "--gain: expected a finite number above 0"),
         ("--schedule linea", "did you mean linear?"),
         ("--n-bits 0", "bits from 1 to 16, or float; got '0'"),
