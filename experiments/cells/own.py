@@ -90,9 +90,10 @@ def word_of(table: Table) -> Callable[[str], str]:
         try:
             adopt(table, text)
         except (ImportError, AttributeError, TypeError, ValueError) as error:
+            near = options.nearest(text.partition(":")[0], table.words)
             raise argparse.ArgumentTypeError(
-                f"{text}: {error}: expected {table.what}, as package.module:name of a package that "
-                "is installed or in this folder") from None
+                f"{text}: {error}{near or ':'} expected {table.what}, as package.module:name of a "
+                "package that is installed or in this folder") from None
         return options.one_of(table.words)(text)
 
     return parse

@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 from experiments.commandline import config
 
 __all__ = [
-    "Parser", "bits", "not_negative", "one_of", "plus_minus", "positive", "positive_or_none",
+    "Parser", "bits", "nearest", "not_negative", "one_of", "plus_minus", "positive", "positive_or_none",
     "share", "spell", "whole",
 ]
 
