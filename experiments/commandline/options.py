@@ -10,8 +10,8 @@ from typing import Any, NoReturn
 from experiments.commandline import config
 
 __all__ = [
-    "Parser", "bits", "nearest", "not_negative", "one_of", "plus_minus", "positive", "positive_or_none",
-    "share", "spell", "whole",
+    "Parser", "bits", "nearest", "not_negative", "one_of", "plus_minus", "positive",
+    "positive_or_none", "share", "spell", "whole",
 ]
 
 
