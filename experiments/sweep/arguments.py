@@ -43,6 +43,9 @@ def add_arguments(p: options.Parser, tables: Collection[str] = ()) -> None:
     p.add_argument("--diagnostics", action="store_true",
                    help="look inside after every epoch: angles between the algorithm's and the "
                    "true gradient, between feedback and weights, quantization error, nHSIC, ...")
+    p.add_argument("--tensorboard", action="store_true",
+                   help="write curves to OUT/tensorboard as they grow; look at them with "
+                   "tensorboard --logdir OUT/tensorboard")
     p.add_argument("--dry-run", action="store_true", help="print the plan and stop")
     p.add_argument(
         "--memory-limit", type=_memory, default=None, metavar="SIZE",

@@ -1,6 +1,7 @@
 """A training from its arguments to its exit code: its stages, each with data and an open store."""
 
 import argparse
+import importlib.util
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -35,6 +36,9 @@ def main(p: options.Parser, args: argparse.Namespace, tell: Tell, *stages: Stage
       stages: one after the other; each says which replicas, in the order of the summary. A later
         one may depend on what the earlier ones gave.
     """
+    if args.tensorboard and importlib.util.find_spec("tensorboard") is None:
+        p.error("--tensorboard needs the package tensorboard, which is not installed here: pip "
+                "install tensorboard, or leave the flag out")
     join(p, args)
     keep_programs()
     console = Console(
@@ -50,7 +54,7 @@ def main(p: options.Parser, args: argparse.Namespace, tell: Tell, *stages: Stage
             _check(wanted, datasets)
             sweep = Sweep(datasets, args.out, console, tell, args.memory_limit, args.resume,
                           args.checkpoint_every, Save.of(args.save, len(wanted)),
-                          args.diagnostics)
+                          args.diagnostics, args.tensorboard)
             if args.dry_run:
                 sweep.show(wanted)
                 return 0

@@ -1,6 +1,8 @@
 """Trains replicas: plans chunks, claims them, runs them, survives what goes wrong."""
 
+import contextlib
 import functools
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +19,7 @@ from experiments.store import FILE_NAME, Store, StoreError
 from experiments.sweep import devices, processes
 from experiments.sweep.checkpoint import CheckpointError, unfinished
 from experiments.sweep.chunk import run_chunk
+from experiments.sweep.events import Events
 from experiments.sweep.footprint import available, footprint, is_exhausted
 from experiments.sweep.forecast import Forecast, spell
 from experiments.sweep.interrupts import Interrupts
@@ -25,6 +28,7 @@ from experiments.sweep.origin import origin
 
 __all__ = ["Sweep", "Tell"]
 
+_SILENCE = 60.0  # seconds without a word, at most, where there is no terminal with a bar
 # Prints what there is to say of finished replicas (rows of the store), when all is done.
 Tell = Callable[[Sequence[Mapping[str, Any]], Console], None]
 
@@ -40,6 +44,7 @@ class Sweep:
       tell: of what is finished, when nothing is left.
       memory_limit: bytes a device may use; None for what it has.
       resume, checkpoint_every, save, diagnose: see `chunk.run_chunk`.
+      tensorboard: write event files for it.
     """
 
     datasets: dict[str, Dataset]
@@ -51,6 +56,7 @@ class Sweep:
     checkpoint_every: int = 1
     save: Save = NOTHING
     diagnose: bool = False
+    tensorboard: bool = False
 
     def plan(self, replicas: Iterable[grid.Replica]) -> tuple[list[grid.Chunk], Table]:
         """Chunks of what is to be trained, and a table that tells about them."""
@@ -231,23 +237,32 @@ class Sweep:
         size, label, text = len(chunk.replicas), chunk.cells[0].label, ""
         costs, seen = self._costs(chunk), 0
         update(description=label)
+        spoken = time.monotonic()
+        events = self.tensorboard and processes.is_first()
         try:
-            for epoch in run_chunk(
-                chunk, self.datasets[chunk.cells[0].dataset], store, self.out,
-                resume=self.resume, checkpoint_every=self.checkpoint_every,
-                save=self.save, diagnose=self.diagnose, warn=self._say,
-            ):
-                if epoch.accuracies:
-                    low, high = min(epoch.accuracies), max(epoch.accuracies)
-                    text = f"test accuracy {low:.1f}-{high:.1f} %"
-                forecast.skip(sum(costs[seen:epoch.epoch]))  # which an earlier run had trained
-                forecast.finish(costs[epoch.epoch])
-                seen, left = epoch.epoch + 1, spell(forecast.seconds_left)
-                update(
-                    completed=forecast.share, left=f"{left} left", accuracy=text,
-                    description=f"{label} {epoch.phase} {seen}/{chunk.epochs}",
-                )
-                interrupts.check()
+            with Events(self.out, chunk) if events else contextlib.nullcontext() as board:
+                for epoch in run_chunk(
+                    chunk, self.datasets[chunk.cells[0].dataset], store, self.out,
+                    resume=self.resume, checkpoint_every=self.checkpoint_every,
+                    save=self.save, diagnose=self.diagnose, warn=self._say,
+                ):
+                    if board:
+                        board.record(epoch)
+                    if epoch.accuracies:
+                        low, high = min(epoch.accuracies), max(epoch.accuracies)
+                        text = f"test accuracy {low:.1f}-{high:.1f} %"
+                    forecast.skip(sum(costs[seen:epoch.epoch]))  # which an earlier run had trained
+                    forecast.finish(costs[epoch.epoch])
+                    seen, left = epoch.epoch + 1, spell(forecast.seconds_left)
+                    update(
+                        completed=forecast.share, left=f"{left} left", accuracy=text,
+                        description=f"{label} {epoch.phase} {seen}/{chunk.epochs}",
+                    )
+                    if not self.console.is_terminal and time.monotonic() - spoken > _SILENCE:
+                        self._say(f"{label}: {epoch.phase} {seen}/{chunk.epochs}, {text}; "
+                                  f"{forecast.share:.0%} done, {left} left")
+                        spoken = time.monotonic()
+                    interrupts.check()
         except jax.errors.JaxRuntimeError as error:
             forecast.skip(sum(costs[seen:]))
             return error.with_traceback(None)  # whose frames hold the arrays
