@@ -33,7 +33,6 @@ from jax.typing import ArrayLike
 from qjax.blocks import Network, predict
 from qjax.devices import Crossbar
 from qjax.grids import Quantizer, levels, make_grid
-from qjax.names import found
 
 __all__ = ["Inputs", "Trained", "codes_of", "load"]
 
@@ -244,7 +243,7 @@ def _function(value: Any, where: str) -> str:
 def _name_of(kind: type) -> str:
     module, name = kind.__module__, kind.__qualname__
     try:
-        known = found(f"{module}:{name}") is kind
+        known = _found(f"{module}:{name}") is kind
     except AttributeError:  # a class within a function
         known = False
     if not known:
@@ -253,8 +252,16 @@ def _name_of(kind: type) -> str:
     return f"{module}:{name}"
 
 
+def _found(name: str) -> Any:
+    module, _, path = name.partition(":")
+    thing = importlib.import_module(module)
+    for part in path.split("."):
+        thing = getattr(thing, part)
+    return thing
+
+
 def _made(described: Mapping[str, Any]) -> Any:
-    kind = found(described["class"])
+    kind = _found(described["class"])
     if not isinstance(kind, type) or not dataclasses.is_dataclass(kind):
         raise ValueError(f"{described['class']} is no class of blocks or converters")
     return kind(**{name: _value(value) for name, value in described["fields"].items()})
@@ -264,7 +271,7 @@ def _value(entry: Any) -> Any:
     if isinstance(entry, list):
         return tuple(map(_value, entry))
     if isinstance(entry, dict):
-        return found(entry["function"]) if "function" in entry else _made(entry)
+        return _found(entry["function"]) if "function" in entry else _made(entry)
     return entry
 
 

@@ -16,9 +16,9 @@ from typing import Any, NamedTuple
 from experiments import data
 from experiments.cells.own import MEMORY, word_of
 from experiments.commandline import options
+from experiments.commandline.names import is_name
 from qjax.kinds import MAX_BITS, kind_of
 from qjax.memories import MEMORIES, about, has_grid, is_memory, named, numbers_of
-from qjax.names import is_name
 from qjax.quantize import KINDS, make_quantizer
 from qjax.spacings import Table, Uniform
 

@@ -12,9 +12,9 @@ import optax
 
 from experiments.cells.networks import NETWORKS
 from experiments.commandline import options
+from experiments.commandline.names import found, is_name
 from qjax.algorithms import ALGORITHMS
 from qjax.memories import MEMORIES, is_a_memory
-from qjax.names import found, is_name
 from qjax.optimizers import OPTIMIZERS
 
 __all__ = ["ALGORITHM", "MEMORY", "NETWORK", "OPTIMIZER", "Table", "adopt", "word_of"]

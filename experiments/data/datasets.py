@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from qjax.names import is_name
+from experiments.commandline.names import is_name
 
 __all__ = [
     "DATASETS", "FOLDER_VARIABLE", "FORMS", "HOLDOUT", "NAMES", "PARTS", "TFDS", "DataError",

@@ -12,9 +12,9 @@ from zipfile import BadZipFile
 
 import numpy as np
 
+from experiments.commandline.names import found, is_name
 from experiments.data.datasets import PARTS, DataError, Parts
 from experiments.data.idx import from_folder
-from qjax.names import found, is_name
 
 __all__ = ["from_own"]
 

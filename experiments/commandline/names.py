@@ -1,4 +1,4 @@
-"""Things of Python modules by name, ``package.module:name``: how files and commands mean them."""
+"""Things of Python modules by name, ``package.module:name``: without jax."""
 
 import importlib
 import re
