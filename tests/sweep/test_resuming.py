@@ -19,7 +19,7 @@ from experiments.sweep.networks import Save
 
 # Interruptions of real processes
 
-LONG = f"{TINY} --seeds 1 --n-bits 4 --epochs 150"
+LONG = f"{TINY} --seeds 1 --n-bits 4 --epochs 60"
 # The command line as `python -m experiments.run ... &` in a script starts it: deaf to Ctrl-C.
 BACKGROUND = """
 import signal, sys
@@ -88,7 +88,7 @@ def stopped(tmp_path_factory):
 def test_kill_9_leaves_a_checkpoint_and_a_running_replica(killed):
     assert killed.code == -signal.SIGKILL
     assert killed.status == "running"
-    assert 0 < killed.checkpoint <= killed.epochs < 150
+    assert 0 < killed.checkpoint <= killed.epochs < 60
 
 
 def test_after_kill_9_resume_ends_as_if_nothing_had_happened(killed, uninterrupted):

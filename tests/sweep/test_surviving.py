@@ -60,7 +60,7 @@ def test_kill_9_at_any_moment_costs_one_epoch_at_most_and_changes_no_number(
 ):
     moments = random.Random(0)
     kills = 0
-    for _ in range(3):
+    for _ in range(2):
         process = start(tmp_path, SWEEP, "--resume")
         # While compiling, or some epochs (of 4 replicas) into the training.
         more = moments.choice([0, 4, 12, 24])
@@ -71,7 +71,7 @@ def test_kill_9_at_any_moment_costs_one_epoch_at_most_and_changes_no_number(
         kills += process.returncode == -signal.SIGKILL
         assert query(tmp_path, "PRAGMA integrity_check") == [("ok",)]
         assert lost(tmp_path) <= 1
-    assert kills >= 2
+    assert kills == 2
     finish(start(tmp_path, SWEEP, "--resume"))
     assert numbers(tmp_path) == undisturbed
 
