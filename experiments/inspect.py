@@ -48,11 +48,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
             p.error(f"{file} does not say what it was trained on: expected the data set's name in "
                     "about['config']['dataset'], as experiments.run writes it")
         data = load(name, args.data_dir)
-        folder = args.out or choosing.folder_of(file, trained.about.get("id", file.stem))
-        written = writing.write(trained, data, folder, args.steps, args.examples)
+        numbers.check(trained, data)
     except (choosing.ChoiceError, StoreError, DataError, ValueError, OSError, ImportError,
-            AttributeError) as error:
+            AttributeError) as error:  # the last two: blocks of one's own that are gone
         p.error(str(error))
+    folder = args.out or choosing.folder_of(file, trained.about.get("id", file.stem))
+    try:
+        written = writing.write(trained, data, folder, args.steps, args.examples)
+    except OSError as error:
+        p.error(f"cannot write to {folder}: {error.strerror or error}")
     print(_told(trained, written, numbers.score_name(data.test_labels, numbers.loss_of(trained))))
     print(*written.files, sep="\n")
     for said in written.left_out:

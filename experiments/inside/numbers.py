@@ -13,13 +13,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments.commandline import options
+from experiments.data import Dataset
 from qjax.losses import LOSSES
 from qjax.saved import Trained
 from qjax.training import EVALUATION_CHUNK
 from qjax.trees import paths_of
 
 __all__ = [
-    "Layer", "are_classes", "check_finite", "confusion", "first_images", "kernels", "layers",
+    "Layer", "are_classes", "check", "confusion", "first_images", "kernels", "layers",
     "loss_of", "name_of", "outputs_of", "probabilities", "score", "score_name", "shares", "worst",
 ]
 
@@ -112,8 +113,18 @@ def worst(likely: np.ndarray, labels: np.ndarray) -> np.ndarray:
 # Weights
 
 
-def check_finite(trained: Trained) -> None:
-    """Raises ValueError where weights are not finite: there is nothing to be seen."""
+def check(trained: Trained, data: Dataset) -> None:
+    """Refuses a network of which there is nothing to be seen with these data.
+
+    Raises:
+      ValueError: its inputs or outputs are others, or its weights are not finite.
+    """
+    own = tuple(trained.inputs.shape), trained.about.get("outputs", data.outputs)
+    if own != (data.image_shape, data.outputs):
+        raise ValueError(
+            f"{data.name} has inputs of shape {data.image_shape} and {data.outputs} outputs, where "
+            f"the network has {own[0]} and {own[1]}: expected the data that it was trained on, "
+            "which have changed since")
     leaves = jax.tree.leaves(trained.params)
     for path, leaf in zip(paths_of(trained.params), leaves, strict=True):
         if not np.isfinite(leaf).all():

@@ -40,16 +40,14 @@ def write(
 
     Args:
       trained: the network.
-      data: what it was trained on.
+      data: what it was trained on, see `numbers.check`.
       folder: is made.
       steps: of integrated gradients.
       most: examples in a picture; None: as many as look well.
 
     Raises:
-      ValueError: weights that are not finite, or inputs of another shape.
       OSError: the folder cannot be written to.
     """
-    numbers.check_finite(trained)
     outputs = numbers.outputs_of(trained, data.test_images)
     loss, name = numbers.loss_of(trained), numbers.name_of(trained)
     score = numbers.score(outputs, data.test_labels, loss)

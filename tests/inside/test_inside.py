@@ -145,10 +145,13 @@ def test_examples_in_turn_and_means_of_each():
     assert np.isnan(means[[1, 3, 4]]).all()
 
 
-def test_a_network_that_diverged_is_refused(tmp_path):
+def test_networks_and_data_that_do_not_fit_are_refused():
     data, network, loss = CASES["features"]
     trained = trained_on(data, network, loss)
+    numbers.check(trained, data)
+    with pytest.raises(ValueError, match=r"has inputs of shape \(12,\) and 2 outputs, where the "
+                       r"network has \(80,\)"):
+        numbers.check(trained, CASES["targets"][0])
     trained.params[1]["kernel"] = trained.params[1]["kernel"].at[0, 0].set(np.nan)
     with pytest.raises(ValueError, match="weights of 1/kernel are not finite"):
-        writing.write(trained, data, tmp_path / "out")
-    assert not (tmp_path / "out").exists()
+        numbers.check(trained, data)
