@@ -6,12 +6,13 @@ that are neither exact nor equal), `memories` (what holds a weight and how it is
 (what both say of theirs), `optimizers`, `feedback`, `hsic`, `synthetic` (the pieces of the
 learning rules), `blocks` and `networks`, `losses`, `algorithms` (the rules, behind one interface),
 `training` and `replicas` (epochs, of many networks at once), `schedules`, `metrics`,
-`diagnostics` (what goes on inside while a network trains), `saved` (a trained network as one file,
-which `load` reads).
+`diagnostics` (what goes on inside while a network trains), `attribution` (what in its input a
+network looks at), `saved` (a trained network as one file, which `load` reads).
 """
 
 from qjax import (
     algorithms,
+    attribution,
     blocks,
     devices,
     diagnostics,
@@ -41,6 +42,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "algorithms",
+    "attribution",
     "blocks",
     "devices",
     "diagnostics",

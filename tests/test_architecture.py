@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[1]
 LAYERS = (
     "experiments.startup", "qjax", "experiments.commandline", "experiments.data",
     "experiments.cells", "experiments.store", "experiments.report", "experiments.circuit",
-    "experiments.sweep",
+    "experiments.sweep", "experiments.inside",
     "experiments.studies.thesis", "experiments.studies.lowbit", "experiments.studies.imperfect",
     "experiments.benchmark",
 )
@@ -31,7 +31,8 @@ SHORT: dict[str, str] = {}  # shorter ones that may be, with the reason
 # Slow to import, or missing in places: who may need them to start. The others import them, if at
 # all, in the function that needs them.
 SLOW = {
-    "matplotlib": {"experiments.plot", "experiments.lowbit_report", "experiments.devices"},
+    "matplotlib": {"experiments.plot", "experiments.lowbit_report", "experiments.devices",
+                   "experiments.inspect"},
     "scipy": set(), "sklearn": set(), "orbax": set(), "tensorflow": set(),
     "tensorflow_datasets": set(), "torch": set(), "aihwkit": set(),
 }

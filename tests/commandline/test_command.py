@@ -44,7 +44,7 @@ def test_a_reader_who_leaves_ends_a_program_quietly(trained):
 
 
 @pytest.mark.parametrize("program", ["experiments.plot", "experiments.lowbit_report",
-                                     "experiments.devices"])
+                                     "experiments.devices", "experiments.inspect"])
 def test_without_matplotlib_there_is_a_sentence(program, tmp_path):
     hidden = f"import sys; sys.modules['matplotlib'] = None; import {program}"
     done = subprocess.run([sys.executable, "-c", hidden], cwd=ROOT, capture_output=True, text=True,
