@@ -1,13 +1,16 @@
 # make run    trains the four algorithms on scikit-learn's digits, ends with a table and figures
-# make test   checks style and types and runs all tests
+# make test   checks style and types, builds the documentation and runs all tests
+# make docs   builds the documentation into build/site; open build/site/index.html
 # Each makes its own environment in .venv first, where there is none.
 
 PYTHON ?= python3
 VENV ?= .venv
 OUT ?= results/demo
 BIN := $(VENV)/bin
+# Without mkdocs-material's advertisement of what comes after it.
+DOCS := NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs --quiet build
 
-.PHONY: run test clean
+.PHONY: run test docs clean
 
 run: $(VENV)/ready
 	$(BIN)/python -m experiments.run --out $(OUT) --resume \
@@ -19,13 +22,17 @@ run: $(VENV)/ready
 test: $(VENV)/ready
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(DOCS)
 	$(BIN)/python -m pytest -q -n 2 --dist worksteal
+
+docs: $(VENV)/ready
+	$(DOCS)
 
 # Marked ready only when all is installed; an interrupted installation starts again.
 $(VENV)/ready: setup.cfg pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --editable '.[experiments,test]'
+	$(BIN)/python -m pip install --quiet --editable '.[experiments,test,docs]'
 	touch $@
 
 clean:

@@ -101,6 +101,7 @@ def test_the_sdist_has_what_tests_need(built):
     for folder in ("qjax", "experiments", "tests"):
         assert ours(folder) <= names
     assert {name for name in ours("figures") if re.search(r"\.csv(\.gz)?$", name)} <= names
+    assert {name for name in ours("docs") if re.search(r"\.(md|ipynb)$", name)} <= names
     assert {"README.md", "CONTRIBUTING.md", "CHANGELOG.md", "CITATION.cff", "LICENSE", "Makefile",
             "pyproject.toml", "setup.cfg"} <= names
 
