@@ -154,15 +154,17 @@ def _library() -> dict[str, str]:
     pages, rows = {}, []
     for found in pkgutil.walk_packages(qjax.__path__, "qjax."):
         module = importlib.import_module(found.name)
-        names = list(getattr(module, "__all__", ()))
+        own, others = [], []
+        for name in getattr(module, "__all__", ()):
+            home = getattr(getattr(module, name), "__module__", None)
+            if home == found.name or home is None:
+                own.append(f"::: {found.name}.{name}\n")
+            elif home.startswith("qjax."):  # it is on the page of where it comes from
+                others.append(f"[{name}]({home}.md)")
         parts = [f"# {found.name}\n\n{inspect.cleandoc(module.__doc__ or '')}\n"]
-        for name in names:
-            thing = getattr(module, name)
-            home = getattr(thing, "__module__", None)
-            if home == found.name or (found.ispkg and home is None):
-                parts.append(f"::: {found.name}.{name}\n")
-            elif found.ispkg:
-                parts.append(f"- `{name}`: [{home}]({home}.md)")
+        if others:
+            parts.append(f"From elsewhere: {', '.join(others)}.\n")
+        parts += own
         pages[f"library/{found.name}.md"] = "\n".join(parts) + "\n"
         rows.append((f"[{found.name}]({found.name}.md)", _first(module.__doc__)))
     pages["library/index.md"] = ("# Library\n\n" + inspect.cleandoc(qjax.__doc__) + "\n\n"
@@ -198,6 +200,10 @@ def on_files(files, config):
 def on_page_markdown(markdown, page, config, files):
     """Turns links between docs/ and the root, as a code host follows them, into the site's."""
     path = page.file.src_uri
+    if path == "figures/README.md":  # several pages in one: a title above theirs
+        parts = re.split(r"(^```.*?^```)", markdown, flags=re.M | re.S)
+        parts[::2] = [re.sub("^#", "##", part, flags=re.M) for part in parts[::2]]
+        markdown = "# Studies\n\n" + "".join(parts)
     if path in ELSEWHERE:
         return re.sub(r"\]\(((?:\.\./)*)docs/", r"](\1", markdown)
     up = "../" * (path.count("/") + 1)

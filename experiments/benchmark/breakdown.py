@@ -95,7 +95,10 @@ def make_program(
         return images, rng.integers(0, CLASSES, count).astype(np.int32)
 
     train = math.ceil(steps * BATCH / chunk) * chunk
-    dataset = Dataset("random", *(*part(train), *part(chunk), CLASSES, 255, 0.1307, 0.3081))
+    images, labels = part(train)
+    test_images, test_labels = part(chunk)
+    dataset = Dataset("random", images, labels, test_images, test_labels, CLASSES,
+                      mean=0.1307, std=0.3081)
     mesh = make_mesh(1, replicas)
     fill = -replicas % mesh.shape["configs"]
     return Program((cell,) * (replicas + fill), dataset, mesh)
