@@ -1,10 +1,7 @@
 """What the README and docs/ show: Python runs as it stands, commands are ones we know."""
 
 import json
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -30,13 +27,12 @@ SNIPPETS = unique(r"```python\n(.*?)```", re.DOTALL)
 COMMANDS = unique(r"^python -m experiments\.run (?:.*\\\n)*.*$")
 
 
-def runs(program, folder):
-    done = subprocess.run(
-        [sys.executable, "-c", program], cwd=folder, capture_output=True, text=True, check=False,
-        env={**os.environ, "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT), "MPLBACKEND": "agg"},
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+@pytest.fixture
+def runs(tmp_path, monkeypatch):
+    """Runs a program in a folder of its own; in this process, where jax has started already."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MPLBACKEND", "agg")
+    return lambda program: exec(compile(program, "program", "exec"), {"__name__": "__main__"})
 
 
 def code_of(tutorial):
@@ -45,13 +41,14 @@ def code_of(tutorial):
 
 
 @pytest.mark.parametrize("snippet", SNIPPETS)
-def test_snippets_run(snippet, tmp_path):
-    runs(snippet, tmp_path)
+def test_snippets_run(snippet, runs):
+    runs(snippet)
 
 
 @pytest.mark.parametrize("tutorial", TUTORIALS, ids=lambda path: path.stem)
-def test_tutorials_run(tutorial, tmp_path):
-    assert runs(code_of(tutorial), tmp_path)
+def test_tutorials_run(tutorial, runs, capsys):
+    runs(code_of(tutorial))
+    assert capsys.readouterr().out
 
 
 @pytest.mark.parametrize("tutorial", TUTORIALS, ids=lambda path: path.stem)
