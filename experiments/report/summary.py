@@ -21,7 +21,7 @@ EXPLODED = 1e3
 CHANCE = 2.0  # times the accuracy of a guess: no better than that counts as not trained
 _NAMED = 3  # cells that a warning names; it counts the others
 _ALWAYS = ("algorithm", "dataset", "n_bits", "quantizer", "scope", "update")  # in their names
-FEW_BITS = 5  # up to here the update rule nearest trains nothing, see README
+FEW_BITS = 5  # up to here the update rule nearest trains nothing, see docs/few-bits.md
 
 
 def spread(values: Iterable[float], digits: int = 2) -> str:
