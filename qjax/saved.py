@@ -20,6 +20,7 @@ import importlib
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any
 from zipfile import BadZipFile
 
@@ -243,8 +244,8 @@ def _function(value: Any, where: str) -> str:
 def _name_of(kind: type) -> str:
     module, name = kind.__module__, kind.__qualname__
     try:
-        known = _found(f"{module}:{name}") is kind
-    except AttributeError:  # a class within a function
+        known = resolve_name(f"{module}:{name}") is kind
+    except (AttributeError, ValueError):  # a class within a function
         known = False
     if not known:
         raise TypeError(f"{name} is no class of the module {module}: a network with it cannot be "
@@ -252,16 +253,8 @@ def _name_of(kind: type) -> str:
     return f"{module}:{name}"
 
 
-def _found(name: str) -> Any:
-    module, _, path = name.partition(":")
-    thing = importlib.import_module(module)
-    for part in path.split("."):
-        thing = getattr(thing, part)
-    return thing
-
-
 def _made(described: Mapping[str, Any]) -> Any:
-    kind = _found(described["class"])
+    kind = resolve_name(described["class"])
     if not isinstance(kind, type) or not dataclasses.is_dataclass(kind):
         raise ValueError(f"{described['class']} is no class of blocks or converters")
     return kind(**{name: _value(value) for name, value in described["fields"].items()})
@@ -271,7 +264,7 @@ def _value(entry: Any) -> Any:
     if isinstance(entry, list):
         return tuple(map(_value, entry))
     if isinstance(entry, dict):
-        return _found(entry["function"]) if "function" in entry else _made(entry)
+        return resolve_name(entry["function"]) if "function" in entry else _made(entry)
     return entry
 
 

@@ -16,7 +16,6 @@ from typing import Any, NamedTuple
 from experiments import data
 from experiments.cells.own import MEMORY, word_of
 from experiments.commandline import options
-from experiments.commandline.names import is_name
 from qjax.kinds import MAX_BITS, kind_of
 from qjax.memories import MEMORIES, about, has_grid, is_memory, named, numbers_of
 from qjax.quantize import KINDS, make_quantizer
@@ -97,7 +96,7 @@ def optimizer_bits(text: str) -> int | None:
 def memory(text: str) -> str:
     """Argument type: a word for a memory, or two with a colon in between."""
     name, colon, _ = text.partition(":")
-    if is_name(text) and name not in MEMORIES:
+    if options.is_name(text) and name not in MEMORIES:
         return word_of(MEMORY)(text)
     options.one_of(MEMORIES)(name)
     if colon:

@@ -5,6 +5,7 @@ It enters the table under its name when that is first met, on a command line or 
 
 import argparse
 from collections.abc import Callable, MutableMapping
+from pkgutil import resolve_name
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -12,7 +13,6 @@ import optax
 
 from experiments.cells.networks import NETWORKS
 from experiments.commandline import options
-from experiments.commandline.names import found, is_name
 from qjax.algorithms import ALGORITHMS
 from qjax.memories import MEMORIES, is_a_memory
 from qjax.optimizers import OPTIMIZERS
@@ -79,8 +79,9 @@ def adopt(table: Table, name: str) -> None:
       TypeError, ValueError: it does not fit.
     """
     # A first part that the table knows makes it one of its own words, as in tiki_taka:reram_es.
-    if is_name(name) and name not in table.words and name.partition(":")[0] not in table.words:
-        table.words[name] = table.entry(found(name))
+    known = {name, name.partition(":")[0]} & table.words.keys()
+    if options.is_name(name) and not known:
+        table.words[name] = table.entry(resolve_name(name))
 
 
 def word_of(table: Table) -> Callable[[str], str]:

@@ -2,6 +2,7 @@
 
 import argparse
 import difflib
+import re
 import sys
 from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any, NoReturn
 from experiments.commandline import config
 
 __all__ = [
-    "Parser", "bits", "nearest", "not_negative", "one_of", "plus_minus", "positive",
+    "Parser", "bits", "is_name", "nearest", "not_negative", "one_of", "plus_minus", "positive",
     "positive_or_none", "share", "spell", "whole",
 ]
 
@@ -122,6 +123,12 @@ def nearest(word: str, words: Iterable[str]) -> str:
     """': did you mean X?' or '' where nothing is near."""
     match = difflib.get_close_matches(word, list(words), n=1, cutoff=0.5)
     return f": did you mean {match[0]}?" if match else ""
+
+
+def is_name(text: str) -> bool:
+    """Can this be the name of something in a Python module, package.module:name?"""
+    return re.fullmatch(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*",
+                        text) is not None
 
 
 def one_of(words: Collection[str]) -> Callable[[str], str]:

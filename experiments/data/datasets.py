@@ -1,7 +1,6 @@
 """The data sets that there are, by name, and what one looks like when it is loaded."""
 
 import dataclasses
-import difflib
 import functools
 import hashlib
 import types
@@ -9,7 +8,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from experiments.commandline.names import is_name
+from experiments.commandline import options
 
 __all__ = [
     "DATASETS", "FOLDER_VARIABLE", "FORMS", "HOLDOUT", "NAMES", "PARTS", "TFDS", "DataError",
@@ -73,10 +72,9 @@ def word(name: str) -> str:
     """
     base = str(name).removesuffix(HOLDOUT)
     a_path = base.endswith(".npz") or "/" in base or "\\" in base or base in (".", "..")
-    if base in DATASETS or base.startswith(TFDS) or is_name(base) or a_path:
+    if base in DATASETS or base.startswith(TFDS) or options.is_name(base) or a_path:
         return name
-    near = difflib.get_close_matches(str(name).lower(), NAMES, n=1)
-    hint = f": did you mean {near[0]}?" if near else ""
+    hint = options.nearest(str(name).lower(), NAMES)
     raise DataError(
         f"unknown data set {name!r}{hint} (valid: {', '.join(DATASETS)}, {', '.join(FORMS)}, and "
         f"any with {HOLDOUT} behind it; a folder in this one is ./NAME)")

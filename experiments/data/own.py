@@ -7,12 +7,13 @@ test set. ``x_train`` and its kin, as Keras has them, will do.
 
 from collections.abc import Mapping
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any
 from zipfile import BadZipFile
 
 import numpy as np
 
-from experiments.commandline.names import found, is_name
+from experiments.commandline import options
 from experiments.data.datasets import PARTS, DataError, Parts
 from experiments.data.idx import from_folder
 
@@ -28,7 +29,7 @@ def from_own(name: str) -> Parts:
     Raises:
         DataError: it is not there, cannot be read, or lacks something.
     """
-    if is_name(name):
+    if options.is_name(name):
         return _parts(_call(name), f"{name}()")
     path = Path(name).expanduser()
     if path.is_dir():
@@ -47,7 +48,7 @@ def from_own(name: str) -> Parts:
 
 def _call(name: str) -> Any:
     try:
-        return found(name)()
+        return resolve_name(name)()
     except (ImportError, AttributeError) as error:
         raise DataError(f"{name}: {error}: expected a function, package.module:function, of a "
                         "package that is installed or in this folder") from error

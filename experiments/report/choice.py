@@ -18,7 +18,7 @@ from experiments.store import results
 
 __all__ = [
     "GROUPS", "Choice", "Ranked", "Trained", "any_of", "best_of", "groups_in", "is_held_out",
-    "ranked", "whole",
+    "ranked", "settings_of", "whole",
 ]
 
 # What there is a best cell for each of, as far as it differs.
@@ -39,7 +39,8 @@ def _accuracy(rows: Rows) -> float:
     return statistics.fmean(row["test_accuracy"] or 0.0 for row in rows)
 
 
-def _setting(cell: Cell) -> Cell:
+def settings_of(cell: Cell) -> Cell:
+    """What a cell on held-out data and those on all data that it decides on have in common."""
     return replace(cell, dataset=cell.dataset.removesuffix(HOLDOUT), epochs=0, readout_epochs=0)
 
 
@@ -49,12 +50,12 @@ class Trained:
     def __init__(self, rows: Iterable[Mapping[str, Any]]):
         self._known: dict[Cell, dict[tuple[int, int], Rows]] = {}
         for cell, members in results.by_cell(rows).items():
-            lengths = self._known.setdefault(_setting(cell), {})
+            lengths = self._known.setdefault(settings_of(cell), {})
             lengths[cell.epochs, cell.readout_epochs] = members
 
     def of(self, cell: Cell) -> Rows:
         """Those with its epochs, else those trained longest; [] where there are none."""
-        lengths = self._known.get(_setting(cell), {})
+        lengths = self._known.get(settings_of(cell), {})
         own = (cell.epochs, cell.readout_epochs)
         return lengths[own if own in lengths else max(lengths)] if lengths else []
 

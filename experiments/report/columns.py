@@ -3,7 +3,6 @@
 An axis has a number or a word; None is a word: "float" bits, no gain ("none").
 """
 
-import functools
 import math
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
@@ -40,7 +39,6 @@ OF_MEMORY: Mapping[str, str] = {
 _TITLES = {**MEASURED, **OF_MEMORY, "objective": ALONG_TRAINING["objective"],
            "n_bits": "bits per weight", "lr": "learning rate"}
 ANALOG = "devices"  # for a number of bits: no levels, and no floats either
-_memory_in = functools.lru_cache(maxsize=100_000)(memory_in)  # counts the weights of a network
 
 
 def grouping() -> list[str]:
@@ -56,7 +54,7 @@ def label(name: str) -> str:
 def value_of(row: Mapping[str, Any], name: str) -> float | str | None:
     """A column of a replica; None where a measurement is not known."""
     if name in OF_MEMORY:
-        device, beside = _memory_in(results.cell_of(row))
+        device, beside = memory_in(results.cell_of(row))
         both = {"device_bits": device, "beside_bits": beside,
                 "memory": None if device is None else device + beside}
         return both[name]

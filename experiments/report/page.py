@@ -5,7 +5,6 @@ by itself: its style and its program are in the folder `template`. All of it wor
 network, and no text of the results becomes HTML.
 """
 
-import functools
 import html
 import json
 import math
@@ -19,6 +18,7 @@ from typing import Any
 
 from experiments.cells import AXES, DEFAULTS, Cell, kinds
 from experiments.commandline import options
+from experiments.report import columns
 from experiments.report.estimates import mean_and_deviation
 from experiments.report.panels import Rows, split
 from experiments.report.tables import (
@@ -26,7 +26,6 @@ from experiments.report.tables import (
     MEMORY,
     MEMORY_NOTE,
     WRITES_NOTE,
-    bits_in,
     memory_in,
     writes_of,
 )
@@ -54,7 +53,6 @@ _MEASURED = {
     "writes": ("writes / weight", 1, WRITES_NOTE),
 }
 _ALWAYS = ("test_accuracy", "seeds")
-_memory_in = functools.lru_cache(maxsize=100_000)(memory_in)  # a page may be made again and again
 
 
 # The content
@@ -76,8 +74,9 @@ def content(rows: Rows, epochs: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
       curves: by key, see `_curve`.
     """
     cells = results.by_cell(rows)
-    axes = {name: [_entry(cell, name) for cell in cells] for name in AXES if name != "numbers"}
     firsts = [members[0] for members in cells.values()]
+    axes = {name: [columns.value_of(row, name) for row in firsts]
+            for name in AXES if name != "numbers"}
     named = sorted({name for row in firsts for name in results.numbers_of(row)})
     axes |= {f"numbers.{name}": [results.number_in(row, name) for row in firsts] for name in named}
     differing = {name: values for name, values in axes.items() if len(set(values)) > 1}
@@ -98,14 +97,6 @@ def content(rows: Rows, epochs: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
         "deviations": [_plain(m["deviation"]) for m in measured],
         "curves": _curves(dict(zip(keys, cells.values(), strict=True)), epochs),
     }
-
-
-def _entry(cell: Cell, name: str) -> Any:
-    """An axis' value: numbers as they are, all else in words."""
-    value = getattr(cell, name)
-    if name == "n_bits" and value is None:
-        return bits_in(cell)
-    return value if isinstance(value, int | float) else options.spell(value, name)
 
 
 def _title(name: str) -> str:
@@ -136,7 +127,7 @@ def _measured_column(name: str) -> dict[str, Any]:
 def _measured(cell: Cell, members: Rows) -> dict[str, Any]:
     finished = [m for m in members if m["status"] in results.FINISHED]
     accuracy, deviation = _mean(finished, "test_accuracy")
-    device, beside = _memory_in(cell)
+    device, beside = memory_in(cell)
     return {
         "test_accuracy": accuracy, "deviation": deviation, "seeds": len(finished),
         "diverged": sum(m["status"] == "diverged" for m in members),

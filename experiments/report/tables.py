@@ -3,6 +3,7 @@
 Numbers are means over seeds with 95 % confidence intervals (Student's t).
 """
 
+import functools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 from typing import Any
@@ -140,6 +141,7 @@ def bits_in(cell: Cell) -> str:
     return "-" if cell.n_bits is None and cell.update != NONE else options.spell(cell.n_bits)
 
 
+@functools.lru_cache(maxsize=100_000)  # a figure asks for every point, a page again and again
 def memory_in(cell: Cell) -> tuple[float | None, float | None]:
     """The entries of a cell under `MEMORY`."""
     return account_of(cell) or (None, None)

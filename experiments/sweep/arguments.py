@@ -38,8 +38,8 @@ def add_arguments(p: options.Parser, tables: Collection[str] = ()) -> None:
     p.add_argument("--save", type=options.one_of(SAVES), default=None,
                    metavar="{" + ",".join(SAVES) + "}",
                    help="keep trained networks in OUT/networks, for qjax.load: as they are at the "
-                   "end, or after the epoch of the best test accuracy [final, if all together have "
-                   "at most 50 million weights]")
+                   "end, or after the epoch of the best test accuracy [final, if all together are "
+                   "held by at most 50 million numbers]")
     p.add_argument("--diagnostics", action="store_true",
                    help="look inside after every epoch: angles between the algorithm's and the "
                    "true gradient, between feedback and weights, quantization error, nHSIC, ...")

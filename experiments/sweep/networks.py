@@ -69,7 +69,7 @@ class Keeper:
                  best: Mapping[str, float], warn: Callable[[str], None]):
         """`best`: test accuracy of the file that there is, by replica; `warn`: told what fails."""
         self._out, self._chunk, self._program, self._warn = out, chunk, program, warn
-        self._best, self._save = dict(best), save
+        self._best, self._save, self._told = dict(best), save, False
 
     def offer(self, told: EpochReport, states: TrainState, is_last: bool) -> None:
         """Keeps what is to be kept of an epoch that is over."""
@@ -100,8 +100,10 @@ class Keeper:
                 try:
                     network.save(file_of(self._out, replica.id))
                 except TypeError as error:
-                    self._warn(f"{replica.cell.label}: not kept: {error}")
-                    self._save = Save()
+                    # Of the first process alone: the others shall go on as it does.
+                    if not self._told:
+                        self._warn(f"{replica.cell.label}: not kept: {error}")
+                    self._told = True
                     return
 
 

@@ -29,16 +29,21 @@ class Imperfection(NamedTuple):
       label: with its unit, for axes.
       values: to be tried, from harmless to bad.
       of: value -> (memory, its numbers, other axes).
+      spell: value -> what stands at its place.
     """
 
     label: str
     values: Sequence[float]
     of: Callable[[float], tuple[str, dict[str, float], dict[str, Any]]]
+    spell: Callable[[float], str] = "{:g}".format
 
 
 def _number(*names: str, times: float = 1.0, memory: str = "constant_step") -> Callable:
     return lambda value: (memory, dict.fromkeys(names, value * times), {})
 
+
+_TIMES: Mapping[float, str] = {
+    60: "1 min", 3600: "1 h", 86400: "1 day", 2592000: "30 days", 31536000: "1 year"}
 
 IMPERFECTIONS: Mapping[str, Imperfection] = {
     "asymmetry": Imperfection("steps down smaller than steps up by (share)",
@@ -70,10 +75,11 @@ IMPERFECTIONS: Mapping[str, Imperfection] = {
     "read_noise": Imperfection("deviation of what comes back from an array (of the largest input)",
                                (0.03, 0.1, 0.3, 1.0),
                                lambda value: ("constant_step", {}, {"read_noise": value})),
-    "retention": Imperfection("seconds from training to test; drift by time^-(0.05 ± 0.025)",
-                              (60, 3600, 86400, 2592000, 31536000),
+    "retention": Imperfection("time from training to test; drift by time^-(0.05 ± 0.025)",
+                              tuple(_TIMES),
                               lambda value: ("constant_step", {"nu": 0.05, "nu_dtod": 0.5},
-                                             {"wait": float(value)})),
+                                             {"wait": float(value)}),
+                              lambda value: _TIMES[value]),
 }
 
 

@@ -63,7 +63,7 @@ def plot_imperfections(found: Accuracies, title: str) -> Figure:
                           [look.deviation(values) for _, values in points], color=color,
                           marker=look.MARKERS[place % len(look.MARKERS)], markersize=5,
                           linewidth=1.5, label=algorithm)
-        axis.set_xticks(range(len(about.values)), [f"{value:g}" for value in about.values])
+        axis.set_xticks(range(len(about.values)), [*map(about.spell, about.values)])
         axis.set_xlabel(about.label, fontsize="small", wrap=True)
         axis.set_ylim(0, 100)
         look.heading(axis, name.replace("_", " "))
@@ -80,7 +80,7 @@ def tolerance_table(found: Accuracies, dataset: str, lost: float = 2.0) -> Table
     rows = [("accuracy on ideal devices",
              *(f"{statistics.fmean(own['ideal'][0.0]):.1f}" for own in found.values()))]
     for name in names:
-        entries = [name.replace("_", " ")]
+        entries, spell = [name.replace("_", " ")], IMPERFECTIONS[name].spell
         for own in found.values():
             ideal = statistics.fmean(own["ideal"][0.0])
             means = {value: statistics.fmean(own[name][value])
@@ -89,9 +89,9 @@ def tolerance_table(found: Accuracies, dataset: str, lost: float = 2.0) -> Table
             if not means:
                 entries.append("-")
             elif first is None:
-                entries.append(f"none up to {last:g}")
+                entries.append(f"none up to {spell(last)}")
             else:
-                entries.append(f"{'ideal' if last is None else f'{last:g}'} to {first:g}")
+                entries.append(f"{'ideal' if last is None else spell(last)} to {spell(first)}")
         rows.append(tuple(entries))
     notes = (f"Between which of the tried values {lost:g} points of test accuracy are lost, of "
              "what the algorithm has on ideal devices. Rates and gains were chosen there, on "

@@ -7,7 +7,6 @@ part in the report.
 import math
 import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
 from typing import Any, NamedTuple
 
 from experiments.cells import Cell, account_of, preset_of, weights_of
@@ -21,6 +20,7 @@ from experiments.report import (
     Column,
     Rows,
     Table,
+    choice,
     estimate,
     memory_in,
     panels,
@@ -129,14 +129,15 @@ def points(rows: Iterable[Mapping[str, Any]]) -> list[Point]:
         if cell.dataset.endswith(HOLDOUT):
             # As for `tuning.chosen`: no accuracy counts as 0.
             tuned = [m["test_accuracy"] or 0.0 for m in members if m["seed"] >= least]
-            key, length = _settings(cell), cell.epochs + cell.readout_epochs
+            key, length = choice.settings_of(cell), cell.epochs + cell.readout_epochs
             if tuned:
                 held_out[key] = max((length, statistics.fmean(tuned)), held_out.get(key, (0, 0.0)))
     found: dict[tuple, list[Point]] = {}
     for cell, members in cells.items():
         if not cell.dataset.endswith(HOLDOUT):
             place = tuple(getattr(cell, name) for name in _POINT)
-            found.setdefault(place, []).append(Point(cell, members, held_out.get(_settings(cell))))
+            found.setdefault(place, []).append(
+                Point(cell, members, held_out.get(choice.settings_of(cell))))
     chosen = (max(several, key=_merit)._replace(others=len(several) - 1)
               for several in found.values())
     return sorted(chosen, key=_order)
@@ -157,11 +158,6 @@ def front(
         if not best or point.accuracy > best[-1].accuracy:
             best.append(point)
     return best
-
-
-def _settings(cell: Cell) -> Cell:
-    """What a cell on held-out data and those on all data that it decides on have in common."""
-    return replace(cell, dataset=cell.dataset.removesuffix(HOLDOUT), epochs=0, readout_epochs=0)
 
 
 def _merit(point: Point) -> tuple:
