@@ -105,6 +105,13 @@ def test_of_several_settings_those_with_most_networks_count():
             "fa": {"ideal": {0.0: [80.0, 81.0]}, "asymmetry": {0.1: [70.0, 71.0]}}}
 
 
+def test_a_network_that_diverged_is_not_left_out_of_its_mean():
+    rows = rows_of("fa", 80.0, {("asymmetry", 0.1): 70.0})
+    rows[-1] = rows[-1] | {"test_accuracy": None, "status": "diverged"}
+    found = report.accuracies_of(rows, "digits")
+    assert found["fa"]["asymmetry"] == {0.1: [70.0, 0.0]}
+
+
 def test_lines_are_where_the_accuracies_are():
     found = report.accuracies_of(rows_of("fa", 80.0, {("asymmetry", 0.1): 70.0}), "digits")
     (axis,) = [a for a in report.plot_imperfections(found, "title").axes if a.get_visible()]

@@ -22,7 +22,7 @@ def accuracies_on(rows: Iterable[Mapping[str, Any]], dataset: str) -> Accuracies
     found: Accuracies = {}
     for cell, members in results.by_cell(rows).items():
         known = device_of(cell) if cell.dataset == dataset else None
-        values = [m["test_accuracy"] for m in members if m["test_accuracy"] is not None]
+        values = [m["test_accuracy"] or 0.0 for m in members]  # 0 of one that diverged
         if known and values:
             own = found.setdefault(cell.algorithm, {})
             if len(values) > len(own.get(known, [])):

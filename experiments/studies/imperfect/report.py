@@ -27,7 +27,7 @@ def accuracies_of(rows: Iterable[Mapping[str, Any]], dataset: str) -> Accuracies
     found: dict[str, dict[Cell, dict[str, dict[float, list[float]]]]] = {}
     for cell, members in results.by_cell(rows).items():
         known = found_in(cell) if cell.dataset == dataset else None
-        values = [m["test_accuracy"] for m in members if m["test_accuracy"] is not None]
+        values = [m["test_accuracy"] or 0.0 for m in members]  # 0 of one that diverged
         if known and values:
             name, value = known
             settings = found.setdefault(cell.algorithm, {}).setdefault(plain(cell), {})
@@ -95,6 +95,7 @@ def tolerance_table(found: Accuracies, dataset: str, lost: float = 2.0) -> Table
         rows.append(tuple(entries))
     notes = (f"Between which of the tried values {lost:g} points of test accuracy are lost, of "
              "what the algorithm has on ideal devices. Rates and gains were chosen there, on "
-             "held-out data, and not again for every imperfection.",)
+             "held-out data, and not again for every imperfection. A network that diverged before "
+             "its first test counts as 0.",)
     return Table(f"What imperfection costs on {dataset}", notes,
                  tuple(map(Column, ("imperfection", *found))), tuple(rows))
