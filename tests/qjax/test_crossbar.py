@@ -1,5 +1,7 @@
 """Converters around every product, and what single examples ask of the weights."""
 
+import functools
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -41,6 +43,12 @@ def step_of(name, memory=FLOAT, network=NETWORK, by_example=False, **settings):
     return run(KEY, settings)
 
 
+@functools.cache
+def plain_step(name):
+    """`step_of` without devices or converters: several tests compare with it."""
+    return step_of(name)
+
+
 def assert_same(one, other, share=1e-6):
     """Up to a share of the largest entry of each array, or of one."""
     def same(a, b):
@@ -53,7 +61,7 @@ def assert_same(one, other, share=1e-6):
 def test_converters_without_bits_are_none(name):
     free = Crossbar(FREE, FREE.replace(bound_management="none"))
     # hsic inverts matrices that are close to singular.
-    assert_same(step_of(name, crossbar=free), step_of(name), 3e-3 if name == "hsic" else 3e-4)
+    assert_same(step_of(name, crossbar=free), plain_step(name), 3e-3 if name == "hsic" else 3e-4)
 
 
 @pytest.mark.parametrize("name", ["backprop", "fa", "kp", "dfa", "dni_linear", "hsic"])
@@ -64,7 +72,7 @@ def test_devices_of_countless_equal_states_are_floats(name):
     # Pulses of all examples have a deviation of their own, of sqrt(change times step).
     for counting, told in (("whole", False), ("normal", True)):
         memory = by_leaf((is_bias, Float()), Pulsed(device, counting=counting, most=1e9))
-        assert_same(step_of(name, memory, by_example=told)[0], step_of(name)[0], 5e-3)
+        assert_same(step_of(name, memory, by_example=told)[0], plain_step(name)[0], 5e-3)
 
 
 def test_products_pass_the_converters_both_ways():
