@@ -110,7 +110,7 @@ def init_network(key: Array, network: Network, inputs: Array) -> tuple[tuple, tu
 
 
 def apply_block(
-    block: nn.Module, params: Any, collections: Any, x: Array, train: bool
+    block: nn.Module, params: Any, collections: Any, x: Any, train: bool
 ) -> tuple[Array, Any]:
     """One block on a batch: (output, collections with the running statistics after this batch).
 

@@ -18,33 +18,35 @@ from jax import Array
 from qjax.feedback import convolve
 from qjax.networks import floating_type, uniform_fan_in
 
-__all__ = ["Synthesizer", "init_synthesizers", "is_synthesizer", "synthesizer_gradient"]
+__all__ = ["InputSynthesizer", "Synthesizer", "init_synthesizers", "is_synthesizer",
+           "synthesizer_gradient"]
 
 
 def is_synthesizer(path: str, leaf: Any = None) -> bool:
     """Is the leaf at this path of a train state a synthesizer's? For `qjax.memories.by_leaf`."""
     del leaf
-    return path.startswith("synthesizers/")
+    return path.startswith(("synthesizers/", "input_synthesizers/"))
 
 
 class _Affine(nn.Module):
     """Linear map with bias, PyTorch's default initialization; `zero` starts the kernel at zero.
 
-    With a `size` it is a convolution that keeps height and width.
+    With a `size` it is a convolution that keeps height and width; `quiet` starts the bias at zero.
     """
 
     features: int
     zero: bool = False
     size: int | None = None
+    quiet: bool = False
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
         window = () if self.size is None else (self.size, self.size)
         shape = (*window, x.shape[-1], self.features)
         init, dtype = uniform_fan_in(math.prod(shape[:-1])), floating_type(x)
-        start = nn.initializers.zeros if self.zero else init
-        kernel = self.param("kernel", start, shape, dtype)
-        bias = self.param("bias", init, (self.features,), dtype)
+        nothing = nn.initializers.zeros
+        kernel = self.param("kernel", nothing if self.zero else init, shape, dtype)
+        bias = self.param("bias", nothing if self.quiet else init, (self.features,), dtype)
         if self.size is None:
             return x @ kernel + bias
         sides = ((self.size - 1) // 2, self.size // 2)
@@ -68,11 +70,15 @@ class Synthesizer(nn.Module):
       hidden_layers: number of ReLU layers; 0 makes the prediction linear.
       width: units of the hidden layers; None for as many as the activation has.
       size: height and width of the kernels by which feature maps are convolved; None: flatten them.
+      quiet: the last bias starts at zero, too, so that the first predictions are zero as in the
+        paper. (In the thesis's program it is random, and larger than most gradients: it takes
+        hundreds of steps to unlearn.)
     """
 
     hidden_layers: int = 1
     width: int | None = None
     size: int | None = None
+    quiet: bool = False
 
     @nn.compact
     def __call__(self, activation: Array, context: Array | None = None) -> Array:
@@ -82,14 +88,38 @@ class Synthesizer(nn.Module):
         x = activation.reshape(len(activation), -1) if size is None else activation
         units = x.shape[-1]
         first, *rest = (*(self.width or units,) * self.hidden_layers, units)
-        out = _Affine(first, not rest, size, name="activation")(x)
+        quiet = self.quiet and not rest
+        out = _Affine(first, not rest, size, quiet, name="activation")(x)
         if context is not None:
-            shift = _Affine(first, name="context")(context.astype(x.dtype))
+            shift = _Affine(first, quiet, None, quiet, name="context")(context.astype(x.dtype))
             out += shift if size is None else shift[:, None, None]
         for index, features in enumerate(rest):
             last = index == len(rest) - 1
-            out = _Affine(features, last, size, name=f"layer_{index}")(nn.relu(out))
+            out = _Affine(features, last, size, self.quiet and last, name=f"layer_{index}")(
+                nn.relu(out))
         return out.reshape(activation.shape)
+
+
+class InputSynthesizer(nn.Module):
+    """Predicts a block's input from the network's, so that no block waits for those below.
+
+    ``A2 relu(A1 x + a1) + a2`` of the flattened input x (Jaderberg et al. 2017, section 2.3).
+
+    Attributes:
+      shape: of one predicted input.
+      width: units of the hidden layer; None for as many as there are numbers to predict.
+    """
+
+    shape: tuple[int, ...]
+    width: int | None = None
+
+    @nn.compact
+    def __call__(self, inputs: Array, context: None = None) -> Array:
+        """[batch, ...] -> [batch, *shape]; there is no context: labels are not known so early."""
+        del context
+        units = math.prod(self.shape)
+        hidden = _Affine(self.width or units, name="inputs")(inputs.reshape(len(inputs), -1))
+        return _Affine(units, name="layer_0")(nn.relu(hidden)).reshape(-1, *self.shape)
 
 
 def init_synthesizers(
@@ -105,7 +135,7 @@ def init_synthesizers(
 def synthesizer_gradient(
     synthesizer: nn.Module, params: Any, activation: Array, context: Array | None, target: Array
 ) -> Any:
-    """Gradient of the squared prediction error for the synthesizer's parameters.
+    """Gradient of the squared prediction error for the parameters of either synthesizer.
 
     The error is summed over units and averaged over the batch: its derivative with respect to
     the prediction is ``(2 / batch) (prediction - target)``.
@@ -114,7 +144,7 @@ def synthesizer_gradient(
       params: the synthesizer's tree.
       activation: [batch, ...], constant to this gradient.
       context: [batch, classes] or None, as at initialization.
-      target: like `activation`, the gradient of the batch-mean loss that arrived there.
+      target: like the prediction: of gradients, that of the batch-mean loss that arrived there.
     """
 
     def error(params):

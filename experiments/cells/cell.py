@@ -31,6 +31,7 @@ from experiments.cells.own import ALGORITHM, NETWORK, OPTIMIZER, word_of
 from experiments.cells.presets import LEARNING_RATES, preset_of
 from experiments.commandline.options import (
     bits,
+    fraction,
     not_negative,
     positive,
     positive_or_none,
@@ -67,6 +68,14 @@ def _is_mlp(cell: "Cell") -> bool:
     return cell.network == "mlp"
 
 
+def _has_width(cell: "Cell") -> bool:
+    return cell.network in ("mlp", "recurrent")
+
+
+def _is_cut(cell: "Cell") -> bool:
+    return cell.network == "recurrent" and preset_of(cell.algorithm).cuts
+
+
 def _has_readout(cell: "Cell") -> bool:
     return len(preset_of(cell.algorithm).phases) > 1
 
@@ -89,8 +98,8 @@ class Cell:
                         words=NAMES, given=["digits"])
     n_layers: int = axis("mlp: hidden layers beyond the first", whole(0), given=[1],
                          only=_is_mlp, off=0)
-    hidden_width: int = axis("mlp: units of every hidden layer", whole(1), given=[50],
-                             only=_is_mlp, off=0)
+    hidden_width: int = axis("mlp, recurrent: units of every hidden layer", whole(1), given=[50],
+                             only=_has_width, off=0)
     n_bits: int | None = axis("bits of the weights, 1-16 (symm: from 2, pow2: 2-7), or float", bits,
                               given=[None], number=None, only=_is_quantized, off=None,
                               settle=lambda cell: bits_of(cell.quantizer, cell.n_bits))
@@ -132,8 +141,8 @@ class Cell:
         number=1.0, tuned=True)
     bias: str = axis("may biases be floats", words=["quantized", "float"], default="quantized",
                      given=["quantized"], only=_is_held, off="quantized")
-    network: str = axis("mlp, or for images lenet and residual", word_of(NETWORK), words=NETWORKS,
-                        default="mlp", given=["mlp"])
+    network: str = axis("mlp, or for images lenet, residual and, row by row, recurrent",
+                        word_of(NETWORK), words=NETWORKS, default="mlp", given=["mlp"])
     gain_rule: str = axis("with a gain: is it a constant or learned, one a layer",
                           words=GAINS[1:], default="fixed", given=["fixed"],
                           only=lambda cell: cell.gain is not None, off="fixed")
@@ -187,6 +196,12 @@ class Cell:
         "0 to 1; as they are; usual: mean-std, with published numbers where there are any (hsic: "
         "unit)",
         words=[USUAL, "mean-std", "unit", "none"], default=USUAL, given=[USUAL])
+    bp_lambda: float = axis(
+        "dni: share of the error from above in what blocks learn from, the rest being their "
+        "synthesizers': 0 is dni, 1 backpropagation", fraction, default=0.0, given=[0.0],
+        number=0.0, only=_has_synthesizers, off=0.0, tuned=True)
+    truncation: int = axis("tbptt, dni_time: steps after which a sequence is cut", whole(1),
+                           default=0, given=[7], only=_is_cut, off=0)
 
     @property
     def program(self) -> "Cell":
@@ -198,7 +213,8 @@ class Cell:
     @property
     def label(self) -> str:
         """Algorithm, data set and network in few words, for tables and progress bars."""
-        shape = f"({self.n_layers},{self.hidden_width})" if self.network == "mlp" else self.network
+        shape = (f"({self.n_layers},{self.hidden_width})" if self.network == "mlp"
+                 else f"{self.network} {self.hidden_width or ''}".rstrip())
         return f"{self.algorithm} {self.dataset} {shape}"
 
 

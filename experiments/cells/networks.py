@@ -25,7 +25,12 @@ def _residual(cell: Any, classes: int) -> networks.Network:
     return networks.residual(classes, _gain(cell))
 
 
+def _recurrent(cell: Any, classes: int) -> networks.Network:
+    return networks.recurrent(cell.hidden_width, classes, _gain(cell), cell.truncation or None)
+
+
 # name -> (cell, classes) -> network
 NETWORKS: dict[str, Callable[[Any, int], networks.Network]] = {
-    "mlp": _mlp, "lenet": _lenet, "residual": _residual}
+    "mlp": _mlp, "lenet": _lenet, "residual": _residual,
+    "recurrent": _recurrent}
 SMALLEST = {"lenet": 28, "residual": 8}  # side of the images that a network needs

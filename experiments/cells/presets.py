@@ -30,6 +30,7 @@ class Preset:
       normalize: subtract the data set's mean and divide by its deviation.
       batch_size, float_batch_size: of quantized and of unquantized networks.
       synthesizers: are there any, trained beside the network?
+      cuts: does it cut sequences?
     """
 
     phases: tuple[PhasePreset, ...]
@@ -38,25 +39,34 @@ class Preset:
     batch_size: int = 64
     float_batch_size: int = 64
     synthesizers: bool = False
+    cuts: bool = False
 
 
 _COMMON = Preset((PhasePreset(30),))
 
 _SYNTHETIC = replace(_COMMON, synthesizers=True)
 
+_BOTTLENECK = Preset(
+    (
+        PhasePreset(30, optimizer="sgd", lr=1.0, gamma=1.0, weight_decay=1e-3),
+        PhasePreset(20),
+    ),
+    shuffle=False,
+    normalize=False,
+    float_batch_size=128,
+)
+
 _OWN = {
     "dni": _SYNTHETIC,
     "dni_linear": _SYNTHETIC,
     "dni_conv": _SYNTHETIC,
-    "hsic": Preset(
-        (
-            PhasePreset(30, optimizer="sgd", lr=1.0, gamma=1.0, weight_decay=1e-3),
-            PhasePreset(20),
-        ),
-        shuffle=False,
-        normalize=False,
-        float_batch_size=128,
-    ),
+    "dni_quiet": _SYNTHETIC,
+    "dni_inputs": _SYNTHETIC,
+    "dni_time": replace(_SYNTHETIC, cuts=True),
+    "tbptt": replace(_COMMON, cuts=True),
+    "hsic": _BOTTLENECK,
+    "hsic_sigmas": _BOTTLENECK,
+    "hsic_unformatted": replace(_BOTTLENECK, phases=_BOTTLENECK.phases[:1]),
 }
 
 # Where --optimizer is given without --lr: the usual starting points.

@@ -11,8 +11,8 @@ from typing import Any, NoReturn
 from experiments.commandline import config
 
 __all__ = [
-    "Parser", "bits", "is_name", "nearest", "not_negative", "one_of", "plus_minus", "positive",
-    "positive_or_none", "share", "spell", "whole",
+    "Parser", "bits", "fraction", "is_name", "nearest", "not_negative", "one_of", "plus_minus",
+    "positive", "positive_or_none", "share", "spell", "whole",
 ]
 
 
@@ -196,6 +196,14 @@ def share(text: str) -> float:
     value = not_negative(text)
     if value >= 1:
         raise argparse.ArgumentTypeError(f"expected a share below 1, got {text!r}")
+    return value
+
+
+def fraction(text: str) -> float:
+    """Argument type: a number from 0 to 1."""
+    value = not_negative(text)
+    if value > 1:
+        raise argparse.ArgumentTypeError(f"expected a number from 0 to 1, got {text!r}")
     return value
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from rich.console import Console
 
-from experiments.cells import SMALLEST, Replica
+from experiments.cells import SMALLEST, Replica, algorithm_of, held_program
 from experiments.commandline import options
 from experiments.data import NAMES, DataError, Dataset, load
 from experiments.store import FILE_NAME, Store, StoreError
@@ -81,7 +81,7 @@ def main(p: options.Parser, args: argparse.Namespace, tell: Tell, *stages: Stage
 
 
 def _check(wanted: Iterable[Replica], datasets: Mapping[str, Dataset]) -> None:
-    """Raises DataError where a network or a loss is not for a data set."""
+    """Raises DataError where an algorithm, a network, a loss and a data set do not fit."""
     told = dict.fromkeys((r.cell.network, r.cell.loss, r.cell.dataset) for r in wanted)
     for network, loss, name in told:
         data, side = datasets[name], SMALLEST.get(network)
@@ -93,6 +93,14 @@ def _check(wanted: Iterable[Replica], datasets: Mapping[str, Dataset]) -> None:
             others = " or ".join(word for word, about in LOSSES.items() if not about.classes)
             raise DataError(f"labels of {name} are floats, {loss} is for classes: take --loss "
                             f"{others}")
+    for cell in dict.fromkeys(replica.cell.program for replica in wanted):
+        if ":" in cell.algorithm + cell.network:
+            continue  # code of one's own wants a traceback
+        try:
+            algorithm_of(held_program(cell), datasets[cell.dataset].outputs)
+        except (TypeError, ValueError) as error:
+            raise DataError(f"--algorithm {cell.algorithm} with --network {cell.network} and "
+                            f"--loss {cell.loss}: {error}") from error
 
 
 def _finished(out: Path) -> list[dict[str, Any]]:

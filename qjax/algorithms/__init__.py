@@ -23,6 +23,7 @@ from qjax.algorithms.interface import (
     TrainState,
 )
 from qjax.algorithms.passes import Forward, chain, init_blocks, run_blocks, true_chain
+from qjax.algorithms.through_time import dni_time, tbptt
 from qjax.synthetic import Synthesizer
 
 __all__ = [
@@ -39,6 +40,7 @@ __all__ = [
     "chain",
     "dfa",
     "dni",
+    "dni_time",
     "fa",
     "from_gradient",
     "frsf",
@@ -46,6 +48,7 @@ __all__ = [
     "init_blocks",
     "kp",
     "run_blocks",
+    "tbptt",
     "true_chain",
     "usf",
 ]
@@ -62,5 +65,11 @@ ALGORITHMS: dict[str, Callable[..., Algorithm]] = {
     "dni": dni,
     "dni_linear": partial(dni, synthesizer=Synthesizer(hidden_layers=0)),
     "dni_conv": partial(dni, synthesizer=Synthesizer(size=5)),
+    "dni_quiet": partial(dni, synthesizer=Synthesizer(quiet=True)),
+    "dni_inputs": partial(dni, synthesizer=Synthesizer(quiet=True), synthetic_inputs=True),
+    "dni_time": dni_time,
+    "tbptt": tbptt,
     "hsic": hsic,
+    "hsic_sigmas": partial(hsic, sigma=(1.0, 5.0, 10.0)),
+    "hsic_unformatted": partial(hsic, formatted=False),
 }

@@ -1,9 +1,11 @@
 """The HSIC bottleneck: every block minimizes a loss of its own, no signal crosses blocks."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 import optax
 
 from qjax import blocks, losses, memories
@@ -23,6 +25,7 @@ from qjax.diagnostics import Probe
 from qjax.hsic import EPSILON, SIGMA, bottleneck_target, dependence, normalized_kernel
 from qjax.networks import Dense, identity
 from qjax.optimizers import OPTIMIZERS, propose
+from qjax.readouts import Assigned, Average, observed, side_by_side
 
 __all__ = ["bottleneck_body", "hsic"]
 
@@ -51,8 +54,9 @@ def hsic(
     rules: Rules = Rules(OPTIMIZERS["sgd"]()),
     readout_rules: Rules = Rules(),
     dependence_weight: float = 500.0,
-    sigma: float | None = SIGMA,
+    sigma: float | Sequence[float] | None = SIGMA,
     epsilon: float = EPSILON,
+    formatted: bool = True,
 ) -> Algorithm:
     """Ma, Lewis and Kleijn 2020, in two phases.
 
@@ -66,12 +70,32 @@ def hsic(
       rules: of the first phase; its optimizer keeps a state per block.
       readout_rules: of the second phase.
       dependence_weight: lambda of the paper.
-      sigma: kernel width, None for the median heuristic.
+      sigma: kernel width, None for the median heuristic. Several: a body is trained with each, and
+        the readout sees the mean of their last representations (the paper's combined network).
       epsilon: ridge of the normalized kernels.
+      formatted: if not, there is no second phase and no trained readout (the paper's unformatted
+        training): the units of the last block are the classes, in the best one-to-one assignment
+        by their mean activations, see `qjax.readouts.Assigned`.
+
+    Raises:
+      TypeError: see `bottleneck_body`.
+      ValueError: unformatted, with a loss that is not for classes.
     """
     body = bottleneck_body(network)
-    depth = len(body)
-    readout = (Dense(network[-1].features, activation=identity, gain=network[-1].gain),)
+    depth, outputs = len(body), network[-1].features
+    several = isinstance(sigma, Sequence)
+    sigmas: Sequence[float | None] = sigma if isinstance(sigma, Sequence) else (sigma,)
+    loss_of_outputs = (readout_rules if formatted else rules).loss
+    if several:
+        body = side_by_side(body, len(sigmas))
+    if formatted:
+        last: nn.Module = Dense(outputs, activation=identity, gain=network[-1].gain)
+    elif loss_of_outputs is losses.cross_entropy:
+        last = Assigned(outputs)
+    else:
+        raise ValueError("unformatted hsic finds out which unit is which class, and its loss has "
+                         "none: expected cross_entropy, or formatted training (hsic)")
+    readout = (*((Average(),) if several else ()), last)
     whole = body + readout
     classifier = backprop(readout, readout_rules)
     classify: Any = classifier.phases[0]  # it shows, probes and predicts
@@ -100,15 +124,27 @@ def hsic(
         return forward(body, weights, seen, inputs)
 
     def objective(z, target):
-        return dependence(normalized_kernel(z.reshape(len(z), -1), sigma, epsilon), target)
+        copies = [z[:, number] for number in range(len(sigmas))] if several else [z]
+        return sum(dependence(normalized_kernel(one.reshape(len(z), -1), width, epsilon), own)
+                   for one, width, own in zip(copies, sigmas, target, strict=True))
 
     def targets_of(batch):
-        losses.check_labels(readout_rules.loss, batch.labels, network[-1].features)
-        return losses.targets(batch.labels, network[-1].features, batch.inputs.dtype)
+        losses.check_labels(loss_of_outputs, batch.labels, outputs)
+        return losses.targets(batch.labels, outputs, batch.inputs.dtype)
 
     def target_of(batch):
-        flat = batch.inputs.reshape(len(batch.inputs), -1)
-        return bottleneck_target(flat, targets_of(batch), dependence_weight, sigma, epsilon)
+        """For every width."""
+        flat, labels = batch.inputs.reshape(len(batch.inputs), -1), targets_of(batch)
+        return [bottleneck_target(flat, labels, dependence_weight, width, epsilon)
+                for width in sigmas]
+
+    def noted(top, z, batch):
+        """The readout after another batch of the first phase."""
+        if formatted:
+            return top
+        *below, own = top.collections
+        z = jnp.mean(z, axis=1) if several else z
+        return top.replace(collections=(*below, observed(own, z, targets_of(batch))))
 
     def proposed(settings, gradient, opt_state, weights):
         return propose(
@@ -162,6 +198,7 @@ def hsic(
 
         held = memories.write(key, settings.memory, held, tuple(changes), tuple(felt))
         collections = without_crossbars(collections)
+        top = noted(top, run.outputs[-1], batch)
         kept = rules.keep(jax.random.fold_in(key, 1), tuple(opt_states), settings)
         state = join(held, collections, top.replace(opt_state=kept))
         return state, sum(losses)
@@ -222,16 +259,10 @@ def hsic(
         return blocks.predict(whole, show(settings, state), state.collections, settings.crossbar,
                               inputs)
 
-    return Algorithm(
-        init,
-        (
-            Phase(
-                "bottleneck", begin_bottleneck, bottleneck_step, None, show, probe_bottleneck
-            ),
-            Phase(
-                "readout", begin_readout, readout_step, predict, show, probe_readout,
-                readout_rules.loss,
-            ),
-        ),
-        whole,
-    )
+    bottleneck = Phase("bottleneck", begin_bottleneck, bottleneck_step,
+                       None if formatted else predict, show, probe_bottleneck, loss_of_outputs)
+    if not formatted:
+        return Algorithm(init, (bottleneck,), whole)
+    trained = Phase("readout", begin_readout, readout_step, predict, show, probe_readout,
+                    loss_of_outputs)
+    return Algorithm(init, (bottleneck, trained), whole)

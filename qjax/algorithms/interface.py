@@ -53,6 +53,8 @@ class Settings:
       threshold: entries of the optimizer's direction for the blocks' kernels that are below it
         count as zero.
       crossbar: converters of every product with a kernel; None: products are exact.
+      bp_lambda: share of the error from above in what dni's blocks learn from, the rest being their
+        synthesizers': 0 is dni, 1 backpropagation.
     """
 
     learning_rate: ArrayLike = 1.0
@@ -68,6 +70,7 @@ class Settings:
     label_smoothing: ArrayLike = 0.0
     threshold: ArrayLike = 0.0
     crossbar: Crossbar | None = None
+    bp_lambda: ArrayLike = 0.0
 
 
 @struct.dataclass

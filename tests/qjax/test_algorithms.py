@@ -19,13 +19,14 @@ from qjax.algorithms import (
     hsic,
     run_blocks,
 )
+from qjax.algorithms.dni import blended
 from qjax.blocks import init_network
 from qjax.losses import cross_entropy, output_error
 from qjax.memories import MEMORIES, Float, Held, Latent, Nearest, Stochastic, by_leaf
 from qjax.networks import Dense, mlp
 from qjax.optimizers import OPTIMIZERS
 from qjax.quantize import make_quantizer
-from qjax.synthetic import is_synthesizer
+from qjax.synthetic import InputSynthesizer, is_synthesizer
 
 RNG = np.random.default_rng(0)
 BATCH = Batch(
@@ -245,6 +246,64 @@ def test_dni_without_label_context_has_no_context_weights():
     assert not any("context" in tree for tree in without)
 
 
+def test_dni_with_all_of_the_true_error_is_backprop():
+    algorithm, settings = dni(NETWORK, SGD), PLAIN.replace(bp_lambda=1.0)
+    state = start(algorithm, settings)
+    after, _ = steps(algorithm, state, settings)
+    assert_close(shown(after)["blocks"], true_step(shown(state)["blocks"]))
+    assert differs(after.held["synthesizers"], state.held["synthesizers"])
+
+
+def test_dni_with_a_share_of_the_true_error_is_between_at_the_last_boundary():
+    algorithm = dni(NETWORK, SGD)
+    moved = []
+    for share in (0.0, 0.25, 1.0):
+        settings = PLAIN.replace(bp_lambda=share)
+        state = start(algorithm, settings)
+        moved.append(shown(steps(algorithm, state, settings)[0])["blocks"])
+    none, quarter, whole = (blocks[1] for blocks in moved)
+    mixed = jax.tree.map(lambda a, b: 0.75 * a + 0.25 * b, none, whole)
+    assert_close(quarter, mixed)
+    assert differs(none, whole)
+    # Below, the error that arrives is itself made of a guess: other than that mean.
+    lower = jax.tree.map(lambda a, b: 0.75 * a + 0.25 * b, moved[0][0], moved[2][0])
+    assert differs(moved[1][0], lower)
+
+
+def test_without_a_share_an_infinite_error_does_not_reach_a_block():
+    collection = {"boundary": {"share": jnp.float32(0)}}
+    guess = jnp.ones((2, 3))
+    np.testing.assert_array_equal(blended(collection, guess, jnp.inf * guess), guess)
+
+
+def test_with_synthetic_inputs_no_block_sees_another_ones_weights():
+    algorithm = dni(NETWORK, SGD, synthetic_inputs=True)
+    state = start(algorithm)
+    other = jax.tree.map(lambda x: x + 0.1, state.held["blocks"][0])
+    changed = state.replace(held={**state.held, "blocks": (other, *state.held["blocks"][1:])})
+    after, also = (steps(algorithm, s)[0].held for s in (state, changed))
+    assert_same(after["blocks"][1:], also["blocks"][1:])
+    assert_same(after["synthesizers"][1:], also["synthesizers"][1:])
+    assert differs(after["input_synthesizers"][0], also["input_synthesizers"][0])
+    (phase,) = algorithm.phases
+    ours = phase.predict(PLAIN, state, BATCH.inputs)
+    theirs = phase.predict(PLAIN, changed, BATCH.inputs)  # which go through all blocks
+    assert np.abs(ours - theirs).max() > 1e-3
+
+
+def test_synthetic_inputs_learn_what_the_block_below_gives():
+    algorithm = dni(NETWORK, SGD, synthetic_inputs=True)
+    state = start(algorithm, PLAIN.replace(learning_rate=0.0))
+    blocks, params = shown(state)["blocks"], shown(state)["input_synthesizers"][0]
+    hidden = np.maximum(BATCH.inputs @ blocks[0]["kernel"] + blocks[0]["bias"], 0)
+    guess = InputSynthesizer((5,)).apply({"params": params}, BATCH.inputs)
+    after, _ = steps(algorithm, start(algorithm), PLAIN)
+    # Gradient descent on the squared error, written out for the last bias.
+    expected = params["layer_0"]["bias"] - 0.3 * 2 * np.mean(guess - hidden, axis=0)
+    np.testing.assert_allclose(shown(after)["input_synthesizers"][0]["layer_0"]["bias"], expected,
+                               rtol=1e-4, atol=1e-6)
+
+
 def test_chained_pullbacks_are_the_gradient():
     network = (Dense(5, normalize=True), *mlp([4], 3))
     params, collections = init_network(KEY, network, BATCH.inputs)
@@ -370,19 +429,23 @@ def on_grid(tensor, cell):
             and low - 1e-6 <= x.min() and x.max() <= high + 1e-6)
 
 
+FOR_VECTORS = [name for name in ALGORITHMS if name not in ("tbptt", "dni_time")]
+ONE_PHASE = [name for name in FOR_VECTORS if not name.startswith("hsic")]
+
 # Every memory with the algorithms that treat their weights in ways of their own.
 OWN = ("backprop", "dni", "hsic")
 # Algorithms know memories through their interface alone: every one of either kind is tried.
 COMBINATIONS = [(name, "stochastic")
                 for name in ("backprop", "fa", "brsf", "kp", "dfa", "dni_linear", "hsic")]
 COMBINATIONS += [("dni", memory) for memory in ("nearest", "pulse")]
-COMBINATIONS += [("hsic", "latent")]
+COMBINATIONS += [("hsic", "latent"), ("dni_inputs", "nearest"), ("hsic_sigmas", "nearest"),
+                 ("hsic_unformatted", "nearest")]
 
 
 @pytest.mark.parametrize(("name", "memory"), COMBINATIONS)
 def test_one_step_of_many_replicas(name, memory):
     """jit and vmap over seeds and quantizers; weights where the memory keeps them."""
-    optimizer = OPTIMIZERS["sgd" if name == "hsic" else "adadelta"]()
+    optimizer = OPTIMIZERS["sgd" if name.startswith("hsic") else "adadelta"]()
     algorithm = ALGORITHMS[name](SMALL, Rules(optimizer))
 
     def replica(key, quantizer):
@@ -424,12 +487,13 @@ def test_feedback_and_synthesizers_start_on_the_grid(name):
         assert all(on_grid(leaf, cell) for leaf in jax.tree.leaves(extra))
 
 
-@pytest.mark.parametrize("name", ALGORITHMS)
+@pytest.mark.parametrize("name", FOR_VECTORS)
 def test_initial_state_is_decided_by_the_key(name):
     init = compiled(ALGORITHMS[name](SMALL).init)
     first, again, other = (init(jax.random.key(seed), PLAIN, BATCH.inputs) for seed in (0, 0, 1))
     assert_same(first, again)
-    kernels = [[b["kernel"] for b in shown(state)["blocks"]] for state in (first, other)]
+    kernels = [[b for b in jax.tree.leaves(shown(state)["blocks"]) if b.ndim == 2]
+               for state in (first, other)]
     assert all((a != b).any() for a, b in zip(*kernels, strict=True))
 
 
@@ -474,7 +538,7 @@ def test_predictions_use_the_weights_that_are_shown():
     )
 
 
-@pytest.mark.parametrize("name", [name for name in ALGORITHMS if name != "hsic"])
+@pytest.mark.parametrize("name", ONE_PHASE)
 def test_a_single_block_follows_the_true_gradient(name):
     algorithm = ALGORITHMS[name](mlp([], 3), SGD)
     state = start(algorithm)
@@ -482,7 +546,8 @@ def test_a_single_block_follows_the_true_gradient(name):
     assert_close(shown(after)["blocks"], true_step(shown(state)["blocks"]))
 
 
-@pytest.mark.parametrize("name", [name for name in ALGORITHMS if name != "hsic"])
+# Behind four units that guess its inputs a block has too little to learn a batch by heart.
+@pytest.mark.parametrize("name", [name for name in ONE_PHASE if name != "dni_inputs"])
 def test_training_learns_a_batch(name):
     algorithm = ALGORITHMS[name](SMALL, Rules(OPTIMIZERS["adam"]()))
     settings = Settings(learning_rate=0.03)

@@ -53,7 +53,9 @@ def again(network, tmp_path):
      networks.Dense(2, activation=networks.identity)),
     (Twice(5), nn.Dense(3)),
     algorithms.hsic(networks.mlp([5], 3)).network,
-], ids=["mlp", "convolutions", "own", "hsic"])
+    networks.recurrent(4, 3, "fixed", truncation=2),
+    algorithms.hsic(networks.mlp([5], 3), sigma=(1.0, 5.0), formatted=False).network,
+], ids=["mlp", "convolutions", "own", "hsic", "recurrent", "hsic of several widths, unformatted"])
 def test_a_network_comes_back_and_predicts_the_same(tmp_path, network):
     ours = trained(network, about={"seed": 3, "nothing": None, "names": ["a"]})
     theirs = again(ours, tmp_path)
