@@ -54,6 +54,7 @@ def parser() -> options.Parser:
                    help="to choose from [1 2]")
     p.add_argument("--epochs", type=options.whole(1), default=5, help="of the report [5]")
     p.add_argument("--tune-epochs", type=options.whole(1), default=2, help="of the choice [2]")
+    p.add_argument("--tune-seeds", type=options.whole(1), default=1, help="of the choice [1]")
     p.add_argument("--seeds", type=options.whole(1), default=5, help="of the report [5]")
     p.add_argument("--report", action="store_true",
                    help="train nothing; draw and tabulate what --results have, to OUT")
@@ -75,7 +76,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 f"pairs: --scheme {imperfect.PLAIN}")
 
     def trial(finished):
-        return [Replica(cell, TUNING_SEED) for cell in ideals + measured]
+        return [Replica(cell, TUNING_SEED + number) for cell in ideals + measured
+                for number in range(args.tune_seeds)]
 
     def report(finished):
         cells = [cell for ideal in imperfect.chosen(ideals, finished, args.epochs)

@@ -7,14 +7,15 @@ import math
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
-from experiments.cells import AXES, NONE, Cell, kinds
+from experiments.cells import AXES, DEFAULTS, NONE, Cell, kinds
 from experiments.commandline import options
 from experiments.report.tables import memory_in
 from experiments.store import results
 
 __all__ = [
     "ALONG_TRAINING", "ANALOG", "EPOCH", "LOSSES", "MEASURED", "OF_MEMORY", "SEED", "differing",
-    "grouping", "label", "measured", "order", "spell", "told", "value_of",
+    "grouping", "label", "measured", "order", "score_of", "spell", "told",
+    "value_of",
 ]
 
 EPOCH, SEED = "epoch", "seed"
@@ -46,9 +47,18 @@ def grouping() -> list[str]:
     return [*AXES, *map(results.number_column, kinds.all_numbers()), SEED, *OF_MEMORY]
 
 
-def label(name: str) -> str:
-    """A column's name on an axis."""
-    return _TITLES.get(name, name)
+def label(name: str, score: str = "accuracy") -> str:
+    """A column's name on an axis; `score`: what an accuracy is called, see `score_of`."""
+    title = _TITLES.get(name, name)
+    return title.replace("accuracy", score) if name in MEASURED else title
+
+
+def score_of(rows: Iterable[Mapping[str, Any]]) -> str:
+    """What the share of right answers is with the losses of these replicas, in a word or two."""
+    losses = {row.get("loss") or DEFAULTS["loss"] for row in rows}
+    if "squared_error" not in losses:
+        return "accuracy"
+    return "R² or accuracy" if len(losses) == 1 else "score"  # R² of targets, else of classes
 
 
 def value_of(row: Mapping[str, Any], name: str) -> float | str | None:

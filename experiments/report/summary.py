@@ -12,6 +12,7 @@ from experiments.cells import AXES, NONE
 from experiments.commandline import options
 from experiments.commandline.options import spell
 from experiments.data import shape_of
+from experiments.report import columns as named
 from experiments.report.estimates import mean_and_deviation
 
 __all__ = ["FEW_BITS", "by_cell", "spread", "summary", "tell", "warnings"]
@@ -74,7 +75,7 @@ def summary(
     seeds = {len(cell) for cell in by_cell(rows, results).values()} or {0}
     count = "-".join(str(n) for n in sorted({min(seeds), max(seeds)}))
     over = ", one seed" if count == "1" else f", mean ± standard deviation over {count} seeds"
-    title = f"Test accuracy in percent{over}"
+    title = f"Test {named.score_of(rows)} in percent{over}"
     table = Table()
     for column in differing:
         table.add_column(column, no_wrap=True)

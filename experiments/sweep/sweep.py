@@ -15,6 +15,7 @@ from rich.table import Table
 
 from experiments import cells as grid
 from experiments.data import Dataset
+from experiments.report import columns
 from experiments.store import FILE_NAME, Store, StoreError
 from experiments.sweep import devices, processes
 from experiments.sweep.checkpoint import CheckpointError, unfinished
@@ -238,6 +239,7 @@ class Sweep:
         costs, seen = self._costs(chunk), 0
         update(description=label)
         spoken = time.monotonic()
+        score = columns.score_of([{"loss": chunk.cells[0].loss}])
         events = self.tensorboard and processes.is_first()
         try:
             with Events(self.out, chunk) if events else contextlib.nullcontext() as board:
@@ -250,7 +252,7 @@ class Sweep:
                         board.record(epoch)
                     if epoch.accuracies:
                         low, high = min(epoch.accuracies), max(epoch.accuracies)
-                        text = f"test accuracy {low:.1f}-{high:.1f} %"
+                        text = f"test {score} {low:.1f}-{high:.1f} %"
                     forecast.skip(sum(costs[seen:epoch.epoch]))  # which an earlier run had trained
                     forecast.finish(costs[epoch.epoch])
                     seen, left = epoch.epoch + 1, spell(forecast.seconds_left)

@@ -55,7 +55,7 @@ def test_what_is_aggregated_over_is_said():
     (said,) = found.said
     assert said == ("aggregated over gain: on no axis of the figure. To choose, add --where "
                     "gain=VALUE, or --best for the best cell of each point")
-    assert relate(where(ROWS, gain=1.0), LR)[2:] == ("over 3 seeds", "", [])
+    assert relate(where(ROWS, gain=1.0), LR)[2:5] == ("over 3 seeds", "", [])
     assert relate(where(ROWS, gain=1.0, seed=0), LR).over == ""
     assert relate([*where(ROWS, gain=1.0, seed=0), *where(ROWS, gain=1.0, lr=0.1)[1:]],
                   LR).over == "over 1-3 seeds"
@@ -66,7 +66,7 @@ def test_what_is_aggregated_over_is_said():
 def test_what_differs_between_points_is_said_too():
     rows = [row(CELL), row(replace(CELL, n_bits=2, lr=2.0)), row(replace(FLOAT, epochs=3))]
     found = relate(rows, Words("n_bits"))
-    assert found[2:] == ("", "", ["besides, some points differ in lr, epochs"])
+    assert found[2:5] == ("", "", ["besides, some points differ in lr, epochs"])
 
 
 def test_many_columns_are_only_named():
@@ -192,6 +192,13 @@ def test_what_is_the_same_for_all_is_in_the_title():
 
 
 # What is drawn
+
+
+def test_scores_are_called_what_they_are_on_axes_too():
+    rows = [row | {"loss": "squared_error"} for row in where(ROWS, algorithm="fa")]
+    assert title_of(rows, Words("lr")).startswith("Test R² or accuracy (%) against learning rate")
+    figure = graphs.draw_lines(relate(rows, Words("lr")), "title")
+    assert figure.axes[0].get_ylabel().startswith("test R² or accuracy (%)")
 
 
 def test_means_and_deviations_are_drawn():

@@ -87,6 +87,16 @@ def test_summary_shows_the_columns_that_differ(name, values):
     assert len(body(text)) == 2
 
 
+def test_scores_are_called_what_they_are():
+    def title(*losses):
+        rows = [row() | {"loss": loss, "seed": seed} for seed, loss in enumerate(losses)]
+        return summary.summary(rows, COLUMNS)[0].partition(" in percent")[0]
+
+    assert title("cross_entropy", "sigmoid") == "Test accuracy"
+    assert title("squared_error") == "Test R² or accuracy"
+    assert title("squared_error", "sigmoid") == "Test score"
+
+
 def test_what_is_the_same_stands_below_the_summary():
     _, line = rendered([row(), row(seed=1)])
     for name in set(COLUMNS) - {"n_bits", "numbers"}:
