@@ -5,11 +5,13 @@ import functools
 import gzip
 import hashlib
 import http.server
+import importlib.util
 import os
 import struct
 import subprocess
 import sys
 import threading
+import types
 from pathlib import Path
 
 import numpy as np
@@ -323,9 +325,21 @@ def test_without_tensorflow_the_extra_and_the_folder_are_named(monkeypatch):
 
 
 def test_without_scikit_learn_the_extra_is_named(monkeypatch):
-    monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(DataError, match=r"pip install -e .\.\[experiments\]"):
         load("digits")
+
+
+def test_digits_are_loaded_without_scikit_learn_and_are_its_own_if_they_lie_elsewhere(monkeypatch):
+    ours = load("digits")
+    assert "sklearn" not in subprocess.run(
+        [sys.executable, "-c", "import sys; from experiments.data import load; load('digits');"
+         "print(*sys.modules)"], text=True, capture_output=True, check=True).stdout.split()
+    elsewhere = types.SimpleNamespace(origin="/nowhere/sklearn/__init__.py")
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: elsewhere)
+    theirs = load("digits")
+    for field in FILES:
+        np.testing.assert_array_equal(getattr(ours, field), getattr(theirs, field))
 
 
 def test_import_needs_numpy_only_and_nothing_is_printed(tmp_path):
