@@ -303,7 +303,7 @@ def _checked(compiled: Wrapped, check: Callable) -> Wrapped:
         return compiled(*arguments)
 
     checked: Any = call
-    checked.lower = compiled.lower
+    checked.lower, checked.trace = compiled.lower, compiled.trace
     return checked
 
 
