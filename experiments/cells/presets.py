@@ -61,6 +61,7 @@ _OWN = {
     "dni_linear": _SYNTHETIC,
     "dni_conv": _SYNTHETIC,
     "dni_quiet": _SYNTHETIC,
+    "dni_unconditional": _SYNTHETIC,
     "dni_inputs": _SYNTHETIC,
     "dni_time": replace(_SYNTHETIC, cuts=True),
     "tbptt": replace(_COMMON, cuts=True),

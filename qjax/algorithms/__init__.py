@@ -66,6 +66,7 @@ ALGORITHMS: dict[str, Callable[..., Algorithm]] = {
     "dni_linear": partial(dni, synthesizer=Synthesizer(hidden_layers=0)),
     "dni_conv": partial(dni, synthesizer=Synthesizer(size=5)),
     "dni_quiet": partial(dni, synthesizer=Synthesizer(quiet=True)),
+    "dni_unconditional": partial(dni, synthesizer=Synthesizer(quiet=True), label_context=False),
     "dni_inputs": partial(dni, synthesizer=Synthesizer(quiet=True), synthetic_inputs=True),
     "dni_time": dni_time,
     "tbptt": tbptt,

@@ -287,8 +287,8 @@ GRID = {"SETTINGS": FLOAT, "ON_GRID": make_quantizer(3, "symm", "global")}
 ALIGNED = ("fa", "usf", "frsf", "brsf", "kp")
 # On vectors dni_conv is dni, and dni_quiet differs at the start alone; the blocks of dni_inputs see
 # other inputs than those of the true gradient; what follows is not for sequences.
-LEFT_OUT = ("hsic", "hsic_sigmas", "hsic_unformatted", "dni_conv", "dni_quiet", "dni_inputs",
-            "tbptt", "dni_time")
+LEFT_OUT = ("hsic", "hsic_sigmas", "hsic_unformatted", "dni_conv", "dni_quiet",
+            "dni_unconditional", "dni_inputs", "tbptt", "dni_time")
 ONE_PHASE = [name for name in ALGORITHMS if name not in LEFT_OUT]
 
 
