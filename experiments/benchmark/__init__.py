@@ -21,10 +21,14 @@ from experiments.benchmark.reports import (
     read_report,
     relate,
 )
-from experiments.benchmark.rivals import simulator_step_ms, torch_step_ms
+from experiments.benchmark.rivals import (
+    simulator_step_ms,
+    torch_ensemble_step_ms,
+    torch_step_ms,
+)
 
 __all__ = [
     "BATCH", "COMPARED", "PARTS", "REST", "TOTAL", "about_machine", "break_down", "compare",
     "make_program", "measure", "product_flops", "read_report", "relate", "simulator_step_ms",
-    "torch_step_ms",
+    "torch_ensemble_step_ms", "torch_step_ms",
 ]

@@ -27,15 +27,17 @@ def product_flops(n_layers: int, hidden_width: int) -> int:
 
 def relate(
     row: Mapping[str, Any], machine: Mapping[str, Any], torch_ms: float | None,
-    simulator_ms: float | None = None,
+    simulator_ms: float | None = None, ensemble_ms: float | None = None,
 ) -> dict[str, Any]:
     """A row of `measure` beside what the machine can do.
 
     Returns:
       The row with gflops, gbytes: `product_flops` and bytes_per_replica_step by the step's time;
       gflops_share, gbytes_share: of the machine's matmul_gflops and copy_gbytes;
-      torch_ratio: times as long as the step the PyTorch loop takes; None but for what that does,
-      backprop with weights put on the nearest level;
+      floors: times as long as the slower of the two, products at the one or bytes at the other;
+      torch_ratio: times as long as the step the PyTorch loop takes; ensemble_ratio: likewise the
+      compiled step of stacked networks; None but for what these do, backprop with weights put on
+      the nearest level;
       simulator_ratio: likewise the step of aihwkit that takes simulator_ms; None but for backprop.
     """
     ms = row["ms_per_replica_step"]
@@ -43,13 +45,16 @@ def relate(
     gbytes = row["bytes_per_replica_step"] / ms / 1e6
     comparable = (row["algorithm"] == "backprop" and row.get("memory", "nearest") == "nearest"
                   and not row.get("converters", False))
+    shares = gflops / machine["matmul_gflops"], gbytes / machine["copy_gbytes"]
     return {
         **row,
         "gflops": gflops,
-        "gflops_share": gflops / machine["matmul_gflops"],
+        "gflops_share": shares[0],
         "gbytes": gbytes,
-        "gbytes_share": gbytes / machine["copy_gbytes"],
+        "gbytes_share": shares[1],
+        "floors": 1 / max(shares),
         "torch_ratio": torch_ms / ms if torch_ms and comparable else None,
+        "ensemble_ratio": ensemble_ms / ms if ensemble_ms and comparable else None,
         "simulator_ratio": (
             simulator_ms / ms if simulator_ms and row["algorithm"] == "backprop" else None),
     }

@@ -44,13 +44,24 @@ def test_figures_relative_to_the_machine():
     assert found["gflops_share"] == pytest.approx(found["gflops"] / 100)
     assert found["gbytes"] == pytest.approx(2.0)  # 1 MB in half a millisecond
     assert found["gbytes_share"] == pytest.approx(0.2)
+    assert found["floors"] == pytest.approx(1 / max(found["gflops_share"], found["gbytes_share"]))
     assert found["torch_ratio"] == pytest.approx(4.0)
+    assert found["ensemble_ratio"] is None
+    beside = benchmark.relate(row(ms=0.5), MACHINE, 2.0, ensemble_ms=0.75)
+    assert beside["ensemble_ratio"] == pytest.approx(1.5)
+    assert benchmark.relate(row(algorithm="fa"), MACHINE, 2.0, None, 1.0)["ensemble_ratio"] is None
     assert benchmark.relate(row(), MACHINE, None)["torch_ratio"] is None
     # The loop is backprop's: no ratio for the others. So is what aihwkit trains.
     others = benchmark.relate(row(algorithm="fa"), MACHINE, 2.0, 10.0)
     assert (others["torch_ratio"], others["simulator_ratio"]) == (None, None)
     beside = benchmark.relate(row(ms=0.5), MACHINE, None, simulator_ms=10.0)
     assert beside["simulator_ratio"] == pytest.approx(20.0)
+
+
+def test_stacked_networks_are_timed_where_torch_is():
+    ms = benchmark.torch_ensemble_step_ms(0, 4, 3, 2)
+    assert ms is None or ms > 0
+    assert (ms is None) >= (importlib.util.find_spec("torch") is None)
 
 
 def test_only_what_the_simulator_has_is_timed_there():
