@@ -20,8 +20,12 @@ __all__ = ["convolve", "linear", "matmul", "with_feedback"]
 
 
 def matmul(x: Array, kernel: Array) -> Array:
-    """[..., in] @ [in, out] -> [..., out]."""
-    return x @ kernel
+    """[..., in] @ [in, out] -> [..., out].
+
+    Of a batch [batch, in] by transposed matrices: with kernels that are held so, and activations
+    that lie so from one layer to the next, no step copies a matrix to turn it.
+    """
+    return (kernel.T @ x.T).T if x.ndim == 2 else x @ kernel
 
 
 def convolve(x: Array, kernel: Array) -> Array:

@@ -9,9 +9,11 @@ import optax
 from jax.typing import ArrayLike
 
 from qjax.metrics import at_least_float32
+from qjax.trees import turned
 
 __all__ = [
-    "OPTIMIZERS", "in_float32", "propose", "scale_by_adadelta", "scale_by_layer", "scale_by_lines",
+    "OPTIMIZERS", "begin", "in_float32", "propose", "scale_by_adadelta", "scale_by_layer",
+    "scale_by_lines",
 ]
 
 
@@ -123,6 +125,11 @@ OPTIMIZERS: dict[str, Callable[[], optax.GradientTransformation]] = {
 }
 
 
+def begin(optimizer: optax.GradientTransformation, weights: Any) -> Any:
+    """The optimizer's first state, for `propose`: made for the transposed matrices."""
+    return optimizer.init(turned(weights))
+
+
 def propose(
     optimizer: optax.GradientTransformation,
     gradients: Any,
@@ -145,7 +152,7 @@ def propose(
     Args:
       optimizer: a direction, e.g. from `OPTIMIZERS`.
       gradients, weights: trees of one structure; weights as their memory knows them.
-      opt_state: of the optimizer, made for the weights.
+      opt_state: of the optimizer, made by `begin` for the weights.
       learning_rate, weight_decay: scalars, may be traced.
       threshold: scalar likewise, or a tree of them that the gradients' begins with, in units of the
         direction: of the gradient's size, for optimizers that divide by it. With 0 the direction
@@ -162,7 +169,8 @@ def propose(
         kept = jnp.where(jnp.abs(d) < least, 0, d) if d.ndim > 1 else d  # nan stays
         return jnp.negative(learning_rate * kept).astype(d.dtype)
 
-    gradients = jax.tree.map(decayed, gradients, weights)
+    weights = turned(weights)
+    gradients = jax.tree.map(decayed, turned(gradients), weights)
     direction, opt_state = optimizer.update(gradients, opt_state, weights)
     least = jax.tree.broadcast(threshold, direction)
-    return jax.tree.map(change, least, direction), opt_state
+    return turned(jax.tree.map(change, least, direction)), opt_state

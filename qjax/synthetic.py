@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from qjax.feedback import convolve
+from qjax.feedback import convolve, matmul
 from qjax.networks import floating_type, uniform_fan_in
 
 __all__ = ["InputSynthesizer", "Synthesizer", "init_synthesizers", "is_synthesizer",
@@ -48,7 +48,7 @@ class _Affine(nn.Module):
         kernel = self.param("kernel", nothing if self.zero else init, shape, dtype)
         bias = self.param("bias", nothing if self.quiet else init, (self.features,), dtype)
         if self.size is None:
-            return x @ kernel + bias
+            return matmul(x, kernel) + bias
         sides = ((self.size - 1) // 2, self.size // 2)
         return convolve(jnp.pad(x, ((0, 0), sides, sides, (0, 0))), kernel) + bias
 

@@ -25,6 +25,7 @@ from qjax.losses import Loss, check_labels, cross_entropy
 from qjax.quantize import Quantizer
 from qjax.replicas import check_axes, compile_replicated, replicate
 from qjax.schedules import factor
+from qjax.trees import turned
 
 __all__ = [
     "Data",
@@ -102,7 +103,7 @@ def counted_step(
     after, objective = phase.step(key, settings, state, batch)
     if phase.show is None:
         return after, objective, None
-    then, now = (phase.show(settings, s) for s in (state, after))
+    then, now = (turned(phase.show(settings, s)) for s in (state, after))
     return after, objective, share_written(then, now, _grids(settings, after))
 
 
@@ -155,7 +156,7 @@ def train_epoch(
         return (state, metrics.widen(ranges, weights(state))), told
 
     def weights(state):
-        return memories.behind(settings.memory, state.held)
+        return turned(memories.behind(settings.memory, state.held))
 
     start = (state, metrics.empty_ranges(jax.eval_shape(weights, state)))
     (state, ranges), told = jax.lax.scan(step, start, (jnp.arange(steps), order))

@@ -11,7 +11,7 @@ from flax.core import meta
 from jax import Array
 from jax.tree_util import keystr
 
-__all__ = ["Where", "chosen", "is_floating", "paths_of"]
+__all__ = ["Where", "chosen", "is_floating", "paths_of", "turned"]
 
 # Chooses leaves of a tree: (path such as "blocks/0/kernel", leaf) -> is it one of them?
 Where = Callable[[str, Array], bool]
@@ -34,6 +34,16 @@ def paths_of(tree: Any) -> list[str]:
         inside = jax.tree_util.tree_leaves_with_path(node) if _is_box(node) else [((), node)]
         found += [keystr((*keys, *inner[1:]), simple=True, separator="/") for inner, _ in inside]
     return found
+
+
+def turned(tree: Any) -> Any:
+    """All matrices transposed, [outputs, inputs] for [inputs, outputs]; other leaves stay.
+
+    As memories hold those that they treat element by element (`qjax.memories.Held`), and whatever
+    goes over all elements in a step should see them: the compiler does not move a transposition
+    past it, and copies.
+    """
+    return jax.tree.map(lambda x: x.T if jnp.ndim(x) == 2 else x, tree)
 
 
 def is_floating(leaf: Any) -> bool:

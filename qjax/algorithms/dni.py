@@ -43,6 +43,8 @@ def blended(collection: Any, guess: Array, arrived: Array) -> Array:
       guess: of the gradient at the boundary.
       arrived: the error that comes down to it.
     """
+    if "boundary" not in collection:  # of a state that was not made by `init`
+        return guess
     share = collection["boundary"]["share"].astype(guess.dtype)
     # Without a share an error that is not finite must not reach the block.
     return jnp.where(share == 0, guess, (1 - share) * guess + share * arrived)

@@ -12,7 +12,7 @@ import jax
 import optax
 from jax import Array
 
-from qjax import blocks, losses, memories
+from qjax import blocks, losses, memories, optimizers
 from qjax.algorithms.interface import Algorithm, Batch, Phase, Rules, Settings, TrainState
 from qjax.algorithms.passes import activities, true_chain
 from qjax.blocks import (
@@ -23,7 +23,6 @@ from qjax.blocks import (
     without_crossbars,
 )
 from qjax.diagnostics import Probe
-from qjax.optimizers import propose
 
 __all__ = ["from_gradient"]
 
@@ -53,7 +52,7 @@ def from_gradient(
         return memories.behind(settings.memory, state.held)
 
     def begin(settings, state):
-        return state.replace(opt_state=rules.optimizer.init(known(settings, state)))
+        return state.replace(opt_state=optimizers.begin(rules.optimizer, known(settings, state)))
 
     def respond(key, settings, state, batch):
         """(all weights, gradients, sizes of what examples add, collections, loss) on a batch."""
@@ -76,7 +75,7 @@ def from_gradient(
         return weights, gradients, sizes, without_crossbars(after), loss
 
     def proposed(settings, state, gradients):
-        changes, opt_state = propose(
+        changes, opt_state = optimizers.propose(
             rules.optimizer,
             rules.settle(gradients, settings),
             state.opt_state,

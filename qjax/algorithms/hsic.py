@@ -24,7 +24,7 @@ from qjax.blocks import (
 from qjax.diagnostics import Probe
 from qjax.hsic import EPSILON, SIGMA, bottleneck_target, dependence, normalized_kernel
 from qjax.networks import Dense, identity
-from qjax.optimizers import OPTIMIZERS, propose
+from qjax.optimizers import OPTIMIZERS, begin, propose
 from qjax.readouts import Assigned, Average, observed, side_by_side
 
 __all__ = ["bottleneck_body", "hsic"]
@@ -164,7 +164,7 @@ def hsic(
     def begin_bottleneck(settings, state):
         held, _, _ = split(state)
         known = memories.behind(settings.memory, held)
-        return state.replace(opt_state=tuple(map(rules.optimizer.init, known)))
+        return state.replace(opt_state=tuple(begin(rules.optimizer, own) for own in known))
 
     def crossbars(key, settings, weights, collections):
         return with_crossbars(jax.random.fold_in(key, 2), settings.crossbar, weights, collections)

@@ -96,7 +96,8 @@ class Rules(NamedTuple):
     """Choices that change the program of a phase but not the algorithm.
 
     Attributes:
-      optimizer: a direction, see `qjax.optimizers.OPTIMIZERS`.
+      optimizer: a direction, see `qjax.optimizers.OPTIMIZERS`; it sees matrices transposed,
+        [outputs, inputs], and keeps its state so (`qjax.trees.turned`).
       quantize_gradients: apply `Settings.gradient_quantizer` to every parameter gradient.
       quantize_state: apply `Settings.state_quantizer`, at random, to what the optimizer keeps.
       by_example: tell the memory what every example adds to a change, of which only the sum is in

@@ -12,6 +12,8 @@ __all__ = ["Float"]
 class Float:
     """Floats as they are."""
 
+    by_element = True
+
     def init(self, key: Array, weights: Array) -> Array:
         """The weights."""
         del key

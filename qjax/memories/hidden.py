@@ -56,6 +56,7 @@ class Hidden:
     grid: Quantizer = Quantizer(bits=0)
     hidden_bits: ArrayLike = 4
     floats_without_bits = True
+    by_element = True
 
     def _fine(self, weights: Array) -> Grid:
         _check_distances(self.grid)
@@ -96,6 +97,7 @@ class Counter:
     grid: Quantizer = Quantizer(bits=0)
     hidden_bits: ArrayLike = 4
     floats_without_bits = True
+    by_element = True
 
     def _fine(self, weights: Array) -> Grid:
         _check_distances(self.grid)

@@ -58,6 +58,12 @@ class Memory(Protocol):
     def account(self) -> Bits:
         """What it costs, from its numbers alone; 32 bits for a float."""
 
+    # A memory to which one element of a tensor is like another, wherever it stands, may say so,
+    #
+    #     by_element = True
+    #
+    # then it is given matrices as they lie best, see `Held`.
+    #
     # A memory whose weights are plain floats where its `grid` has 0 bits may say so,
     #
     #     floats_without_bits = True
@@ -133,10 +139,21 @@ class Held:
     Attributes:
       state: what the memory's `init` and `write` return.
       which: number of the memory in its `ByLeaf`; part of the program.
+      turned: are these the elements of the transposed matrix? A memory that treats all elements
+        alike gets matrices so: [outputs, inputs], in which the products of many replicas with the
+        same inputs are one large product, without a copy of all weights in each step.
     """
 
     state: Any
     which: int = struct.field(pytree_node=False, default=0)
+    turned: bool = struct.field(pytree_node=False, default=False)
+
+
+def _turn(tensor: Any, turned: bool) -> Any:
+    """The transposed matrix, of one or many replicas, or all of a tree of them, if turned."""
+    if not turned:
+        return tensor
+    return jax.tree.map(lambda x: x if jnp.ndim(x) < 2 else jnp.swapaxes(x, -1, -2), tensor)
 
 
 def is_held(node: Any) -> bool:
@@ -172,7 +189,9 @@ def _init_all(key: Array, memory: Any, tree: Any, prepare: Callable[[Any, Array]
         which = _which(entries, path, leaf)
         try:
             own = entries.memories[which]
-            found.append(Held(own.init(leaf_key, prepare(own, jnp.asarray(leaf))), which))
+            turned = getattr(own, "by_element", False) and jnp.ndim(leaf) == 2
+            weights = prepare(own, _turn(jnp.asarray(leaf), turned))
+            found.append(Held(own.init(leaf_key, weights), which, turned))
         except (TypeError, ValueError) as error:
             raise type(error)(f"leaf {path!r}: {error}") from error
     return treedef.unflatten(found)
@@ -213,7 +232,9 @@ def read(memory: Any, held: Any) -> Any:
     entries = _entries(memory)
 
     def one(node):
-        return entries.memories[node.which].read(node.state) if is_held(node) else node
+        if not is_held(node):
+            return node
+        return _turn(entries.memories[node.which].read(node.state), node.turned)
 
     return jax.tree.map(one, held, is_leaf=is_held)
 
@@ -226,7 +247,7 @@ def behind(memory: Any, held: Any) -> Any:
         if not is_held(node):
             return node
         own = entries.memories[node.which]
-        return getattr(own, "behind", own.read)(node.state)
+        return _turn(getattr(own, "behind", own.read)(node.state), node.turned)
 
     return jax.tree.map(one, held, is_leaf=is_held)
 
@@ -251,8 +272,9 @@ def write(
 
     def one(node, change, activity, key):
         own = entries.memories[node.which]
-        more = (activity,) if activity is not None and takes_activity(own) else ()
-        return node.replace(state=own.write(key, node.state, change, *more))
+        told = (activity,) if activity is not None and takes_activity(own) else ()
+        more = _turn((change, *told), node.turned)
+        return node.replace(state=own.write(key, node.state, *more))
 
     return treedef.unflatten([
         one(node, change, activity, k) if is_held(node) else node

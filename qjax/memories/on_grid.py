@@ -28,6 +28,7 @@ class Nearest:
 
     grid: Quantizer = Quantizer(bits=0)
     floats_without_bits = True
+    by_element = True
 
     def init(self, key: Array, weights: Array) -> Array:
         """Rounds."""
@@ -57,6 +58,7 @@ class Stochastic:
 
     grid: Quantizer = Quantizer(bits=0)
     floats_without_bits = True
+    by_element = True
 
     def init(self, key: Array, weights: Array) -> Array:
         """Rounds at random."""
@@ -86,6 +88,7 @@ class Pulse:
 
     grid: Quantizer = Quantizer(bits=0)
     floats_without_bits = True
+    by_element = True
 
     def init(self, key: Array, weights: Array) -> Array:
         """Rounds at random."""

@@ -67,6 +67,11 @@ class Pulsed:
     takes_activity = True
 
     @property
+    def by_element(self) -> bool:
+        """Are all devices alike? Not where the pulses of an output are limited together."""
+        return self.saturation == "device"
+
+    @property
     def unit(self) -> ArrayLike:
         """The change that counts as one pulse."""
         return self.device.granularity if self.granularity is None else self.granularity

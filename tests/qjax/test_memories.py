@@ -573,8 +573,10 @@ def test_a_memory_may_hold_nothing_but_integers():
     (_, ours, report), (_, floats, expected) = (epoch_of(backprop(network, SGD), s)
                                                 for s in settings)
     assert {x.dtype for x in jax.tree.leaves(ours.held)} == {jnp.dtype(jnp.int8)}
+    kernel = floats.held["blocks"][0]["kernel"]
+    assert kernel.turned  # Nearest treats its elements alike, Codes does not say so
     np.testing.assert_allclose(ours.held["blocks"][0]["kernel"].state / 7,
-                               floats.held["blocks"][0]["kernel"].state, atol=1e-6)
+                               kernel.state.swapaxes(-1, -2), atol=1e-6)
     np.testing.assert_allclose(report.train.loss, expected.train.loss, rtol=1e-5)
     assert report.finite.all()
 
@@ -602,3 +604,19 @@ def test_hsics_readout_has_the_path_of_its_place():
     state = hsic(mlp([5], 3)).init(jax.random.key(0), settings, jnp.ones((4, 6)))
     assert {p.split("/")[1] for p in where["asked"]} == {"0", "1", "2"}
     assert [b["kernel"].which for b in state.held["blocks"]] == [1, 1, 0]
+
+
+def test_memories_that_treat_elements_alike_hold_matrices_turned():
+    tree = {"kernel": jnp.arange(6.0).reshape(2, 3), "bias": jnp.arange(3.0),
+            "cube": jnp.zeros((2, 3, 4))}
+    held = memories.hold(KEY, Float(), tree)
+    assert [held[name].turned for name in ("kernel", "bias", "cube")] == [True, False, False]
+    np.testing.assert_array_equal(held["kernel"].state, tree["kernel"].T)
+    changes = jax.tree.map(lambda x: 0.5 * x, tree)
+    after = memories.write(KEY, Float(), held, changes)
+    jax.tree.map(np.testing.assert_array_equal, memories.read(Float(), after),
+                 jax.tree.map(lambda x: 1.5 * x, tree))
+    # Of two replicas, outside of vmap.
+    several = jax.tree.map(lambda x: jnp.stack([x, 2 * x]), after)
+    for way in (memories.read, memories.behind):
+        np.testing.assert_array_equal(way(Float(), several)["kernel"][1], 3 * tree["kernel"])

@@ -1,4 +1,4 @@
-"""Optimizers and the change that they propose, against statements in NumPy and float64."""
+"""Optimizers and the change that they begin, propose, against statements in NumPy and float64."""
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +9,7 @@ import pytest
 from qjax.algorithms import ALGORITHMS, Batch, Rules, Settings
 from qjax.memories import read
 from qjax.networks import mlp
-from qjax.optimizers import OPTIMIZERS, propose
+from qjax.optimizers import OPTIMIZERS, begin, propose
 from qjax.quantize import make_quantizer
 
 
@@ -82,7 +82,7 @@ def test_propose_follows_the_formula(name, decay):
         theirs |= {"one": rng.normal(size=(4, 1)), "conv": rng.normal(size=(3, 3, 1, 4))}
     ours = jax.tree.map(jnp.float32, theirs)
     optimizer = OPTIMIZERS[name]()
-    opt_state, states = optimizer.init(ours), dict.fromkeys(theirs)
+    opt_state, states = begin(optimizer, ours), dict.fromkeys(theirs)
     for number in range(5):
         rate = 0.7**number
         gradients = {k: rng.normal(size=v.shape) for k, v in theirs.items()}

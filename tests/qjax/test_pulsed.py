@@ -317,7 +317,7 @@ def test_a_network_learns_in_devices_from_what_every_example_asks():
     assert np.all(np.isfinite(losses))
     assert np.mean(losses[-5:]) < losses[0] - 0.05
     kernel = state.held["blocks"][0]["kernel"].state
-    assert kernel["weights"].shape == kernel["points"].up.shape == (1, 1, 6, 8)
+    assert kernel["weights"].shape == kernel["points"].up.shape == (1, 1, 8, 6)
     np.testing.assert_array_equal(kernel["points"].up, before["points"].up)
     assert np.mean(kernel["weights"] != before["weights"]) > 0.7
     assert np.any(kernel["shown"] != kernel["weights"])
