@@ -167,7 +167,7 @@ def trained():
 
 def matrix(leaves):
     """The first layer's weights of the first replica, of states' leaves."""
-    return next(x for x in leaves if x.shape[-2:] == (784, 4))[0, 0]
+    return next(x for x in leaves if x.shape[-2:] == (4, 784))[0, 0]
 
 
 def levels(leaves):
@@ -180,4 +180,4 @@ def test_variants_leave_out_what_they_say(trained):
     assert levels(trained["all"]) < 256 < levels(trained["quantization"])
     assert levels(trained["optimizer"]) < 256
     assert not np.array_equal(matrix(trained["optimizer"]), matrix(trained["all"]))
-    assert all(leaf.shape[-2:] != (784, 4) for leaf in trained["data order"])
+    assert all(leaf.shape[-2:] != (4, 784) for leaf in trained["data order"])
