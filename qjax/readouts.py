@@ -17,7 +17,7 @@ from qjax.blocks import Network
 
 __all__ = ["Assigned", "Average", "Parallel", "observed", "one_to_one", "side_by_side"]
 
-MOMENTUM = 0.01
+MOMENTUM = 0.1
 
 
 class Parallel(nn.Module):

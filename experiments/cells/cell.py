@@ -73,7 +73,8 @@ def _has_width(cell: "Cell") -> bool:
 
 
 def _is_cut(cell: "Cell") -> bool:
-    return cell.network == "recurrent" and preset_of(cell.algorithm).cuts
+    own = ":" in cell.algorithm  # which may cut
+    return cell.network == "recurrent" and (own or preset_of(cell.algorithm).cuts)
 
 
 def _has_readout(cell: "Cell") -> bool:
@@ -81,7 +82,7 @@ def _has_readout(cell: "Cell") -> bool:
 
 
 def _has_synthesizers(cell: "Cell") -> bool:
-    return preset_of(cell.algorithm).synthesizers
+    return ":" in cell.algorithm or preset_of(cell.algorithm).synthesizers
 
 
 @dataclass(frozen=True)

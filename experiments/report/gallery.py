@@ -73,7 +73,7 @@ def drawn(
 def _in_file(network: tuple[str, int, int]) -> tuple[str, ...]:
     """A network in a file's name."""
     name, *shape = network
-    return tuple(map(str, shape)) if name == "mlp" else (name,)
+    return tuple(map(str, shape)) if name == "mlp" else (name, *(str(n) for n in shape if n))
 
 
 def _variants(

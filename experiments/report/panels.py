@@ -114,14 +114,14 @@ def place(architecture: tuple[str, int, int], study: Study) -> tuple:
 
 
 def shape_of(network: str, n_layers: int, width: int) -> str:
-    """An MLP as the thesis writes it, (n_layers,width); any other network by its name."""
-    return f"({n_layers},{width})" if network == "mlp" else network
+    """An MLP as the thesis writes it, (n_layers,width); others by their name, width if any."""
+    return f"({n_layers},{width})" if network == "mlp" else f"{network} {width or ''}".rstrip()
 
 
 def layers_of(network: str, n_layers: int, width: int) -> str:
-    """The hidden layers of an MLP in words; any other network by its name."""
+    """The hidden layers of an MLP in words; any other network as `shape_of` has it."""
     if network != "mlp":
-        return network
+        return shape_of(network, n_layers, width)
     return f"{1 + n_layers} hidden layer{'s' if n_layers else ''} of {width}"
 
 

@@ -46,8 +46,9 @@ def blended(collection: Any, guess: Array, arrived: Array) -> Array:
     if "boundary" not in collection:  # of a state that was not made by `init`
         return guess
     share = collection["boundary"]["share"].astype(guess.dtype)
-    # Without a share an error that is not finite must not reach the block.
-    return jnp.where(share == 0, guess, (1 - share) * guess + share * arrived)
+    # What has no share must not reach the block where it is not finite.
+    mixed = (1 - share) * guess + share * arrived
+    return jnp.where(share == 0, guess, jnp.where(share == 1, arrived, mixed))
 
 
 def dni(

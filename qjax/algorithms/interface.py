@@ -54,7 +54,7 @@ class Settings:
         count as zero.
       crossbar: converters of every product with a kernel; None: products are exact.
       bp_lambda: share of the error from above in what dni's blocks learn from, the rest being their
-        synthesizers': 0 is dni, 1 backpropagation.
+        synthesizers': 0 is dni, 1 backpropagation. Read when a state is made.
     """
 
     learning_rate: ArrayLike = 1.0

@@ -66,6 +66,9 @@ def dni_time(
     if every < 1:
         raise ValueError(f"the recurrent block has truncation={first.truncation}: expected the "
                          "steps after which sequences are cut, 1 or more")
+    if not rest:
+        raise ValueError("there is no block after the recurrent one: expected at least an output "
+                         "layer, as in qjax.networks.recurrent")
 
     def context(labels, classes, inputs):
         return targets(labels, classes, inputs.dtype) if label_context else None
@@ -112,12 +115,13 @@ def dni_time(
         learned = []
         while pullbacks:
             state = states.pop()
-            guess: Any = jnp.zeros_like(state)
+            sent: Any = jnp.zeros_like(state)  # of tbptt, whatever the share
             if synthesizer is not None:
                 (params,) = weights["synthesizers"]
                 learned.append(synthesizer_gradient(synthesizer, params, state, given, arrived))
-                guess = synthesizer.apply({"params": params}, state, given)
-            more, arrived = pullbacks.pop()(blended(own, guess, arrived))
+                guess: Any = synthesizer.apply({"params": params}, state, given)
+                sent = blended(own, guess, arrived)
+            more, arrived = pullbacks.pop()(sent)
             found = jax.tree.map(jnp.add, found, more)
 
         beside = {}

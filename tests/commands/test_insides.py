@@ -3,7 +3,6 @@
 import contextlib
 import csv
 import io
-import math
 import sqlite3
 
 import pytest
@@ -63,9 +62,9 @@ def test_what_is_known_is_stored(rows):
         assert row["feedback_ratio"] > 0
         assert 0 <= row["at_ends"] <= 1
     assert {round(r["gradient_angle"], 2) for r in of(rows, "fa", 3, block=1)} == {0}
-    # Without a grid nothing is rounded and no range has ends.
+    # Without a grid nothing is rounded, but as floats are, and no range has ends.
     for row in of(rows, "fa", None):
-        assert row["sqnr"] == math.inf
+        assert row["sqnr"] > 140
         assert row["at_ends"] is None
     # The first phase of hsic does not train the readout, the second nothing else.
     trained = {(r["epoch"], r["block"]) for r in of(rows, "hsic", 3)

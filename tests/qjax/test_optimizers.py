@@ -70,7 +70,8 @@ RULES = {"adadelta": adadelta, "adam": adam, "momentum": momentum, "sgd": sgd, "
 
 
 def test_every_optimizer_is_tested():
-    assert RULES.keys() == OPTIMIZERS.keys()
+    # Names of one's own, which other tests have entered, have colons.
+    assert RULES.keys() == {word for word in OPTIMIZERS if ":" not in word}
 
 
 @pytest.mark.parametrize("decay", [0.0, 0.05])

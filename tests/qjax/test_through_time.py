@@ -174,3 +174,10 @@ def test_other_networks_are_refused():
         dni_time(mlp([3], 2))
     with pytest.raises(ValueError, match=r"truncation=None: expected the steps"):
         tbptt(recurrent(3, 2))
+    with pytest.raises(ValueError, match=r"no block after the recurrent one"):
+        tbptt(recurrent(3, 2, truncation=2)[:1])
+
+
+def test_tbptt_sends_nothing_across_a_cut_whatever_the_share():
+    whole = PLAIN.replace(bp_lambda=1.0)
+    assert_close(after(tbptt(NETWORK, SGD), whole)[1], after(tbptt(NETWORK, SGD))[1])

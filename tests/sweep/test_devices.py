@@ -47,11 +47,6 @@ def assert_alike(out, expected):
             assert abs(row["test_accuracy"] - other["test_accuracy"]) <= 3
 
 
-def test_the_same_command_gives_the_same_numbers(one_device, tmp_path):
-    words, expected = one_device
-    assert alone(tmp_path, words, devices=1) == expected
-
-
 def test_devices_do_not_change_the_numbers(one_device, tmp_path):
     words, expected = one_device
     alone(tmp_path, words, devices=4)
