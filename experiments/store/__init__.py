@@ -6,10 +6,10 @@
 """
 
 from experiments.store import exporting, restoring, results, selection
-from experiments.store.database import FILE_NAME, HISTORIES, Store, StoreError
+from experiments.store.database import FILE_NAME, HISTORIES, Store, StoreError, StoreMissing
 from experiments.store.histories import history_of
 
 __all__ = [
-    "FILE_NAME", "HISTORIES", "Store", "StoreError", "exporting", "history_of", "restoring",
-    "results", "selection",
+    "FILE_NAME", "HISTORIES", "Store", "StoreError", "StoreMissing", "exporting", "history_of",
+    "restoring", "results", "selection",
 ]

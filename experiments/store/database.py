@@ -17,7 +17,7 @@ from experiments.cells import DEFAULTS, Cell, Replica
 from experiments.store.locks import Claimant
 from qjax.diagnostics import Diagnosis
 
-__all__ = ["CAME_LATER", "FILE_NAME", "HISTORIES", "Store", "StoreError"]
+__all__ = ["CAME_LATER", "FILE_NAME", "HISTORIES", "Store", "StoreError", "StoreMissing"]
 
 FILE_NAME = "results.sqlite"
 # Marks the file as ours (ASCII "qjax") and says which tables to expect.
@@ -89,6 +89,10 @@ class StoreError(Exception):
     """The result store cannot be used; the message says why and what to do."""
 
 
+class StoreMissing(StoreError):
+    """There is no store yet, or another program is making it at this moment."""
+
+
 class Store:
     """An open result store. Use as a context manager."""
 
@@ -100,19 +104,21 @@ class Store:
           create: False refuses a folder without a store, and only reads.
 
         Raises:
-          StoreError: not writable, not a store of ours, of another version, or missing.
+          StoreError: not writable, not a store of ours, of another version; `StoreMissing`: none.
         """
         self.path = Path(folder) / FILE_NAME
+        missing = StoreMissing(
+            f"no results at {self.path}: give the --out of an earlier 'python -m experiments.run'")
         if not create and not self.path.is_file():
-            raise StoreError(
-                f"no results at {self.path}: give the --out of an earlier "
-                "'python -m experiments.run'"
-            )
+            raise missing
         try:
             if create:
                 Path(folder).mkdir(parents=True, exist_ok=True)
             self._db = sqlite3.connect(self.path, isolation_level=None, timeout=60)
             self._db.row_factory = sqlite3.Row
+            if not create and self._is_empty():
+                self._db.close()
+                raise missing
             self._open(create)
             self._claimant = Claimant(folder) if create else None
         except (OSError, sqlite3.OperationalError) as error:

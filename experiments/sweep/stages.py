@@ -12,7 +12,7 @@ from rich.console import Console
 from experiments.cells import SMALLEST, Replica, algorithm_of, held_program
 from experiments.commandline import options
 from experiments.data import NAMES, DataError, Dataset, load
-from experiments.store import FILE_NAME, Store, StoreError
+from experiments.store import Store, StoreError, StoreMissing
 from experiments.sweep import processes
 from experiments.sweep.arguments import join, write_config
 from experiments.sweep.devices import keep_programs
@@ -105,7 +105,8 @@ def _check(wanted: Iterable[Replica], datasets: Mapping[str, Dataset]) -> None:
 
 def _finished(out: Path) -> list[dict[str, Any]]:
     """Finished replicas of a result folder; none if it does not exist yet."""
-    if not (out / FILE_NAME).is_file():
+    try:
+        with Store(out, create=False) as store:
+            return [row for row in store.replicas() if row["status"] in ("done", "diverged")]
+    except StoreMissing:
         return []
-    with Store(out, create=False) as store:
-        return [row for row in store.replicas() if row["status"] in ("done", "diverged")]

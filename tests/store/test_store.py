@@ -13,7 +13,7 @@ import pytest
 from examples import CELL, FLOAT, ORIGIN, epoch, fill, ranges
 
 from experiments.cells import DEFAULTS, Replica
-from experiments.store import FILE_NAME, Store, StoreError
+from experiments.store import FILE_NAME, Store, StoreError, StoreMissing
 from experiments.store.database import VERSION
 
 NAN, INF = math.nan, math.inf
@@ -252,6 +252,18 @@ def text(path):
 def other_version(path):
     Store(path.parent).__exit__()
     sqlite_file(path, "PRAGMA user_version=99")
+
+
+@pytest.mark.parametrize("statements", [[], ["PRAGMA journal_mode=WAL"]])
+def test_a_store_that_another_program_is_just_making_is_none_yet(tmp_path, statements):
+    (tmp_path / FILE_NAME).touch()
+    sqlite_file(tmp_path / FILE_NAME, *statements)
+    with pytest.raises(StoreMissing, match="no results at"):
+        Store(tmp_path, create=False)
+    with Store(tmp_path) as store:
+        assert store.replicas() == []
+    with Store(tmp_path, create=False) as store:
+        assert store.replicas() == []
 
 
 @pytest.mark.parametrize("create", [True, False])
