@@ -39,8 +39,8 @@ from qjax.feedback import with_feedback
 
 __all__ = [
     "Network", "apply_block", "check_feedback", "forward", "init_network", "kernels_of",
-    "key_of", "predict", "shapes_of", "with_activity", "with_crossbars", "without_activity",
-    "without_crossbars",
+    "key_of", "mode_of", "predict", "shapes_of", "with_activity", "with_crossbars",
+    "without_activity", "without_crossbars",
 ]
 
 Network = tuple[nn.Module, ...]
@@ -71,8 +71,8 @@ def _use_feedback(call: Callable, args: tuple, kwargs: dict, context: Any) -> Ar
     return out if bias is None else out + bias.astype(out.dtype)
 
 
-def _arguments(block: nn.Module, train: bool) -> dict[str, Any]:
-    """``train``, if the block's call takes it."""
+def mode_of(block: nn.Module, train: bool) -> dict[str, Any]:
+    """The keyword ``train`` for a block's call, if that takes it."""
     known = inspect.signature(type(block).__call__).parameters
     return {"train": train} if "train" in known else {}
 
@@ -102,7 +102,7 @@ def init_network(key: Array, network: Network, inputs: Array) -> tuple[tuple, tu
                 "qjax.networks.Dense or flax.linen.Dense"
             )
         # Values flow through, but only shapes are used: XLA drops the arithmetic under jit.
-        inputs, variables = block.init_with_output(block_key, inputs, **_arguments(block, True))
+        inputs, variables = block.init_with_output(block_key, inputs, **mode_of(block, True))
         own = dict(variables)
         params.append(own.pop("params", {}))
         collections.append(own)
@@ -119,7 +119,7 @@ def apply_block(
     params = dict(params)
     activity = {"activity": params.pop("activity")} if "activity" in params else {}
     variables = {"params": params, **collections, **activity}
-    given = _arguments(block, train)
+    given = mode_of(block, train)
     apply: Callable[..., Any] = block.apply  # gives a pair if something is mutable
     if not train and "crossbar" not in collections:
         return apply(variables, x, **given), collections

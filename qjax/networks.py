@@ -16,6 +16,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax import Array
+from jax.typing import ArrayLike
 
 from qjax import feedback as feedback_rules
 from qjax.blocks import Network
@@ -123,10 +124,10 @@ class _Weighted(nn.Module):
     gain: str = "none"
 
     def respond(self, x: Array, shape: Sequence[int], bilinear: Callable, train: bool,
-                time: int = 0) -> Array:
+                time: ArrayLike | None = None) -> Array:
         """``activation(bilinear(x, kernel) + bias)`` with a kernel of `shape`, output axis last.
 
-        `time` numbers the uses of one kernel on one batch, which meet other noise.
+        `time` numbers the uses of one kernel on one batch, which meet other noise; may be traced.
         """
         if self.gain not in GAINS:
             raise ValueError(f"unknown gain {self.gain!r}: expected one of {GAINS}")
@@ -137,9 +138,9 @@ class _Weighted(nn.Module):
         kept: list[Any] = [self.get_variable(c, "kernel")
                            for c in ("feedback", "activity", "crossbar")]
         feedback, activity, crossbar = kept
-        if time and crossbar is not None and crossbar.key is not None:
+        if time is not None and crossbar is not None and crossbar.key is not None:
             # 0 to 2 are the product's, the error's and dfa's.
-            crossbar = replace(crossbar, key=jax.random.fold_in(crossbar.key, 2 + time))
+            crossbar = replace(crossbar, key=jax.random.fold_in(crossbar.key, 3 + time))
         rest = (activity, crossbar)
         if self.gain == "none":
             z = feedback_rules.linear(x, kernel, bias, feedback, bilinear, *rest)
@@ -244,7 +245,7 @@ class _Step(_Weighted):
     """A dense layer that is used once a step."""
 
     @nn.compact
-    def __call__(self, x: Array, time: int) -> Array:
+    def __call__(self, x: Array, time: ArrayLike) -> Array:
         return self.respond(x, (x.shape[-1], self.features), feedback_rules.matmul, True, time)
 
 
@@ -286,9 +287,15 @@ class Recurrent(nn.Module):
         into = _Step(self.features, identity, gain=self.gain, name="input")(rows, x.start)
         into = into.reshape(*x.steps.shape[:2], -1)
         again = _Step(self.features, identity, gain=self.gain, name="recurrent")
-        state = x.state
-        for number in range(x.steps.shape[1]):
-            state = self.activation(into[:, number] + again(state, x.start + number))
+
+        def step(layer, state, here):
+            time, given = here
+            return self.activation(given + layer(state, time)), None
+
+        # Compiled once, however long the sequence is.
+        along = nn.scan(step, variable_broadcast=True, split_rngs={"params": False})
+        times = x.start + jnp.arange(x.steps.shape[1])
+        state, _ = along(again, x.state, (times, jnp.moveaxis(into, 1, 0)))
         return state
 
 

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import optax
 from jax import Array
 
-from qjax.blocks import Network
+from qjax.blocks import Network, mode_of
 
 __all__ = ["Assigned", "Average", "Parallel", "observed", "one_to_one", "side_by_side"]
 
@@ -38,7 +38,7 @@ class Parallel(nn.Module):
         """[batch, ...] -> [batch, copies, ...]."""
         outputs = [
             self.block.clone(parent=self, name=f"copy_{number}")(
-                x[:, number] if self.split else x, train)
+                x[:, number] if self.split else x, **mode_of(self.block, train))
             for number in range(self.copies)
         ]
         return jnp.stack(outputs, axis=1)
@@ -48,7 +48,7 @@ def side_by_side(network: Network, copies: int) -> Network:
     """As many networks of the same kind, on the same inputs: [batch, ...] -> [batch, copies, ...].
 
     Args:
-      network: blocks that are called as ``block(x, train)``.
+      network: blocks; `qjax.blocks` says what they are.
       copies: how many.
     """
     return tuple(Parallel(block, copies, split=number > 0) for number, block in enumerate(network))

@@ -29,14 +29,18 @@ from qjax.quantize import KINDS
 
 __all__ = ["account_of", "weights_of"]
 
+# Collections of blocks that training changes: running means and counts, in digital memory.
+_COUNTED = ("batch_stats", "assignment")
+
 
 def account_of(cell: Cell) -> Bits | None:
     """Bits that training a cell needs for each weight, that is, element of the network's kernels.
 
     On the device are those of the kernels; beside it is everything else that is kept from one step
-    to the next: hidden bits, what the optimizer keeps, biases and gains, feedback matrices or
-    synthesizers where the rule needs them. Of several phases the one counts that needs most. None
-    of a cell with words that this version does not know, or with data that are not at hand.
+    to the next: hidden bits, what the optimizer keeps, biases and gains, running means, feedback
+    matrices or synthesizers where the rule needs them. Of several phases the one counts that needs
+    most. None of a cell with words that this version does not know, or with data that are not at
+    hand.
     """
     if not _is_known(cell):
         return None
@@ -45,7 +49,7 @@ def account_of(cell: Cell) -> Bits | None:
     kernels = _bits(shape.kernels, costs)
     # What is never written needs nothing behind its levels.
     everything = (_bits(shape.held, costs).total + _bits(shape.fixed, costs).device
-                  + shape.kept * float(cell.optimizer_bits or 32))
+                  + shape.kept * float(cell.optimizer_bits or 32) + 32 * shape.counted)
     weights = sum(shape.kernels)
     return Bits(kernels.device / weights, (everything - kernels.device) / weights)
 
@@ -73,12 +77,13 @@ def _is_known(cell: Cell) -> bool:
 
 
 class _Shape(NamedTuple):
-    """Elements by the number of the memory that holds them; numbers that an optimizer keeps."""
+    """Elements by the number of their memory; numbers that optimizer and blocks keep."""
 
     kernels: tuple[int, ...]
     held: tuple[int, ...]
     fixed: tuple[int, ...]
     kept: int
+    counted: int
 
 
 def _shape_of(cell: Cell) -> _Shape:
@@ -102,7 +107,8 @@ def _shape(program: Cell, image: tuple[int, ...], outputs: int) -> _Shape:
     kernels = [kernels_of(block) for block in state.held["blocks"]]
     of_kernels, held, fixed = (
         _sizes(len(where), tree) for tree in (kernels, state.held, state.fixed))
-    return _Shape(of_kernels, held, fixed, kept)
+    counted = _numbers([own.get(name) for own in state.collections for name in _COUNTED])
+    return _Shape(of_kernels, held, fixed, kept, counted)
 
 
 def _sizes(count: int, held: Any) -> tuple[int, ...]:

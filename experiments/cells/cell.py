@@ -26,7 +26,7 @@ from experiments.cells.kinds import (
     quantizer,
     setting,
 )
-from experiments.cells.networks import NETWORKS
+from experiments.cells.networks import NETWORKS, network_label
 from experiments.cells.own import ALGORITHM, NETWORK, OPTIMIZER, word_of
 from experiments.cells.presets import LEARNING_RATES, preset_of
 from experiments.commandline.options import (
@@ -199,8 +199,9 @@ class Cell:
         words=[USUAL, "mean-std", "unit", "none"], default=USUAL, given=[USUAL])
     bp_lambda: float = axis(
         "dni: share of the error from above in what blocks learn from, the rest being their "
-        "synthesizers': 0 is dni, 1 backpropagation", fraction, default=0.0, given=[0.0],
-        number=0.0, only=_has_synthesizers, off=0.0, tuned=True)
+        "synthesizers': 0 is dni, 1 backpropagation (but for the guessed inputs of dni_inputs)",
+        fraction, default=0.0, given=[0.0], number=0.0, only=_has_synthesizers, off=0.0,
+        tuned=True)
     truncation: int = axis("tbptt, dni_time: steps after which a sequence is cut", whole(1),
                            default=0, given=[7], only=_is_cut, off=0)
 
@@ -214,8 +215,7 @@ class Cell:
     @property
     def label(self) -> str:
         """Algorithm, data set and network in few words, for tables and progress bars."""
-        shape = (f"({self.n_layers},{self.hidden_width})" if self.network == "mlp"
-                 else f"{self.network} {self.hidden_width or ''}".rstrip())
+        shape = network_label(self.network, self.n_layers, self.hidden_width)
         return f"{self.algorithm} {self.dataset} {shape}"
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from qjax import networks
 
-__all__ = ["NETWORKS", "SMALLEST"]
+__all__ = ["NETWORKS", "SMALLEST", "network_label"]
 
 
 def _gain(cell: Any) -> str:
@@ -34,3 +34,8 @@ NETWORKS: dict[str, Callable[[Any, int], networks.Network]] = {
     "mlp": _mlp, "lenet": _lenet, "residual": _residual,
     "recurrent": _recurrent}
 SMALLEST = {"lenet": 28, "residual": 8}  # side of the images that a network needs
+
+
+def network_label(network: str, n_layers: int, width: int) -> str:
+    """An MLP as the thesis writes it, (n_layers,width); others by their name, width if any."""
+    return f"({n_layers},{width})" if network == "mlp" else f"{network} {width or ''}".rstrip()

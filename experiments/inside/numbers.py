@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from experiments.cells import network_label
 from experiments.commandline import options
 from experiments.data import Dataset
 from qjax.losses import LOSSES
@@ -179,10 +180,11 @@ def first_images(trained: Trained) -> np.ndarray | str:
 def name_of(trained: Trained) -> str:
     """The training in few words, for titles."""
     config: Mapping[str, Any] = trained.about.get("config", {})
-    words = [config[name] for name in ("algorithm", "dataset", "network") if name in config]
+    words = [config[name] for name in ("algorithm", "dataset") if name in config]
+    if "network" in config:
+        words.append(network_label(*(config[name] for name in (
+            "network", "n_layers", "hidden_width"))))
     words = [Path(word).name if "/" in word else word for word in words]
-    if config.get("network") == "mlp":
-        words[-1] += f" ({config['n_layers']},{config['hidden_width']})"
     if "n_bits" in config:
         bits = config["n_bits"]
         words.append("float" if bits is None else f"{options.spell(bits)} bits "

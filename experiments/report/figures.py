@@ -12,6 +12,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from experiments.cells import network_label
 from experiments.commandline import options
 from experiments.report import look, panels
 from experiments.report.estimates import mean_and_deviation
@@ -89,7 +90,7 @@ def plot_overview(rows: Rows, title: str, study: Study = NO_STUDY) -> Figure:
             axis.set_visible(bool(members))
             if members:
                 name, shape = place
-                heading = f"{name} {panels.shape_of(*shape)}" if len(shapes) > 1 else name
+                heading = f"{name} {network_label(*shape)}" if len(shapes) > 1 else name
                 if "shortened" in (epochs := panels.trained(members, study)):
                     heading += f"\n{epochs}"
                 _overview_panel(axis, members, study)

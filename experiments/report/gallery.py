@@ -50,14 +50,14 @@ def drawn(
                 if any(r["n_bits"] is not None for r in members):
                     title = (f"{name}, {panels.layers_of(*network)}, {_about(members, study)}"
                              f"{_DEVIATION}")
-                    stem = "-".join(("bits", in_file(name), *_in_file(network)))
+                    stem = "-".join(("bits", in_file(name), panels.stem_of(*network)))
                     yield stem, figures.plot_bits(members, title, study)
         elif kind == "epochs":
             for key, members in split(rows, "dataset", *panels.NETWORK).items():
                 epochs = history_of(sources, "epochs", {r["id"] for r in members})
                 if epochs:
                     title = f"{key[0]}, {panels.layers_of(*key[1:])}, {_about(members, study)}"
-                    stem = "-".join(("epochs", key[0], *_in_file(key[1:])))
+                    stem = "-".join(("epochs", key[0], panels.stem_of(*key[1:])))
                     yield stem, figures.plot_epochs(members, epochs, title, study)
         elif kind in _PER_BLOCK:
             for (dataset,), here in split(rows, "dataset").items():
@@ -66,14 +66,8 @@ def drawn(
                     if history:
                         title = (f"{name}, {dataset}, {panels.layers_of(*network)}, "
                                  f"{_about(members, study)}; bands: extent over seeds")
-                        stem = "-".join((kind, in_file(name), dataset, *_in_file(network)))
+                        stem = "-".join((kind, in_file(name), dataset, panels.stem_of(*network)))
                         yield stem, _PER_BLOCK[kind](members, history, title)
-
-
-def _in_file(network: tuple[str, int, int]) -> tuple[str, ...]:
-    """A network in a file's name."""
-    name, *shape = network
-    return tuple(map(str, shape)) if name == "mlp" else (name, *(str(n) for n in shape if n))
 
 
 def _variants(

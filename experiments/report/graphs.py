@@ -142,7 +142,7 @@ def _styles(found: Relation) -> Mapping[Any, dict[str, Any]]:
     if numbers:
         colors |= look.by_bits(numbers) | dict.fromkeys(set(hues) - set(numbers), look.FLOAT)
     elif found.words.hue == "algorithm":
-        colors = {hue: look.algorithm_color(hue) for hue in hues}
+        colors = look.algorithm_colors(hues)
     markers = _cycled(look.MARKERS, len(hues))
     return {hue: {"color": colors[hue], "marker": marker}
             for hue, marker in zip(hues, markers, strict=True)}

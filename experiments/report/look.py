@@ -22,10 +22,10 @@ from experiments.report.formats import in_file
 from qjax.algorithms import ALGORITHMS
 
 __all__ = [
-    "FLOAT", "KINDS", "MARKERS", "PALETTE", "algorithm_color", "algorithm_place", "band", "by_bits",
-    "deviation", "discard", "extent", "fields", "grid", "heading", "legend", "level", "line_of",
-    "log_scale", "looks", "marker_of", "remark", "save", "series_colors", "symmetric_log_scale",
-    "title", "whole_numbers", "write",
+    "FLOAT", "KINDS", "MARKERS", "PALETTE", "algorithm_colors", "algorithm_place", "band",
+    "by_bits", "deviation", "discard", "extent", "fields", "grid", "heading", "legend", "level",
+    "line_of", "log_scale", "looks", "marker_of", "remark", "save", "series_colors",
+    "symmetric_log_scale", "title", "whole_numbers", "write",
 ]
 
 # Okabe and Ito's palette: told apart with any colour vision.
@@ -59,9 +59,17 @@ plt.rcParams.update(
 )
 
 
-def algorithm_color(name: str) -> str:
-    """The colour of an algorithm, also of one that this version does not know."""
-    return _COLOR.get(name, "#777777")
+def algorithm_colors(names: Iterable[str]) -> dict[str, str]:
+    """A colour for each algorithm of a figure, its own where no other in the figure has it.
+
+    There are more algorithms than colours that can be told apart; an unknown one gets one as well.
+    """
+    colors: dict[str, str] = {}
+    for name in sorted(names, key=algorithm_place):
+        left = [color for color in _ALGORITHM_COLORS if color not in colors.values()]
+        usual = _COLOR.get(name)
+        colors[name] = usual if usual in left else (left or ["#777777"])[-1]
+    return colors
 
 
 def algorithm_place(name: str) -> int:

@@ -4,14 +4,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
-from experiments.cells import AXES, NONE, UNQUANTIZED, Cell
+from experiments.cells import AXES, NONE, UNQUANTIZED, Cell, network_label
 from experiments.commandline.options import spell
 from experiments.report.study import NO_STUDY, Study, position
 from experiments.store import results
 
 __all__ = [
     "NETWORK", "Rows", "architecture", "architectures", "layers_of", "left_out", "longest", "place",
-    "seeds_of", "shape_of", "split", "trained", "variants",
+    "seeds_of", "stem_of", "split", "trained", "variants",
 ]
 
 Rows = Sequence[Mapping[str, Any]]
@@ -113,16 +113,17 @@ def place(architecture: tuple[str, int, int], study: Study) -> tuple:
     return network != "mlp", position(study.architectures, tuple(shape))[0], architecture
 
 
-def shape_of(network: str, n_layers: int, width: int) -> str:
-    """An MLP as the thesis writes it, (n_layers,width); others by their name, width if any."""
-    return f"({n_layers},{width})" if network == "mlp" else f"{network} {width or ''}".rstrip()
-
-
 def layers_of(network: str, n_layers: int, width: int) -> str:
-    """The hidden layers of an MLP in words; any other network as `shape_of` has it."""
+    """The hidden layers of an MLP in words; any other network by its label."""
     if network != "mlp":
-        return shape_of(network, n_layers, width)
+        return network_label(network, n_layers, width)
     return f"{1 + n_layers} hidden layer{'s' if n_layers else ''} of {width}"
+
+
+def stem_of(network: str, n_layers: int, width: int) -> str:
+    """A network in a file's name: 2-100, lenet, recurrent-64."""
+    numbers = [n_layers, width] if network == "mlp" else [network, *filter(None, (n_layers, width))]
+    return "-".join(map(str, numbers))
 
 
 def seeds_of(rows: Rows) -> str:

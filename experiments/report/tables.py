@@ -8,11 +8,20 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
-from experiments.cells import AXES, DEFAULTS, NONE, UNQUANTIZED, Cell, account_of, preset_of
+from experiments.cells import (
+    AXES,
+    DEFAULTS,
+    NONE,
+    UNQUANTIZED,
+    Cell,
+    account_of,
+    network_label,
+    preset_of,
+)
 from experiments.commandline import options
 from experiments.report.estimates import estimate, paired_differences
 from experiments.report.formats import Column, Table
-from experiments.report.panels import place, shape_of
+from experiments.report.panels import place
 from experiments.report.study import NO_STUDY, Study, position
 from experiments.store import results
 
@@ -129,7 +138,8 @@ def float_table(
                       for a in architectures)
         diverged = sum(_diverged(members) for members in line.values())
         entries.append((variant, *accuracies, seeds, diverged, epochs))
-    names = ("algorithm", *(shape_of(*a) for a in architectures), "seeds", "diverged", "epochs")
+    networks = (network_label(*a) for a in architectures)
+    names = ("algorithm", *networks, "seeds", "diverged", "epochs")
     return Table(
         f"Test accuracy of the unquantized networks on {dataset}", _notes(cells, study),
         tuple(map(Column, names)), tuple(entries),
@@ -185,7 +195,7 @@ def cell_table(
             paired_differences(members, cells.get(other, ()), "test_accuracy")
         )
         entries.append((
-            shape_of(*_architecture(cell)), bits_in(cell), cell.quantizer,
+            network_label(*_architecture(cell)), bits_in(cell), cell.quantizer,
             cell.scope, *(options.spell(getattr(cell, name), name) for name in differing),
             accuracy, difference, loss, *memory_in(cell),
             *([writes_of(members)] if counted else []), len(members), _diverged(members),

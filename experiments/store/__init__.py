@@ -6,10 +6,11 @@
 """
 
 from experiments.store import exporting, restoring, results, selection
-from experiments.store.database import FILE_NAME, HISTORIES, Store, StoreError, StoreMissing
+from experiments.store.database import NoStoreError, Store, StoreError
 from experiments.store.histories import history_of
+from experiments.store.schema import FILE_NAME, HISTORIES
 
 __all__ = [
-    "FILE_NAME", "HISTORIES", "Store", "StoreError", "StoreMissing", "exporting", "history_of",
+    "FILE_NAME", "HISTORIES", "Store", "StoreError", "NoStoreError", "exporting", "history_of",
     "restoring", "results", "selection",
 ]

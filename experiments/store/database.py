@@ -15,81 +15,31 @@ from typing import Any
 
 from experiments.cells import DEFAULTS, Cell, Replica
 from experiments.store.locks import Claimant
+from experiments.store.schema import (
+    APPLICATION_ID,
+    CAME_LATER,
+    CELL,
+    DATASETS,
+    DIAGNOSTICS,
+    FILE_NAME,
+    HISTORIES,
+    OLDER,
+    SCHEMA,
+    SCORES,
+    TYPES,
+    VERSION,
+    WRITES,
+)
 from qjax.diagnostics import Diagnosis
 
-__all__ = ["CAME_LATER", "FILE_NAME", "HISTORIES", "Store", "StoreError", "StoreMissing"]
-
-FILE_NAME = "results.sqlite"
-# Marks the file as ours (ASCII "qjax") and says which tables to expect.
-APPLICATION_ID = 0x716A6178
-# Counts the columns that have come: axes, see `cells.DEFAULTS`, and writes. An older qjax refuses
-# those that it does not know. Older stores lack only these, and the table of diagnostics: they are
-# read as they are, and get what they lack when they are next written to.
-VERSION = len(DEFAULTS)
-_OLDER = range(2, VERSION)
-
-_TYPES: dict[Any, str] = {
-    int: "INTEGER", int | None: "INTEGER", float: "REAL", float | None: "REAL", str: "TEXT"}
-_CELL = [f.name for f in fields(Cell)]
-_SCORES = ["test_accuracy", "test_loss", "train_accuracy", "train_loss"]
-_ORIGIN = ["seconds", "device", "jax", "jaxlib", "qjax", "git_commit"]
-# Programming events per weight of the network's kernels: of an epoch, and of all.
-_WRITES = "writes"
-# Columns that an older store or export lacks, besides axes, by table.
-CAME_LATER = {"replicas": (_WRITES,), "epochs": (_WRITES,), "diagnostics": ("write_noise",)}
-# Tables of what happened along the training, with the columns that order a replica's rows.
-HISTORIES = {"epochs": ("epoch",), "ranges": ("epoch", "tensor"), "diagnostics": ("epoch", "block")}
-
-_DIAGNOSTICS = f"""
-CREATE TABLE IF NOT EXISTS diagnostics (
-    replica TEXT NOT NULL REFERENCES replicas(id),
-    epoch INTEGER NOT NULL,
-    block INTEGER NOT NULL,
-    {", ".join(f"{name} REAL" for name in Diagnosis._fields)},
-    PRIMARY KEY (replica, epoch, block)
-) WITHOUT ROWID
-"""
-
-# Data of one's own, which can change under the same name; made when the first come.
-_DATASETS = "CREATE TABLE IF NOT EXISTS datasets (name TEXT PRIMARY KEY, fingerprint TEXT NOT NULL)"
-
-_SCHEMA = f"""
-CREATE TABLE replicas (
-    id TEXT PRIMARY KEY,
-    {", ".join(f'"{f.name}" {_TYPES[f.type]}' for f in fields(Cell))},
-    seed INTEGER NOT NULL,
-    status TEXT NOT NULL CHECK (status IN ('running', 'done', 'diverged', 'failed')),
-    {", ".join(f"{name} REAL" for name in _SCORES)},
-    diverged_epoch INTEGER,
-    claimant TEXT,
-    seconds REAL, device TEXT, jax TEXT, jaxlib TEXT, qjax TEXT, git_commit TEXT,
-    {_WRITES} REAL
-);
-CREATE TABLE epochs (
-    replica TEXT NOT NULL REFERENCES replicas(id),
-    epoch INTEGER NOT NULL,
-    phase TEXT NOT NULL,
-    objective REAL, train_loss REAL, train_accuracy REAL, test_loss REAL, test_accuracy REAL,
-    finite INTEGER NOT NULL,
-    {_WRITES} REAL,
-    PRIMARY KEY (replica, epoch)
-) WITHOUT ROWID;
-CREATE TABLE ranges (
-    replica TEXT NOT NULL REFERENCES replicas(id),
-    epoch INTEGER NOT NULL,
-    tensor TEXT NOT NULL,
-    low REAL, high REAL,
-    PRIMARY KEY (replica, epoch, tensor)
-) WITHOUT ROWID;
-{_DIAGNOSTICS};
-"""
+__all__ = ["NoStoreError", "Store", "StoreError"]
 
 
 class StoreError(Exception):
     """The result store cannot be used; the message says why and what to do."""
 
 
-class StoreMissing(StoreError):
+class NoStoreError(StoreError):
     """There is no store yet, or another program is making it at this moment."""
 
 
@@ -104,10 +54,10 @@ class Store:
           create: False refuses a folder without a store, and only reads.
 
         Raises:
-          StoreError: not writable, not a store of ours, of another version; `StoreMissing`: none.
+          StoreError: not writable, not a store of ours, of another version; `NoStoreError`: none.
         """
         self.path = Path(folder) / FILE_NAME
-        missing = StoreMissing(
+        missing = NoStoreError(
             f"no results at {self.path}: give the --out of an earlier 'python -m experiments.run'")
         if not create and not self.path.is_file():
             raise missing
@@ -138,7 +88,7 @@ class Store:
             self._use_write_ahead_log()
             with self._transaction():
                 if self._is_empty():  # another process may have been faster
-                    for statement in _SCHEMA.split(";"):
+                    for statement in SCHEMA.split(";"):
                         self._db.execute(statement)
                     self._db.execute(f"PRAGMA application_id={APPLICATION_ID}")
                     self._db.execute(f"PRAGMA user_version={VERSION}")
@@ -146,9 +96,9 @@ class Store:
         version = self._db.execute("PRAGMA user_version").fetchone()[0]
         if application != APPLICATION_ID:
             raise sqlite3.DatabaseError("it is another program's SQLite file")
-        if create and version in _OLDER:
+        if create and version in OLDER:
             self._modernize()
-        elif version not in (VERSION, *_OLDER):
+        elif version not in (VERSION, *OLDER):
             raise StoreError(
                 f"{self.path} has store version {version}, this qjax reads version {VERSION}: "
                 "export it with the qjax that wrote it, or choose another folder with --out"
@@ -160,7 +110,7 @@ class Store:
     def _modernize(self) -> None:
         """Adds the columns of new axes, with the values that older results have there."""
         with self._transaction():
-            self._db.execute(_DIAGNOSTICS)
+            self._db.execute(DIAGNOSTICS)
             for table, later in CAME_LATER.items():
                 for column in set(later) - set(self.columns(table)):
                     self._db.execute(f"ALTER TABLE {table} ADD {column} REAL")
@@ -169,7 +119,7 @@ class Store:
                 if f.name not in known:
                     default = "NULL" if f.default is None else f"'{f.default}'"
                     self._db.execute(
-                        f'ALTER TABLE replicas ADD "{f.name}" {_TYPES[f.type]} DEFAULT {default}'
+                        f'ALTER TABLE replicas ADD "{f.name}" {TYPES[f.type]} DEFAULT {default}'
                     )
             self._db.execute(f"PRAGMA user_version={VERSION}")
 
@@ -219,7 +169,7 @@ class Store:
           StoreError: it was another when replicas were trained on it.
         """
         with self._transaction() as db:
-            db.execute(_DATASETS)
+            db.execute(DATASETS)
             db.execute("INSERT OR IGNORE INTO datasets VALUES (?, ?)", [name, fingerprint])
             known = db.execute("SELECT fingerprint FROM datasets WHERE name = ?", [name])
             if known.fetchone()[0] != fingerprint:
@@ -259,7 +209,7 @@ class Store:
         Args:
           origin: values of the columns from "device" on.
         """
-        columns = ["id", *_CELL, "seed", "status", "claimant", *origin]
+        columns = ["id", *CELL, "seed", "status", "claimant", *origin]
         names = ", ".join(f'"{c}"' for c in columns)
         marks = ", ".join("?" * len(columns))
         ids = [replica.id for replica in replicas]
@@ -267,7 +217,7 @@ class Store:
             if self.finished(ids) or self.taken(ids):
                 return False
             for replica in replicas:
-                cell = [getattr(replica.cell, name) for name in _CELL]
+                cell = [getattr(replica.cell, name) for name in CELL]
                 status = ["running", self._claimant.name]
                 db.execute(
                     f"INSERT OR REPLACE INTO replicas ({names}) VALUES ({marks})",
@@ -317,14 +267,14 @@ class Store:
                 diverged = None if not epochs or _is_sound(epochs[-1]) else next(
                     row["epoch"] for row in epochs if not _is_sound(row)
                 )
-                final = [sound[-1][name] if sound else None for name in _SCORES]
-                known = [row[_WRITES] for row in epochs if row[_WRITES] is not None]
+                final = [sound[-1][name] if sound else None for name in SCORES]
+                known = [row[WRITES] for row in epochs if row[WRITES] is not None]
                 whole = diverged is None and known and len(known) == len(epochs)
                 writes = sum(known) if whole else None
-                assignments = ", ".join(f"{name} = ?" for name in _SCORES)
+                assignments = ", ".join(f"{name} = ?" for name in SCORES)
                 db.execute(
                     f"UPDATE replicas SET status = ?, {assignments}, diverged_epoch = ?, "
-                    f"seconds = ?, {_WRITES} = ? WHERE id = ?",
+                    f"seconds = ?, {WRITES} = ? WHERE id = ?",
                     [
                         "done" if diverged is None else "diverged",
                         *final, diverged, seconds, writes, replica,
@@ -373,7 +323,7 @@ class Store:
     def replicas(self) -> list[dict[str, Any]]:
         """All replicas as mappings, in a fixed order."""
         known = self.columns("replicas")
-        order = ", ".join(f'"{name}"' for name in [*_CELL, "seed"] if name in known)
+        order = ", ".join(f'"{name}"' for name in [*CELL, "seed"] if name in known)
         rows = self._db.execute(f"SELECT * FROM replicas ORDER BY {order}")
         return [dict.fromkeys(CAME_LATER["replicas"]) | DEFAULTS | dict(row) for row in rows]
 

@@ -11,7 +11,8 @@ from typing import Any, TextIO
 from experiments.cells import account_of, kinds
 from experiments.commandline import options
 from experiments.store import results, selection
-from experiments.store.database import HISTORIES, Store
+from experiments.store.database import Store
+from experiments.store.schema import HISTORIES
 
 __all__ = ["TABLES", "export", "writing"]
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.store import results
-from experiments.store.database import CAME_LATER, FILE_NAME
+from experiments.store.schema import CAME_LATER, FILE_NAME
 from qjax.diagnostics import Diagnosis
 
 __all__ = ["history_of"]

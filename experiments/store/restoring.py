@@ -11,8 +11,9 @@ from typing import Any, NamedTuple
 
 from experiments.cells import Replica
 from experiments.store import results
-from experiments.store.database import HISTORIES, Store
+from experiments.store.database import Store
 from experiments.store.histories import history_of
+from experiments.store.schema import HISTORIES
 
 __all__ = ["Finished", "finished_in", "restore"]
 

@@ -18,7 +18,8 @@ from typing import Any
 
 from experiments.cells import DEFAULTS, Cell, Replica, kinds
 from experiments.commandline import options
-from experiments.store.database import CAME_LATER, FILE_NAME, Store, StoreError
+from experiments.store.database import Store, StoreError
+from experiments.store.schema import CAME_LATER, FILE_NAME
 
 __all__ = [
     "EXPORT", "FINISHED", "ResultsError", "by_cell", "cell_of", "csv_rows", "everything",

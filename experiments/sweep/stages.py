@@ -12,7 +12,7 @@ from rich.console import Console
 from experiments.cells import SMALLEST, Replica, algorithm_of, held_program
 from experiments.commandline import options
 from experiments.data import NAMES, DataError, Dataset, load
-from experiments.store import Store, StoreError, StoreMissing
+from experiments.store import NoStoreError, Store, StoreError
 from experiments.sweep import processes
 from experiments.sweep.arguments import join, write_config
 from experiments.sweep.devices import keep_programs
@@ -108,5 +108,5 @@ def _finished(out: Path) -> list[dict[str, Any]]:
     try:
         with Store(out, create=False) as store:
             return [row for row in store.replicas() if row["status"] in ("done", "diverged")]
-    except StoreMissing:
+    except NoStoreError:
         return []

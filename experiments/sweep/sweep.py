@@ -16,7 +16,7 @@ from rich.table import Table
 from experiments import cells as grid
 from experiments.data import Dataset
 from experiments.report import columns
-from experiments.store import Store, StoreError, StoreMissing
+from experiments.store import NoStoreError, Store, StoreError
 from experiments.sweep import devices, processes
 from experiments.sweep.checkpoint import CheckpointError, unfinished
 from experiments.sweep.chunk import run_chunk
@@ -95,10 +95,9 @@ class Sweep:
             f"{len(cells)} cells x {len(wanted) // len(cells)} seeds = {len(wanted)} replicas "
             f"in {len(grid.group(cells))} groups, {len(chunks)} chunks; nothing was run."
         )
-        with contextlib.suppress(StoreMissing):
-            with Store(self.out, create=False) as store:
-                have = store.finished(replica.id for replica in wanted)
-                self._say(f"{len(have)} of {len(wanted)} replicas are in {store.path} already.")
+        with contextlib.suppress(NoStoreError), Store(self.out, create=False) as store:
+            have = store.finished(replica.id for replica in wanted)
+            self._say(f"{len(have)} of {len(wanted)} replicas are in {store.path} already.")
 
     def run(self, wanted: Sequence[grid.Replica], store: Store | None) -> int:
         """Trains what is missing and prints a summary; returns the exit code.

@@ -6,6 +6,7 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from qjax import blocks, losses, memories
@@ -79,12 +80,15 @@ def hsic(
 
     Raises:
       TypeError: see `bottleneck_body`.
-      ValueError: unformatted, with a loss that is not for classes.
+      ValueError: unformatted, with a loss that is not for classes; no sigma.
     """
     body = bottleneck_body(network)
     depth, outputs = len(body), network[-1].features
-    several = isinstance(sigma, Sequence)
-    sigmas: Sequence[float | None] = sigma if isinstance(sigma, Sequence) else (sigma,)
+    several = sigma is not None and np.ndim(sigma) > 0
+    sigmas: Sequence[Any] = tuple(sigma) if several else (sigma,)  # type: ignore[arg-type]
+    if not sigmas:
+        raise ValueError("hsic got no kernel width: expected one or more numbers for sigma, or "
+                         "None for the median heuristic")
     loss_of_outputs = (readout_rules if formatted else rules).loss
     if several:
         body = side_by_side(body, len(sigmas))

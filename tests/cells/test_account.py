@@ -53,10 +53,17 @@ def test_accounts_are_sums_by_hand(changes, device, beside):
 
 def test_of_two_phases_the_one_that_needs_more_counts():
     hsic = replace(CELL, algorithm="hsic", readout_epochs=1)
-    # A body of 64-20-20-10 and a readout of 10-10; batch normalization keeps no weights. The
-    # readout's own optimizer, adadelta, keeps two floats for each of its 110 parameters.
-    weights, biases = WEIGHTS + 100, BIASES + 10
-    assert account_of(hsic).beside == pytest.approx((32 * biases + 64 * 110) / weights, rel=1e-5)
+    # A body of 64-20-20-10, with a running mean and variance for each of its 50 units, and a
+    # readout of 10-10, whose own optimizer, adadelta, keeps two floats for each of 110 parameters.
+    weights, always = WEIGHTS + 100, 32 * (BIASES + 10) + 64 * 50
+    assert account_of(hsic).beside == pytest.approx((always + 64 * 110) / weights, rel=1e-5)
     adam = replace(hsic, optimizer="adam")
     more = 64 * (WEIGHTS + BIASES)
-    assert account_of(adam).beside == pytest.approx((32 * biases + more) / weights, rel=1e-5)
+    assert account_of(adam).beside == pytest.approx((always + more) / weights, rel=1e-5)
+
+
+def test_what_assigns_units_to_classes_counts():
+    counted = replace(CELL, algorithm="hsic_unformatted")
+    # No readout: 10 x 10 sums of activations by class and 10 counts.
+    always = 32 * BIASES + 64 * 50 + 32 * 110
+    assert account_of(counted).beside == pytest.approx(always / WEIGHTS, rel=1e-5)

@@ -1,5 +1,6 @@
 """Readouts without training, and networks side by side: against SciPy, counting, and one alone."""
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -115,7 +116,7 @@ def test_unformatted_training_is_the_first_phase_alone():
     np.testing.assert_allclose(np.sort(outputs, axis=1), np.sort(body, axis=1), rtol=1e-5)
 
 
-@pytest.mark.parametrize("sigma", [5.0, (1.0, 5.0)])
+@pytest.mark.parametrize("sigma", [5.0, (1.0, 5.0), np.array([1.0, 5.0])])
 def test_unformatted_training_tells_separable_classes(sigma):
     labels = jnp.arange(48) % 3
     inputs = jax.random.normal(jax.random.key(5), (48, 6)) + 4 * jax.nn.one_hot(labels, 6)
@@ -131,6 +132,20 @@ def test_unformatted_training_tells_separable_classes(sigma):
     state, _ = jax.jit(lambda s: jax.lax.scan(train, s, length=150))(begun)
     right = phase.predict(settings, state, inputs).argmax(1) == labels
     assert np.mean(right) > 0.9
+
+
+def test_no_kernel_width_is_refused():
+    with pytest.raises(ValueError, match="no kernel width"):
+        hsic(NETWORK, SGD, sigma=())
+
+
+def test_flax_layers_go_side_by_side():
+    several = side_by_side((nn.Dense(4),), 2)
+    params, collections = init_network(jax.random.key(0), several, BATCH.inputs)
+    out = forward(several, params, collections, BATCH.inputs)
+    own = params[0]["copy_1"]
+    np.testing.assert_allclose(out[:, 1], BATCH.inputs @ own["kernel"] + own["bias"], rtol=1e-5,
+                               atol=1e-6)
 
 
 def test_an_unformatted_readout_needs_classes():

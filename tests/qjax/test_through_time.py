@@ -76,6 +76,19 @@ def test_a_sequence_in_stretches_ends_where_the_whole_ends():
     np.testing.assert_allclose(h, layer.apply(variables, BATCH.inputs), rtol=1e-6)
 
 
+def test_the_program_does_not_grow_with_the_sequence():
+    def size(length):
+        algorithm = backprop(recurrent(4, 3), SGD)
+        inputs = jnp.zeros((6, length, 2))
+        state = algorithm.init(jax.random.key(1), PLAIN, inputs)
+        state = algorithm.phases[0].begin(PLAIN, state)
+        step = jax.jit(algorithm.phases[0].step)
+        batch = Batch(inputs, BATCH.labels)
+        return len(step.lower(jax.random.key(2), PLAIN, state, batch).as_text())
+
+    assert size(700) < 1.05 * size(LENGTH)
+
+
 @pytest.mark.parametrize(("shape", "expected"), [
     ((5, 28, 28, 1), (5, 28, 28)), ((5, 8, 6, 3), (5, 8, 18)), ((5, 9), (5, 9, 1)),
     ((5, 9, 2), (5, 9, 2)),

@@ -15,6 +15,7 @@ from experiments.cells import Replica
 from experiments.report import figures, gallery, look
 from experiments.store import Store
 from experiments.studies.thesis import THESIS, Key, Published, with_published
+from qjax import algorithms
 
 NAN = math.nan
 ALGORITHMS = ("backprop", "fa", "dni", "hsic")
@@ -406,3 +407,14 @@ def test_range_axes_are_labelled_with_plain_numbers(largest):
     assert len(texts) >= 3
     assert not any("times" in text or "$" in text for text in texts)
     plt.close(figure)
+
+
+def test_algorithms_of_one_figure_never_share_a_colour_while_there_are_enough():
+    every = list(algorithms.ALGORITHMS)
+    usual = {name: look.algorithm_colors([name])[name] for name in every}
+    for start in range(len(every)):
+        some = (every + every)[start : start + 10]
+        assert len(set(look.algorithm_colors(some).values())) == 10
+    assert look.algorithm_colors(["fa", "backprop"]) == {n: usual[n] for n in ("fa", "backprop")}
+    assert len(set(look.algorithm_colors(["mine:rule", "ours:rule", "fa"]).values())) == 3
+    assert look.algorithm_colors(every).keys() == set(every)

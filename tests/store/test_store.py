@@ -13,8 +13,8 @@ import pytest
 from examples import CELL, FLOAT, ORIGIN, epoch, fill, ranges
 
 from experiments.cells import DEFAULTS, Replica
-from experiments.store import FILE_NAME, Store, StoreError, StoreMissing
-from experiments.store.database import VERSION
+from experiments.store import FILE_NAME, NoStoreError, Store, StoreError
+from experiments.store.schema import VERSION
 
 NAN, INF = math.nan, math.inf
 A, B = Replica(CELL, 0), Replica(FLOAT, 1)
@@ -258,7 +258,7 @@ def other_version(path):
 def test_a_store_that_another_program_is_just_making_is_none_yet(tmp_path, statements):
     (tmp_path / FILE_NAME).touch()
     sqlite_file(tmp_path / FILE_NAME, *statements)
-    with pytest.raises(StoreMissing, match="no results at"):
+    with pytest.raises(NoStoreError, match="no results at"):
         Store(tmp_path, create=False)
     with Store(tmp_path) as store:
         assert store.replicas() == []

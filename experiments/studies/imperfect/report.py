@@ -48,13 +48,14 @@ def plot_imperfections(found: Accuracies, title: str) -> Figure:
     columns = min(len(names), _COLUMNS)
     figure, axes = look.grid(-(-len(names) // columns), columns, (3.3, 3.1))
     places = [axis for line in axes for axis in line]
+    colors = look.algorithm_colors(found)
     for axis in places[len(names) :]:
         axis.set_visible(False)
     for axis, name in zip(places, names, strict=False):
         about = IMPERFECTIONS[name]
         order = {value: place for place, value in enumerate(about.values)}
         for place, (algorithm, own) in enumerate(found.items()):
-            color = look.algorithm_color(algorithm)
+            color = colors[algorithm]
             axis.axhline(statistics.fmean(own["ideal"][0.0]), color=color, linewidth=1,
                          linestyle=":")
             points = sorted(own.get(name, {}).items(), key=lambda item: order[item[0]])

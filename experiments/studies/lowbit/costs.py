@@ -100,8 +100,7 @@ def figures_of(
             title = (f"Test accuracy on {dataset} against {cost.words}, "
                      f"{panels.layers_of(network, *shape)}\n{panels.seeds_of(rows)}, "
                      f"{' or '.join(epochs)} epochs; bars: ±1 standard deviation")
-            stem = "-".join(map(str, (cost.stem, dataset, *(shape if network == "mlp"
-                                                            else (network,)))))
+            stem = "-".join((cost.stem, dataset, panels.stem_of(network, *shape)))
             ours = cost is COSTS[0] and network == "mlp"
             known = published_by_memory(published, dataset) if ours else ()
             yield stem, plot_cost(costly, cost, title, known)
@@ -127,8 +126,9 @@ def plot_cost(
     by_algorithm: dict[str, list[Point]] = {}
     for point in points:
         by_algorithm.setdefault(point.cell.algorithm, []).append(point)
+    colors = look.algorithm_colors(by_algorithm)
     for name, own in sorted(by_algorithm.items(), key=lambda item: look.algorithm_place(item[0])):
-        _draw(axis, name, own, cost, best)
+        _draw(axis, name, own, cost, best, colors[name])
     if known:
         axis.plot([k.memory for k in known], [k.accuracy for k in known], color="black",
                   linestyle="", marker="x", markersize=8, markeredgewidth=1.8, zorder=4,
@@ -158,9 +158,8 @@ def plot_cost(
 
 
 def _draw(
-    axis: Axes, name: str, points: Sequence[Point], cost: Cost, best: set[int]
+    axis: Axes, name: str, points: Sequence[Point], cost: Cost, best: set[int], color: str
 ) -> None:
-    color = look.algorithm_color(name)
     line = front(points, cost.of)
     axis.plot([cost.of(p) for p in line], [p.accuracy for p in line], color=color, linewidth=1.6,
               alpha=0.8, label=name)

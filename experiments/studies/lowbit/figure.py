@@ -71,9 +71,8 @@ def figures_of(
             title = (f"Test accuracy on {dataset}, {layers}\n{panels.seeds_of(members)}, "
                      f"{' or '.join(epochs)} epochs, {optimizer}; "
                      "bands: ±1 standard deviation")
-            stem = "-".join(map(str, ("lowbit", dataset, *(shape if network == "mlp"
-                                                           else (network,)),
-                                      *([optimizer] if several else ()))))
+            stem = "-".join(("lowbit", dataset, panels.stem_of(network, *shape),
+                             *([optimizer] if several else ())))
             yield stem, plot_lowbit(members, title, best_published(published, dataset))
 
 

@@ -9,7 +9,7 @@ import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from experiments.cells import Cell, account_of, preset_of, weights_of
+from experiments.cells import Cell, account_of, network_label, preset_of, weights_of
 from experiments.commandline import options
 from experiments.data import DATASETS, HOLDOUT
 from experiments.report import (
@@ -97,7 +97,7 @@ class Point(NamedTuple):
     @property
     def network(self) -> str:
         """The network as the thesis writes it: (n_layers, hidden_width), others by name."""
-        return panels.shape_of(*panels.architecture(vars(self.cell)))
+        return network_label(*panels.architecture(vars(self.cell)))
 
     @property
     def label(self) -> str:
