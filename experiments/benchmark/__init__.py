@@ -1,9 +1,12 @@
 """How long training takes beside what the machine could do, and where the time of a step goes.
 
 `measure` times a group of replicas, `break_down` the parts of its step; `about_machine` says what
-large products and copies reach here, `relate` and `compare` set one beside the other.
+large products and copies reach here, `relate` and `compare` set one beside the other. `growth`
+measures along widths, depths and groups; `growth_figure`, which draws that, needs matplotlib and is
+imported only by name.
 """
 
+from experiments.benchmark import growth
 from experiments.benchmark.breakdown import (
     BATCH,
     PARTS,
@@ -29,6 +32,6 @@ from experiments.benchmark.rivals import (
 
 __all__ = [
     "BATCH", "COMPARED", "PARTS", "REST", "TOTAL", "about_machine", "break_down", "compare",
-    "make_program", "measure", "product_flops", "read_report", "relate", "simulator_step_ms",
-    "torch_ensemble_step_ms", "torch_step_ms",
+    "growth", "growth_figure", "make_program", "measure", "product_flops", "read_report", "relate",
+    "simulator_step_ms", "torch_ensemble_step_ms", "torch_step_ms",
 ]

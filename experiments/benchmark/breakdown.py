@@ -208,7 +208,8 @@ def measure(program: Program, replicas: int, rounds: int = 4) -> dict[str, Any]:
       data set (each device has its own copy), by replicas;
       device_peak_bytes: of the timed (shorter) epochs, by the devices' own count; None if they
       keep none or if something before needed more;
-      bytes_per_replica_step: see `step_bytes`.
+      bytes_per_replica_step: see `step_bytes`;
+      state_bytes_per_replica: of what is held and what the optimizer keeps.
     """
     cell, mesh, phases = program.cells[0], program.mesh, program.algorithm.phases
     data, init, peak_before = program.data, program.init(), _device_peak()
@@ -217,6 +218,7 @@ def measure(program: Program, replicas: int, rounds: int = 4) -> dict[str, Any]:
     states = [training.make_begin(phase, mesh)(own, init(_keys(), settings[0]))
               for phase, own in zip(phases, settings, strict=True)]
     moved = step_bytes(states[0].held, states[0].opt_state) // len(program.cells)
+    kept = (_bytes(states[0].held) + _bytes(states[0].opt_state)) // len(program.cells)
     compile_s, memory = [], []
     for number in range(len(phases)):
         start = time.perf_counter()
@@ -249,6 +251,7 @@ def measure(program: Program, replicas: int, rounds: int = 4) -> dict[str, Any]:
         "memory_bytes_per_replica": own,
         "device_peak_bytes": peak if peak is not None and peak > peak_before else None,
         "bytes_per_replica_step": moved,
+        "state_bytes_per_replica": kept,
     }
 
 
