@@ -189,16 +189,23 @@ class Store:
 
     def finished(self, ids: Iterable[str]) -> set[str]:
         """Those of `ids` that need not run again."""
-        rows = self._db.execute("SELECT id FROM replicas WHERE status IN ('done', 'diverged')")
-        return {row["id"] for row in rows} & set(ids)
+        return {row["id"] for row in self._rows_of(ids) if row["status"] in ("done", "diverged")}
 
     def taken(self, ids: Iterable[str]) -> set[str]:
         """Those of `ids` that another program is training at this moment."""
-        rows = self._db.execute("SELECT id, claimant FROM replicas WHERE status = 'running'")
-        claimants = {row["id"]: row["claimant"] for row in rows}
-        wanted = {i: claimants[i] for i in ids if i in claimants}
-        alive = {c for c in set(wanted.values()) if self._claimant.is_other_alive(c)}
-        return {i for i, c in wanted.items() if c in alive}
+        claimants = {row["id"]: row["claimant"] for row in self._rows_of(ids)
+                     if row["status"] == "running"}
+        alive = {c for c in set(claimants.values()) if self._claimant.is_other_alive(c)}
+        return {i for i, c in claimants.items() if c in alive}
+
+    def _rows_of(self, ids: Iterable[str]) -> Iterator[sqlite3.Row]:
+        """Id, status and claimant of those that are here, looked up one by one: not all are read.
+
+        A chunk is asked for in a store of many.
+        """
+        for i in ids:
+            yield from self._db.execute(
+                "SELECT id, status, claimant FROM replicas WHERE id = ?", [i])
 
     def claim(self, replicas: Sequence[Replica], origin: Mapping[str, Any]) -> bool:
         """Enters replicas as running here; False, and nothing done, if any is not free.
