@@ -32,7 +32,8 @@ def convolve(x: Array, kernel: Array) -> Array:
     """Two-dimensional convolution (cross-correlation), stride 1, no padding.
 
     As one matrix product with all patches of `x`: batched over replicas, whose kernels differ, that
-    stays a matrix product, where a convolution becomes one of many groups.
+    stays a matrix product, where a convolution becomes one of many groups. Pixels are the product's
+    columns, as they are many where features are few: what follows runs along them.
 
     Args:
       x: [batch, height, width, in].
@@ -42,11 +43,40 @@ def convolve(x: Array, kernel: Array) -> Array:
       [batch, height - rows + 1, width - columns + 1, out].
     """
     rows, columns, _, out = kernel.shape
-    height, width = x.shape[1] - rows + 1, x.shape[2] - columns + 1
-    patches = [
-        x[:, i : i + height, j : j + width] for i in range(rows) for j in range(columns)
-    ]
-    return jnp.concatenate(patches, axis=-1) @ kernel.reshape(-1, out)
+    patches = _patches(jnp.moveaxis(x, -1, 0), (rows, columns))
+    y = kernel.reshape(-1, out).T @ patches.reshape(len(patches), -1)
+    return jnp.moveaxis(y.reshape(out, *patches.shape[1:]), 0, -1)
+
+
+def _places(size: tuple[int, int], shape: tuple[int, ...]) -> list[tuple[slice, ...]]:
+    """Where each element of a kernel of that size meets images [in, batch, height, width]."""
+    height, width = (side - own + 1 for side, own in zip(shape[-2:], size, strict=True))
+    return [(slice(None), slice(None), slice(i, i + height), slice(j, j + width))
+            for i in range(size[0]) for j in range(size[1])]
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(1,))
+def _patches(planes: Array, size: tuple[int, int]) -> Array:
+    """[in, batch, height, width] -> [rows * columns * in, batch, ...], what each element meets."""
+    return jnp.concatenate([planes[place] for place in _places(size, planes.shape)])
+
+
+def _patches_forward(planes, size):
+    return _patches(planes, size), planes.shape
+
+
+def _patches_backward(size, shape, error):
+    # Added one by one, in place. Differentiated as it stands, the concatenation becomes one sum of
+    # as many padded copies: LeNet's second convolution took three times as long (15 ms for 4.4).
+    planes = jnp.zeros(shape, error.dtype)
+    places = _places(size, shape)
+    for place, own in zip(places, jnp.split(error, len(places)), strict=True):
+        start = [side.start or 0 for side in place]
+        planes = jax.lax.dynamic_update_slice(planes, planes[place] + own, start)
+    return (planes,)
+
+
+_patches.defvjp(_patches_forward, _patches_backward)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
@@ -89,17 +119,17 @@ def _backward(bilinear, residual, error):
     down = kernel if feedback is None else feedback.astype(kernel.dtype)
 
     def back(error, matrix):
-        return jax.linear_transpose(lambda v: bilinear(v, matrix), x)(error)[0]
+        return jax.vjp(lambda v: bilinear(v, matrix), x)[1](error)[0]
 
     if crossbar is None or crossbar.backward is None:
         x_error = back(error, down)
     else:
         key = None if crossbar.key is None else jax.random.fold_in(crossbar.key, 1)
         x_error = product(key, crossbar.backward, error, down, back)
-    (kernel_gradient,) = jax.linear_transpose(lambda v: bilinear(x, v), kernel)(error)
+    (kernel_gradient,) = jax.vjp(lambda v: bilinear(x, v), kernel)[1](error)
     sizes = activity
     if activity is not None:
-        (sizes,) = jax.linear_transpose(lambda v: bilinear(jnp.abs(x), v), kernel)(jnp.abs(error))
+        (sizes,) = jax.vjp(lambda v: bilinear(jnp.abs(x), v), kernel)[1](jnp.abs(error))
     nothing = jax.tree.map(_no_gradient, (feedback, crossbar))
     return x_error, kernel_gradient, nothing[0], sizes, nothing[1]
 
