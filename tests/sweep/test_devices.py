@@ -5,10 +5,11 @@ import socket
 import pytest
 from programs import finish, numbers, recorded, start, wait_until
 
+from experiments import run
 from experiments.store import Store
 
 SWEEP = ("--dataset digits --hidden-width 10 --n-layers 1 --seeds 2 --n-bits 3 float "
-         "--batch-size 64 --epochs 3 --readout-epochs 2 --algorithm")
+         "--batch-size 64 --epochs 8 --readout-epochs 2 --algorithm")
 # How far losses of float cells may lie apart. HSIC inverts matrices close to singular, where
 # rounding errors grow.
 APART = {"backprop": 1e-5, "hsic": 5e-3}
@@ -80,25 +81,34 @@ def end(processes):
             process.kill()
 
 
-def test_two_processes_give_the_numbers_of_one(one_device, tmp_path):
-    words, expected = one_device
-    first, second = end(pair(tmp_path, words))
+@pytest.fixture(scope="module")
+def two_processes(one_device, tmp_path_factory):
+    words, _ = one_device
+    out = tmp_path_factory.mktemp("two")
+    return out, end(pair(out, words))
+
+
+def test_two_processes_give_the_numbers_of_one(one_device, two_processes):
+    out, (first, second) = two_processes
     assert "Results:" in first
     assert "Results:" not in second
-    assert_alike(tmp_path, expected)
+    assert_alike(out, one_device[1])
 
 
-def test_two_killed_processes_resume_together(tmp_path):
-    words = f"{SWEEP} backprop --epochs 8"
-    end(pair(tmp_path / "whole", words))
-    killed = pair(tmp_path / "part", words)
-    wait_until(lambda: recorded(tmp_path / "part") >= 8, killed[0])
+def test_two_killed_processes_resume_together(two_processes, tmp_path):
+    words = f"{SWEEP} backprop"
+    killed = pair(tmp_path, words)
+    wait_until(lambda: recorded(tmp_path) >= 8, killed[0])
     for process in killed:
         process.kill()
         process.communicate()
-    first, _ = end(pair(tmp_path / "part", words, "--resume"))
+    first, _ = end(pair(tmp_path, words, "--resume"))
     assert "4 replicas go on from their checkpoints" in first
-    assert numbers(tmp_path / "part") == numbers(tmp_path / "whole")
+    finals, *tables = numbers(tmp_path)
+    others, *other_tables = numbers(two_processes[0])
+    assert finals == {i: others[i] for i in finals}
+    assert tables == [[row for row in table if row["replica"] in finals]
+                      for table in other_tables]
 
 
 @pytest.mark.parametrize(
@@ -106,10 +116,15 @@ def test_two_killed_processes_resume_together(tmp_path):
     [
         ("--coordinator localhost:1", "go together"),
         ("--coordinator localhost:1 --num-processes 2 --process-id 2", "at most 1"),
-        ("--distributed", "did not find each other"),
     ],
 )
-def test_incomplete_words_about_processes_are_refused(tmp_path, words, message):
-    _, errors = finish(start(tmp_path, words), code=2)
-    assert message in errors
+def test_incomplete_words_about_processes_are_refused(tmp_path, words, message, capsys):
+    with pytest.raises(SystemExit):
+        run.main([*words.split(), "--out", str(tmp_path)])
+    assert message in capsys.readouterr().err
+
+
+def test_processes_that_do_not_find_each_other_are_told_so(tmp_path):
+    _, errors = finish(start(tmp_path, "--distributed"), code=2)
+    assert "did not find each other" in errors
     assert "Traceback" not in errors

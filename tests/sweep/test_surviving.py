@@ -144,7 +144,8 @@ def test_the_second_start_compiles_nothing(tmp_path, monkeypatch):
     monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(kept))
 
     def programs(out):
-        finish(start(tmp_path / out, SWEEP, "--algorithm backprop --epochs 1"))
+        words = "--algorithm backprop --epochs 1 --n-bits 4 --seeds 1"
+        finish(start(tmp_path / out, SWEEP, words))
         return {path.name for path in kept.iterdir() if not path.name.endswith("-atime")}
 
     first = programs("first")
