@@ -7,7 +7,7 @@ only numbers. A chunk is a part of a group that fits on the devices.
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import NamedTuple
 
 from experiments.cells.cell import DEFAULTS, UNQUANTIZED, Cell
@@ -28,7 +28,7 @@ class Replica(NamedTuple):
 
         An axis at its default does not enter, so ids outlive the coming of new axes.
         """
-        cell = {name: value for name, value in asdict(self.cell).items()
+        cell = {name: value for name, value in vars(self.cell).items()
                 if name not in DEFAULTS or value != DEFAULTS[name]}
         text = json.dumps([cell, self.seed], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:20]
