@@ -2,6 +2,7 @@
 
 import contextlib
 import csv
+import functools
 import gzip
 import io
 from collections.abc import Iterator, Mapping, Sequence
@@ -65,10 +66,10 @@ def export(
 def _derived(replicas: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[tuple]]:
     """Columns that follow from a configuration, and their values."""
     numbers = sorted({name for row in replicas for name in kinds.numbers(row["numbers"])})
-    values = []
+    values, account = [], functools.cache(account_of)  # the same for all seeds
     for row in replicas:
         own = (kinds.number_of(row["update"], row["numbers"], name) for name in numbers)
-        values.append((*own, *(account_of(results.cell_of(row)) or (None, None))))
+        values.append((*own, *(account(results.cell_of(row)) or (None, None))))
     return [*(f"numbers.{name}" for name in numbers), *results.DERIVED], values
 
 

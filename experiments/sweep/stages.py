@@ -93,7 +93,8 @@ def _check(wanted: Iterable[Replica], datasets: Mapping[str, Dataset]) -> None:
             others = " or ".join(word for word, about in LOSSES.items() if not about.classes)
             raise DataError(f"labels of {name} are floats, {loss} is for classes: take --loss "
                             f"{others}")
-    for cell in dict.fromkeys(replica.cell.program for replica in wanted):
+    cells = dict.fromkeys(replica.cell for replica in wanted)
+    for cell in dict.fromkeys(cell.program for cell in cells):
         if ":" in cell.algorithm + cell.network:
             continue  # code of one's own wants a traceback
         try:
