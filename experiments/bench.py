@@ -26,12 +26,13 @@ from experiments.benchmark import (
     PARTS,
     REST,
     TOTAL,
+    Shape,
     product_flops,
     simulator_step_ms,
     torch_ensemble_step_ms,
     torch_step_ms,
 )
-from experiments.cells import kinds, preset_of
+from experiments.cells import kinds, network_label, preset_of
 from experiments.commandline import options
 from qjax.algorithms import ALGORITHMS
 
@@ -54,8 +55,9 @@ def _grid(first: Sequence[str], columns: Sequence[str], rows: Sequence[Sequence[
 
 def _label(row: Mapping[str, Any]) -> str:
     memory = row.get("memory", "nearest")
-    words = [row["algorithm"], "" if memory == "nearest" else memory,
-             "converters" if row.get("converters") else ""]
+    network = row.get("network", "mlp")
+    words = [row["algorithm"], "" if network == "mlp" else network,
+             "" if memory == "nearest" else memory, "converters" if row.get("converters") else ""]
     return " ".join(filter(None, words))
 
 
@@ -116,6 +118,8 @@ def _parser() -> options.Parser:
                    default=RULES, help=f"which to time [{' '.join(RULES)}]")
     p.add_argument("--n-layers", type=options.whole(0), default=2, help="as in run [2]")
     p.add_argument("--hidden-width", type=options.whole(1), default=100, help="as in run [100]")
+    p.add_argument("--network", type=options.one_of(("mlp", "lenet")), default="mlp",
+                   help="of what kind [mlp]")
     p.add_argument("--memory", nargs="+", type=kinds.memory, default=["nearest"],
                    help="what holds the weights; devices are trained by sgd [nearest]")
     p.add_argument("--converters", action="store_true",
@@ -151,16 +155,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         console.print(f"{time.perf_counter() - start:4.0f} s: {text}", highlight=False)
 
     sizes, algorithms = dict.fromkeys(args.replicas), dict.fromkeys(args.algorithm)
-    shape = (args.n_layers, args.hidden_width)
+    shape = (Shape(args.n_layers, args.hidden_width) if args.network == "mlp"
+             else Shape(0, 0, args.network))
 
     machine = benchmark.about_machine()
-    floor_ms = product_flops(*shape) / machine["matmul_gflops"] / 1e6
+    floor_ms = product_flops(shape) / machine["matmul_gflops"] / 1e6
     console.print(
         f"{machine['devices']} x {machine['device']}, {machine['cores']} cores: large products at "
         f"{machine['matmul_gflops']:.0f} GFLOP/s, copies at {machine['copy_gbytes']:.0f} GB/s\n"
-        f"network {shape}, batch {BATCH}: floor {floor_ms:.3f} ms per replica-step"
+        f"network {network_label(shape.network, *shape[:2])}, batch {BATCH}: floor {floor_ms:.3f} "
+        "ms per replica-step"
     )
-    torch_ms = torch_step_ms(*shape, 4 * args.steps)
+    torch_ms = torch_step_ms(shape, 4 * args.steps)
     rows, parts = [], []
     products = (False, True) if args.converters else (False,)
     for algorithm, memory, converters in itertools.product(
@@ -168,26 +174,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for replicas in sizes:
             steps = max(1, args.steps * GROUP // max(GROUP, replicas))
             rows.append(benchmark.measure(benchmark.make_program(
-                algorithm, *shape, replicas, steps, memory, converters), replicas))
+                algorithm, shape, replicas, steps, memory, converters), replicas))
             ms = rows[-1]["ms_per_replica_step"]
             progress(f"{_label(rows[-1])} x {replicas}: {ms:.3f} ms per replica-step")
     chosen = GROUP if GROUP in sizes else max(sizes)
     for algorithm in algorithms if args.breakdown else ():
         steps = max(1, args.steps // 4 * GROUP // max(GROUP, chosen))
         parts += benchmark.break_down(
-            benchmark.make_program(algorithm, *shape, chosen, steps), chosen
+            benchmark.make_program(algorithm, shape, chosen, steps), chosen
         )
         progress(f"{algorithm} x {chosen}: parts")
-    ensemble_ms = torch_ensemble_step_ms(*shape, chosen, args.steps)
+    ensemble_ms = torch_ensemble_step_ms(shape, chosen, args.steps)
     if ensemble_ms is not None:
         progress(f"PyTorch, compiled, backprop x {chosen}: {ensemble_ms:.3f} ms per replica-step")
     if torch_ms is not None:  # again, and the better: the machine may have been busy before
-        torch_ms = min(torch_ms, torch_step_ms(*shape, 4 * args.steps))
+        torch_ms = min(torch_ms, torch_step_ms(shape, 4 * args.steps))
         progress(f"PyTorch loop, backprop: {torch_ms:.2f} ms per step")
 
     simulated = {}
     for memory, converters in itertools.product(dict.fromkeys(args.memory), products):
-        ms = simulator_step_ms(memory, converters, *shape, max(4, args.steps // 2))
+        ms = simulator_step_ms(memory, converters, shape, max(4, args.steps // 2))
         simulated[memory, converters] = ms
         if ms is not None:
             progress(f"aihwkit, {memory}{' converters' if converters else ''}: {ms:.2f} ms "

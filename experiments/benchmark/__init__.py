@@ -8,7 +8,6 @@ imported only by name.
 
 from experiments.benchmark import growth
 from experiments.benchmark.breakdown import (
-    BATCH,
     PARTS,
     REST,
     TOTAL,
@@ -17,21 +16,16 @@ from experiments.benchmark.breakdown import (
     measure,
 )
 from experiments.benchmark.machine import about_machine
-from experiments.benchmark.reports import (
-    COMPARED,
-    compare,
-    product_flops,
-    read_report,
-    relate,
-)
+from experiments.benchmark.reports import COMPARED, compare, read_report, relate
 from experiments.benchmark.rivals import (
     simulator_step_ms,
     torch_ensemble_step_ms,
     torch_step_ms,
 )
+from experiments.benchmark.shapes import BATCH, Shape, product_flops
 
 __all__ = [
-    "BATCH", "COMPARED", "PARTS", "REST", "TOTAL", "about_machine", "break_down", "compare",
-    "growth", "growth_figure", "make_program", "measure", "product_flops", "read_report", "relate",
-    "simulator_step_ms", "torch_ensemble_step_ms", "torch_step_ms",
+    "BATCH", "COMPARED", "PARTS", "REST", "TOTAL", "Shape", "about_machine", "break_down",
+    "compare", "growth", "growth_figure", "make_program", "measure", "product_flops",
+    "read_report", "relate", "simulator_step_ms", "torch_ensemble_step_ms", "torch_step_ms",
 ]

@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from experiments.benchmark.shapes import BATCH, CLASSES, Shape
 from experiments.cells import NETWORKS, Cell, kinds, preset_of
 from experiments.data import Dataset
 from experiments.sweep import Program, make_mesh
@@ -25,9 +26,6 @@ from qjax.memories import Float
 from qjax.optimizers import OPTIMIZERS
 
 __all__ = [
-    "BATCH",
-    "CLASSES",
-    "FEATURES",
     "PARTS",
     "REST",
     "TOTAL",
@@ -41,7 +39,7 @@ __all__ = [
     "variants",
 ]
 
-TRAIN, TEST, FEATURES, CLASSES, BATCH = 60_000, 10_000, 784, 10, 64
+TRAIN, TEST = 60_000, 10_000
 EPOCH_STEPS = math.ceil(TRAIN / BATCH)
 
 # In the order of the table; "rest" is what they leave of "total".
@@ -68,8 +66,8 @@ def shortest(functions: Mapping[Any, Callable[[], Any]], rounds: int) -> dict[An
 
 
 def make_program(
-    algorithm: str, n_layers: int, hidden_width: int, replicas: int, steps: int,
-    memory: str = "nearest", converters: bool = False,
+    algorithm: str, shape: Shape, replicas: int, steps: int, memory: str = "nearest",
+    converters: bool = False,
 ) -> Program:
     """A group of equal cells on random images, filled up to the same number on every device.
 
@@ -79,8 +77,9 @@ def make_program(
     """
     preset = preset_of(algorithm).phases[0]
     cell = Cell(
-        algorithm, "random", n_layers, hidden_width, 8, "symm", "local", memory,
+        algorithm, "random", shape.n_layers, shape.hidden_width, 8, "symm", "local", memory,
         preset.optimizer, preset.lr, preset.gamma, preset.weight_decay, None, BATCH, 1, 1,
+        network=shape.network,
     )
     if not kinds.has_levels(memory):
         cell = replace(cell, n_bits=None, quantizer=kinds.NONE, scope=kinds.NONE, bias="float",
@@ -199,7 +198,7 @@ def measure(program: Program, replicas: int, rounds: int = 4) -> dict[str, Any]:
       rounds: timings, of which the shortest counts.
 
     Returns:
-      algorithm, n_layers, hidden_width, replicas, memory, converters;
+      algorithm, network, n_layers, hidden_width, replicas, memory, converters;
       ms_per_replica_step; evaluation_s: one replica's, of MNIST's training and test set;
       replica_epochs_per_second: with both evaluations, at MNIST's size;
       compile_s: of the first phase's epoch with its evaluations, if it has any;
@@ -240,6 +239,7 @@ def measure(program: Program, replicas: int, rounds: int = 4) -> dict[str, Any]:
         "algorithm": cell.algorithm,
         "memory": cell.update,
         "converters": cell.adc_bits is not None,
+        "network": cell.network,
         "n_layers": cell.n_layers,
         "hidden_width": cell.hidden_width,
         "replicas": replicas,

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from experiments.benchmark.breakdown import make_program, measure
 from experiments.benchmark.reports import relate
+from experiments.benchmark.shapes import Shape, product_flops
 
 __all__ = ["AXES", "COSTS", "Axis", "Cost", "exponents", "grown"]
 
@@ -19,21 +20,21 @@ class Axis(NamedTuple):
     Attributes:
       label: of the axis.
       values: usual ones.
-      point: value -> n_layers, hidden_width, replicas; all else stays as it is.
+      point: value -> shape, replicas; all else stays as it is.
     """
 
     label: str
     values: Sequence[int]
-    point: Callable[[int], tuple[int, int, int]]
+    point: Callable[[int], tuple[Shape, int]]
 
 
 AXES: Mapping[str, Axis] = {
     "width": Axis("units of each of 3 hidden layers (4 networks)",
-                  (50, 100, 200, 500, 1000, 2000), lambda value: (2, value, 4)),
+                  (50, 100, 200, 500, 1000, 2000), lambda value: (Shape(2, value), 4)),
     "depth": Axis("hidden layers of 100 units (28 networks)",
-                  (1, 2, 4, 6, 10), lambda value: (value - 1, 100, 28)),
+                  (1, 2, 4, 6, 10), lambda value: (Shape(value - 1), 28)),
     "replicas": Axis("networks at once (3 hidden layers of 100 units)",
-                     (1, 4, 16, 64, 250, 1000), lambda value: (2, 100, value)),
+                     (1, 4, 16, 64, 250, 1000), lambda value: (Shape(), value)),
 }
 
 
@@ -71,12 +72,10 @@ def grown(
     rows = []
     for name, own in values.items():
         for value in sorted(own):
-            n_layers, width, replicas = AXES[name].point(value)
+            shape, replicas = AXES[name].point(value)
             # As many steps as take a second or so, some at least.
-            weights = 784 * width + n_layers * width**2
-            steps = math.ceil(WORK / (6 * 64 * weights * replicas))
-            program = make_program(algorithm, n_layers, width, replicas,
-                                   max(LEAST_STEPS, min(45, steps)))
+            steps = math.ceil(WORK / (product_flops(shape) * replicas))
+            program = make_program(algorithm, shape, replicas, max(LEAST_STEPS, min(45, steps)))
             row = relate(measure(program, replicas, 3), machine, None)
             rows.append({
                 **row, "axis": name, "value": value,

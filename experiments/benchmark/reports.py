@@ -1,28 +1,21 @@
 """Reports of the benchmark: rows beside what the machine can do, files, two side by side."""
 
-import itertools
 import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from experiments.benchmark.breakdown import BATCH, CLASSES, FEATURES
+from experiments.benchmark.shapes import Shape, product_flops
+from experiments.cells import network_label
 
-__all__ = ["COMPARED", "compare", "product_flops", "read_report", "relate"]
+__all__ = ["COMPARED", "compare", "read_report", "relate"]
 
 # With what older reports, which do not say, had there.
 ROW = {"algorithm": None, "n_layers": None, "hidden_width": None, "replicas": None,
-       "memory": "nearest", "converters": False}
+       "memory": "nearest", "converters": False, "network": "mlp"}
 COMPARED = {"ms_per_replica_step": "ms", "evaluation_s": "eval s", "compile_s": "compile s"}
 MACHINE = ("device", "devices", "cores", "processor", "jax")
-
-
-def product_flops(n_layers: int, hidden_width: int) -> int:
-    """Of one step: forward, weight gradient, and input gradient of all layers but the first."""
-    sizes = [FEATURES, *[hidden_width] * (n_layers + 1), CLASSES]
-    layers = [2 * BATCH * a * b for a, b in itertools.pairwise(sizes)]
-    return 3 * sum(layers) - layers[0]
 
 
 def relate(
@@ -41,7 +34,8 @@ def relate(
       simulator_ratio: likewise the step of aihwkit that takes simulator_ms; None but for backprop.
     """
     ms = row["ms_per_replica_step"]
-    gflops = product_flops(row["n_layers"], row["hidden_width"]) / ms / 1e6
+    shape = Shape(row["n_layers"], row["hidden_width"], row.get("network", "mlp"))
+    gflops = product_flops(shape) / ms / 1e6
     gbytes = row["bytes_per_replica_step"] / ms / 1e6
     comparable = (row["algorithm"] == "backprop" and row.get("memory", "nearest") == "nearest"
                   and not row.get("converters", False))
@@ -109,9 +103,9 @@ def compare(old: Mapping[str, Any], new: Mapping[str, Any]) -> tuple[list[dict],
     ]
     before, now = ({_name(row): row for row in r["rows"]} for r in (old, new))
     for rows, others, side in ((before, now, "old"), (now, before, "new")):
-        alone = [f"{a} ({n},{w}) x {r}{'' if m == 'nearest' else f', {m}'}"
+        alone = [f"{a} {network_label(network, n, w)} x {r}{'' if m == 'nearest' else f', {m}'}"
                  f"{' with converters' if c else ''}"
-                 for a, n, w, r, m, c in rows if (a, n, w, r, m, c) not in others]
+                 for key in rows if key not in others for a, n, w, r, m, c, network in [key]]
         if alone:
             remarks.append(f"only in the {side} report: {', '.join(alone)}")
 

@@ -4,12 +4,11 @@ The strongest rival is what one writes in PyTorch for a sweep: parameters of all
 gradients by `torch.func`, the whole step through `torch.compile`, with all of torch's threads.
 """
 
-import functools
-import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from experiments.benchmark.breakdown import BATCH, CLASSES, FEATURES, shortest
+from experiments.benchmark.breakdown import shortest
+from experiments.benchmark.shapes import BATCH, CLASSES, FEATURES, Shape
 
 __all__ = ["simulator_step_ms", "torch_ensemble_step_ms", "torch_step_ms"]
 
@@ -22,13 +21,30 @@ _SIMULATED = {
 }
 
 
-def _network(n_layers: int, hidden_width: int, linear: Callable) -> list[Any]:
-    """Layers with ReLUs between them; `linear`: (inputs, outputs) -> layer."""
-    from torch.nn import ReLU
+def _parameters(shape: Shape) -> list[tuple[int, ...]]:
+    """Shapes of weights and biases, in torch's order; kernels of 5x5 where images come in."""
+    shapes: list[tuple[int, ...]] = []
+    for _, inputs, outputs in shape.products:
+        convolves = shape.network == "lenet" and inputs % 25 == 0
+        weight = (outputs, inputs // 25, 5, 5) if convolves else (outputs, inputs)
+        shapes += [weight, (outputs,)]
+    return shapes
 
-    sizes = [FEATURES, *[hidden_width] * (n_layers + 1), CLASSES]
-    layers = [layer for a, b in itertools.pairwise(sizes) for layer in (linear(a, b), ReLU())]
-    return layers[:-1]
+
+def _logits(params: Sequence[Any], x: Any) -> Any:
+    """Of one network on images [batch, FEATURES]: LeNet's where the first weight is a kernel."""
+    from torch.nn.functional import conv2d, linear, max_pool2d
+
+    pairs = list(zip(params[::2], params[1::2], strict=True))
+    if pairs[0][0].ndim == 4:
+        x = x.reshape(-1, 1, 28, 28)
+        x = max_pool2d(conv2d(x, *pairs[0], padding=2).relu(), 2)
+        x = max_pool2d(conv2d(x, *pairs[1]).relu(), 2)
+        x = conv2d(x, *pairs[2]).relu().flatten(1)
+        pairs = pairs[3:]
+    for weight, bias in pairs[:-1]:
+        x = linear(x, weight, bias).relu()
+    return linear(x, *pairs[-1])
 
 
 def _timed(steps: int, step: Callable) -> float:
@@ -45,22 +61,22 @@ def _timed(steps: int, step: Callable) -> float:
     return 1e3 * shortest({"epoch": epoch}, 3)["epoch"] / steps
 
 
-def torch_step_ms(n_layers: int, hidden_width: int, steps: int = 200) -> float | None:
+def torch_step_ms(shape: Shape, steps: int = 200) -> float | None:
     """A hand-written PyTorch loop of backprop with the same settings; None without torch."""
     try:
         import torch
     except ImportError:
         return None
     torch.manual_seed(0)
-    network = torch.nn.Sequential(*_network(n_layers, hidden_width, torch.nn.Linear))
-    optimizer = torch.optim.Adadelta(network.parameters(), lr=1.0, rho=0.9, eps=1e-6)
+    params = [torch.randn(own).mul_(0.1).requires_grad_() for own in _parameters(shape)]
+    optimizer = torch.optim.Adadelta(params, lr=1.0, rho=0.9, eps=1e-6)
 
     def step(images, labels):
         optimizer.zero_grad()
-        torch.nn.functional.cross_entropy(network(images), labels).backward()
+        torch.nn.functional.cross_entropy(_logits(params, images), labels).backward()
         optimizer.step()
         with torch.no_grad():
-            for p in network.parameters():
+            for p in params:
                 scale = 127 / p.abs().max()
                 p.mul_(scale).round_().div_(scale)
 
@@ -68,7 +84,7 @@ def torch_step_ms(n_layers: int, hidden_width: int, steps: int = 200) -> float |
 
 
 def torch_ensemble_step_ms(
-    n_layers: int, hidden_width: int, replicas: int, steps: int = 45
+    shape: Shape, replicas: int, steps: int = 45
 ) -> float | None:
     """A step of so many stacked networks, for each of them; same work as `torch_step_ms`.
 
@@ -80,18 +96,11 @@ def torch_ensemble_step_ms(
     except ImportError:
         return None
     torch.manual_seed(0)
-    sizes = [FEATURES, *[hidden_width] * (n_layers + 1), CLASSES]
-    shapes = [shape for a, b in itertools.pairwise(sizes) for shape in ((b, a), (b,))]
-    fans = [a for a in sizes[:-1] for _ in range(2)]
-    params = [torch.empty(replicas, *shape).uniform_(-(fan**-0.5), fan**-0.5)
-              for shape, fan in zip(shapes, fans, strict=True)]
+    params = [0.1 * torch.randn(replicas, *own) for own in _parameters(shape)]
     held = [params, *([torch.zeros_like(p) for p in params] for _ in range(2))]
 
     def loss(params, x, labels):
-        for number in range(0, len(params), 2):
-            x = torch.relu(x) if number else x
-            x = torch.nn.functional.linear(x, *params[number : number + 2])
-        return torch.nn.functional.cross_entropy(x, labels)
+        return torch.nn.functional.cross_entropy(_logits(params, x), labels)
 
     gradients = torch.func.vmap(torch.func.grad(loss), in_dims=(0, None, None))
 
@@ -125,14 +134,14 @@ def torch_ensemble_step_ms(
 
 
 def simulator_step_ms(
-    memory: str, converters: bool, n_layers: int, hidden_width: int, steps: int = 60
+    memory: str, converters: bool, shape: Shape, steps: int = 60
 ) -> float | None:
-    """A step of aihwkit's analog network, backprop; None without it, or without such a device.
+    """A step of aihwkit's analog MLP, backprop; None without it, or without such a device.
 
     As its users write it: `AnalogSequential` and `AnalogSGD`, with torch's own number of threads;
     converters and their noise are its defaults.
     """
-    if memory not in _SIMULATED:
+    if memory not in _SIMULATED or shape.network != "mlp":
         return None
     try:
         import torch
@@ -150,8 +159,9 @@ def simulator_step_ms(
         rpu = configs.SingleRPUConfig(device=device())
     for way in (rpu.forward, rpu.backward):
         way.is_perfect = not converters
-    network = AnalogSequential(*_network(
-        n_layers, hidden_width, functools.partial(AnalogLinear, bias=True, rpu_config=rpu)))
+    layers = [layer for _, a, b in shape.products
+              for layer in (AnalogLinear(a, b, bias=True, rpu_config=rpu), torch.nn.ReLU())]
+    network = AnalogSequential(*layers[:-1])
     optimizer = AnalogSGD(network.parameters(), lr=0.1)
     optimizer.regroup_param_groups(network)
 

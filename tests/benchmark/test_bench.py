@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 
 from experiments import bench, benchmark
-from experiments.benchmark import breakdown
+from experiments.benchmark import Shape, breakdown
 from qjax import training
+from qjax.blocks import init_network
+from qjax.networks import lenet
 
 MACHINE = {"device": "cpu", "devices": 2, "cores": 2, "processor": "x", "jax": "1",
            "matmul_gflops": 100.0, "copy_gbytes": 10.0}
@@ -30,7 +32,17 @@ def report(rows, floor_ms=0.1, **machine):
 def test_products_of_a_step():
     # 784-4-10, batch 64: two forward, two weight gradients, one input gradient.
     first, second = 2 * 64 * 784 * 4, 2 * 64 * 4 * 10
-    assert benchmark.product_flops(0, 4) == 2 * first + 3 * second
+    assert benchmark.product_flops(Shape(0, 4)) == 2 * first + 3 * second
+
+
+def test_products_of_lenet():
+    """From the weights of the network itself."""
+    inputs = jnp.zeros((2, 28, 28, 1))
+    params, _ = init_network(jax.random.key(0), lenet(10), inputs)
+    uses = [28 * 28, 10 * 10, 1, 1, 1]
+    layers = [2 * 64 * count * block["kernel"].size
+              for count, block in zip(uses, params, strict=True)]
+    assert benchmark.product_flops(Shape(0, 0, "lenet")) == 3 * sum(layers) - layers[0]
 
 
 def test_bytes_of_a_step():
@@ -40,7 +52,7 @@ def test_bytes_of_a_step():
 
 def test_figures_relative_to_the_machine():
     found = benchmark.relate(row(ms=0.5), MACHINE, torch_ms=2.0)
-    assert found["gflops"] == pytest.approx(benchmark.product_flops(0, 4) / 0.5e-3 / 1e9)
+    assert found["gflops"] == pytest.approx(benchmark.product_flops(Shape(0, 4)) / 0.5e-3 / 1e9)
     assert found["gflops_share"] == pytest.approx(found["gflops"] / 100)
     assert found["gbytes"] == pytest.approx(2.0)  # 1 MB in half a millisecond
     assert found["gbytes_share"] == pytest.approx(0.2)
@@ -59,14 +71,14 @@ def test_figures_relative_to_the_machine():
 
 
 def test_stacked_networks_are_timed_where_torch_is():
-    ms = benchmark.torch_ensemble_step_ms(0, 4, 3, 2)
+    ms = benchmark.torch_ensemble_step_ms(Shape(0, 4), 3, 2)
     assert ms is None or ms > 0
     assert (ms is None) >= (importlib.util.find_spec("torch") is None)
 
 
 def test_only_what_the_simulator_has_is_timed_there():
-    assert benchmark.simulator_step_ms("nearest", True, 0, 4) is None
-    ms = benchmark.simulator_step_ms("soft_bounds", True, 0, 4, 2)
+    assert benchmark.simulator_step_ms("nearest", True, Shape(0, 4)) is None
+    ms = benchmark.simulator_step_ms("soft_bounds", True, Shape(0, 4), 2)
     assert (ms is not None) == (importlib.util.find_spec("aihwkit") is not None)
 
 
@@ -149,7 +161,7 @@ def test_bad_command_lines(tmp_path, capsys):
 @pytest.fixture(scope="module")
 def trained():
     """Parameters after an epoch with each variant of a backprop step, 2 replicas."""
-    program = breakdown.make_program("backprop", 0, 4, 2, 4)
+    program = breakdown.make_program("backprop", Shape(0, 4), 2, 4)
     settings, found = program.settings(0), {}
     keys = program.keys([0], 1)
     for name, variant in breakdown.variants(program).items():
