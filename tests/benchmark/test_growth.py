@@ -25,14 +25,14 @@ def test_exponents_are_those_of_powers():
 
 
 def test_the_command_measures_draws_and_tabulates(tmp_path, capsys):
-    words = ["--width", "16", "4", "--depth", "--replicas", "2", "--out", str(tmp_path / "new")]
+    words = ["--width", "16", "4", "--depth", "--replicas", "--out", str(tmp_path / "new")]
     assert command.main(words) == 0
     printed = capsys.readouterr().out
     assert "| width | 4 to 16 |" in printed
-    assert "| replicas |" not in printed  # one value has no exponent
+    assert "| replicas |" not in printed
     measured = json.loads((tmp_path / "new/growth-backprop.json").read_text())["rows"]
     assert [(row["axis"], row["value"]) for row in measured] == [
-        ("width", 4), ("width", 16), ("replicas", 2)]
+        ("width", 4), ("width", 16)]
     # Kernels of 784 x 4, 4 x 4 twice, 4 x 10 and biases; adadelta keeps two more of each.
     elements = 784 * 4 + 2 * 4 * 4 + 4 * 10 + 3 * 4 + 10
     assert measured[0]["least_bytes"] == pytest.approx(3 * 4 * elements, rel=0.01)
