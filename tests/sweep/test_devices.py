@@ -9,7 +9,7 @@ from experiments import run
 from experiments.store import Store
 
 SWEEP = ("--dataset digits --hidden-width 10 --n-layers 1 --seeds 2 --n-bits 3 float "
-         "--batch-size 64 --epochs 8 --readout-epochs 2 --algorithm")
+         "--batch-size 64 --epochs 5 --readout-epochs 2 --algorithm")
 # How far losses of float cells may lie apart. HSIC inverts matrices close to singular, where
 # rounding errors grow.
 APART = {"backprop": 1e-5, "hsic": 5e-3}
