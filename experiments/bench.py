@@ -118,7 +118,7 @@ def _parser() -> options.Parser:
                    default=RULES, help=f"which to time [{' '.join(RULES)}]")
     p.add_argument("--n-layers", type=options.whole(0), default=2, help="as in run [2]")
     p.add_argument("--hidden-width", type=options.whole(1), default=100, help="as in run [100]")
-    p.add_argument("--network", type=options.one_of(("mlp", "lenet")), default="mlp",
+    p.add_argument("--network", type=options.one_of(("mlp", "lenet", "recurrent")), default="mlp",
                    help="of what kind [mlp]")
     p.add_argument("--memory", nargs="+", type=kinds.memory, default=["nearest"],
                    help="what holds the weights; devices are trained by sgd [nearest]")
@@ -155,8 +155,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         console.print(f"{time.perf_counter() - start:4.0f} s: {text}", highlight=False)
 
     sizes, algorithms = dict.fromkeys(args.replicas), dict.fromkeys(args.algorithm)
-    shape = (Shape(args.n_layers, args.hidden_width) if args.network == "mlp"
-             else Shape(0, 0, args.network))
+    shape = {"mlp": Shape(args.n_layers, args.hidden_width), "lenet": Shape(0, 0, "lenet"),
+             "recurrent": Shape(0, args.hidden_width, "recurrent")}[args.network]
 
     machine = benchmark.about_machine()
     floor_ms = product_flops(shape) / machine["matmul_gflops"] / 1e6

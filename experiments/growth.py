@@ -3,6 +3,7 @@
 Times groups on random images of MNIST's size, quantized to 8 bits as in the thesis, and draws
 milliseconds, memory and compilation against each, beside the least that the machine could need for
 them: products at its best, or weights and optimizer state moved once, whichever takes longer.
+--stored fills a result store with that many made-up networks instead.
 """
 
 import json
@@ -15,10 +16,11 @@ from pathlib import Path
 from rich.console import Console
 
 from experiments import benchmark, commandline
-from experiments.benchmark import growth
+from experiments.benchmark import growth, stores
 from experiments.cells import preset_of
 from experiments.commandline import options
 from experiments.report import Column, Table, markdown
+from experiments.store import FILE_NAME
 from qjax.algorithms import ALGORITHMS
 
 __all__ = ["main"]
@@ -33,6 +35,9 @@ def _parser() -> options.Parser:
         usual = " ".join(map(str, axis.values))
         p.add_argument(f"--{name}", nargs="*", type=options.whole(1), default=list(axis.values),
                        help=f"{axis.label} [{usual}]")
+    p.add_argument("--stored", type=options.whole(1), default=None, metavar="N",
+                   help="no training: seconds to claim, record and export N networks in a new "
+                   "store in OUT, on which plot, tables and others can be timed")
     p.add_argument("--out", type=Path, default=Path("figures/growth"),
                    help="folder of the picture and of the numbers [figures/growth]")
     return p
@@ -57,6 +62,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line; returns the exit code."""
     p = _parser()
     args = p.parse_args(arguments)
+    if args.stored:
+        if (args.out / FILE_NAME).exists():
+            p.error(f"{args.out} has a result store already: choose another folder with --out")
+        found = stores.fill(args.out, args.stored)
+        print("\n".join(f"{name}: {value:.4g}" for name, value in found.items()))
+        return 0
     commandline.require("matplotlib", "experiments.growth")
     from experiments.benchmark import growth_figure
     from experiments.report import look

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import fields
 
 from experiments import commandline, sweep
-from experiments.cells import AXES, Cell, Replica, add_flag, kinds, product, usual_of
+from experiments.cells import AXES, UNQUANTIZED, Cell, Replica, add_flag, kinds, product, usual_of
 from experiments.commandline import options
 from experiments.report import FEW_BITS, tell
 from qjax.algorithms import ALGORITHMS
@@ -63,6 +63,15 @@ def _loses_steps(cell: Cell) -> bool:
     return cell.update == "nearest" and cell.n_bits is not None and cell.n_bits <= FEW_BITS
 
 
+def _idle(args, cells: Sequence[Cell]) -> list[str]:
+    """Flags that were given and say nothing to any of the cells, unquantized ones apart."""
+    names = {flag: flag.replace("-", "_") for flag in args.config.flags}
+    return [f"--{flag}" for flag, name in names.items()
+            if name in AXES.keys() - UNQUANTIZED.keys() - {*_EPOCHS} and AXES[name].only
+            and any(value != AXES[name].off for value in getattr(args, name) or ())
+            and all(getattr(cell, name) == AXES[name].off for cell in cells)]
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line; returns the exit code."""
     p = parser()
@@ -77,6 +86,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not {"update", "recipe"} & args.config.flags.keys() and any(map(_loses_steps, cells)):
         print(f"note: with up to {FEW_BITS} bits and these settings, the thesis's, most steps are "
               "lost to rounding; --recipe few-bits has what trains there", file=sys.stderr)
+    idle = _idle(args, cells)
+    if idle:
+        print(f"note: {' and '.join(idle)} {'says' if len(idle) == 1 else 'say'} nothing to any of "
+              "these networks; see --help", file=sys.stderr)
     seeds = range(args.first_seed, args.first_seed + args.seeds)
     wanted = [Replica(cell, seed) for cell in cells for seed in seeds]
     return sweep.main(p, args, tell, lambda finished: wanted)

@@ -22,7 +22,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from pkgutil import resolve_name
 from typing import Any
-from zipfile import BadZipFile
+from zipfile import BadZipFile, is_zipfile
 
 import jax
 import jax.numpy as jnp
@@ -63,7 +63,7 @@ class Inputs:
         return (scaled - jnp.asarray(self.mean, jnp.float32)) / jnp.asarray(self.std, jnp.float32)
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class Trained:
     """A trained network.
 
@@ -90,14 +90,25 @@ class Trained:
     def predict(self, raw: Array) -> Array:
         """Outputs [n, k] for raw inputs [n, *inputs.shape]: scores of classes, or targets.
 
+        Axes of length 1, such as the channel of grey images, may be left out.
+
         Raises:
-          ValueError: inputs of another shape.
+          ValueError: inputs of another shape, or none.
         """
-        shape = jnp.shape(raw)
-        if shape[1:] != tuple(self.inputs.shape):
+        shape, own = jnp.shape(raw), tuple(self.inputs.shape)
+        if not shape or not shape[0] or _longer(shape[1:]) != _longer(own):
+            without = "" if _longer(own) == own else " (a 1 may be left out)"
             raise ValueError(f"inputs of shape {shape}: expected [n, "
-                             f"{', '.join(map(str, self.inputs.shape))}]")
-        return self._outputs(raw)
+                             f"{', '.join(map(str, own))}]{without}, n at least 1")
+        return self._outputs(jnp.reshape(raw, (shape[0], *own)))
+
+    def __repr__(self) -> str:
+        """What is of interest of its hundred arrays."""
+        config = self.about.get("config", {})
+        words = [f"{name}={config[name]}" for name in ("algorithm", "dataset", "n_bits")
+                 if name in config]
+        blocks = ", ".join(type(block).__name__ for block in self.network)
+        return f"Trained({', '.join([f'network=({blocks})', f'inputs={self.inputs}', *words])})"
 
     @functools.cached_property
     def _outputs(self) -> Callable[[Array], Array]:
@@ -141,13 +152,18 @@ def load(path: str | Path) -> Trained:
       ImportError, AttributeError: a class or function of its network is not to be found.
     """
     try:
+        if Path(path).is_file() and not is_zipfile(path):
+            raise ValueError("it is no .npz file")
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
+        if _ABOUT not in arrays:
+            raise ValueError(f"it has no {_ABOUT}")
         about = json.loads(str(arrays.pop(_ABOUT)))
         if about["format"] != FORMAT:
             raise ValueError(f"format {about['format']}, this qjax reads format {FORMAT}")
     except (KeyError, TypeError, EOFError, ValueError, AttributeError, BadZipFile) as error:
-        raise ValueError(f"{path} is no trained network of qjax: {error}") from error
+        raise ValueError(f"{path} is no trained network of qjax ({error}): expected a file from a "
+                         "run's OUT/networks, or from Trained.save") from error
     trees: dict[str, dict] = {}
     for name, array in arrays.items():
         kind, _, rest = name.partition("/")
@@ -168,6 +184,11 @@ def load(path: str | Path) -> Trained:
         codes={name: (codes, trees["levels"][name])
                for name, codes in trees.get("codes", {}).items()},
         held=tree("held"), fixed=tree("fixed"), about=about)
+
+
+def _longer(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """A shape without axes of length 1."""
+    return tuple(side for side in shape if side != 1)
 
 
 def codes_of(weights: ArrayLike, quantizer: Quantizer) -> tuple[np.ndarray, np.ndarray] | None:

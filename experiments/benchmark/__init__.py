@@ -3,10 +3,10 @@
 `measure` times a group of replicas, `break_down` the parts of its step; `about_machine` says what
 large products and copies reach here, `relate` and `compare` set one beside the other. `growth`
 measures along widths, depths and groups; `growth_figure`, which draws that, needs matplotlib and is
-imported only by name.
+imported only by name. `stores` fills one with very many networks.
 """
 
-from experiments.benchmark import growth
+from experiments.benchmark import growth, stores
 from experiments.benchmark.breakdown import (
     PARTS,
     REST,
@@ -27,5 +27,6 @@ from experiments.benchmark.shapes import BATCH, Shape, product_flops
 __all__ = [
     "BATCH", "COMPARED", "PARTS", "REST", "TOTAL", "Shape", "about_machine", "break_down",
     "compare", "growth", "growth_figure", "make_program", "measure", "product_flops",
-    "read_report", "relate", "simulator_step_ms", "torch_ensemble_step_ms", "torch_step_ms",
+    "read_report", "relate", "simulator_step_ms", "stores", "torch_ensemble_step_ms",
+    "torch_step_ms",
 ]

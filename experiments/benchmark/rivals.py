@@ -62,7 +62,12 @@ def _timed(steps: int, step: Callable) -> float:
 
 
 def torch_step_ms(shape: Shape, steps: int = 200) -> float | None:
-    """A hand-written PyTorch loop of backprop with the same settings; None without torch."""
+    """A hand-written PyTorch loop of backprop with the same settings; None without torch.
+
+    None of recurrent networks, too: theirs is not written here.
+    """
+    if shape.network == "recurrent":
+        return None
     try:
         import torch
     except ImportError:
@@ -89,8 +94,10 @@ def torch_ensemble_step_ms(
     """A step of so many stacked networks, for each of them; same work as `torch_step_ms`.
 
     All see the same batch, as networks of one seed do here. None without torch, or where it cannot
-    compile (it needs a C++ compiler).
+    compile (it needs a C++ compiler), and of recurrent networks, see `torch_step_ms`.
     """
+    if shape.network == "recurrent":
+        return None
     try:
         import torch
     except ImportError:

@@ -22,6 +22,9 @@ class Shape(NamedTuple):
         """Of every layer: how often its matrix is used on an example, inputs, outputs."""
         if self.network == "lenet":
             return list(_LENET)
+        if self.network == "recurrent":  # rows of 28 are steps
+            return [(28, 28, self.hidden_width), (28, self.hidden_width, self.hidden_width),
+                    (1, self.hidden_width, CLASSES)]
         sizes = [FEATURES, *[self.hidden_width] * (self.n_layers + 1), CLASSES]
         return [(1, inputs, outputs) for inputs, outputs in itertools.pairwise(sizes)]
 

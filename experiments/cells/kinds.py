@@ -267,8 +267,9 @@ def check(args: argparse.Namespace, cells: Iterable[Any]) -> None:
         try:
             make_quantizer(n_bits, word)
         except ValueError as error:
+            other = " (take asymm)" if word == "symm" else ""
             raise ValueError(f"{error.args[0].removesuffix(': use asymm')}: leave {n_bits} out of "
-                             f"--n-bits or {word} out of --quantizer") from None
+                             f"--n-bits or {word} out of --quantizer{other}") from None
         if has_hidden(memory) and not isinstance(kind_of(word).spacing, Uniform):
             raise ValueError(f"{memory} divides equal distances between levels, which {word} has "
                              f"not: leave {word} out of --quantizer or {memory} out of --memory")

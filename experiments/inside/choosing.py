@@ -46,8 +46,7 @@ def chosen(
     rows = [row for row in selection.matching(known, conditions) if row["id"].startswith(run)]
     kept = [row for row in rows if file_of(folder, row["id"]).is_file()]
     if not rows:
-        asked = [f"an id that begins with {run}"] * bool(run) + ["the values of --only"] * bool(
-            conditions)
+        asked = [f"an id that begins with {run}"] * bool(run) + list(map(str, conditions))
         raise ChoiceError(f"none of {len(known)} replicas in {folder} has {' and '.join(asked)}"
                           f"{_listed(known)}" if asked else f"no replica in {folder} yet")
     if not kept:

@@ -210,10 +210,11 @@ def page_of(
     Raises:
       ResultsError: a source cannot be read, or no replica meets the conditions.
     """
-    rows = selection.matching(results.everything(sources), conditions)
+    everything = results.everything(sources)
+    rows = selection.matching(everything, conditions)
     if not rows:
         raise results.ResultsError(
-            "no replica has all the values of --only" if conditions else
+            selection.nobody(everything, conditions) if conditions else
             f"no replica in {', '.join(map(str, sources))}: train some with "
             "'python -m experiments.run'"
         )

@@ -112,6 +112,9 @@ def relate(
         said.append(f"left out: {len(rows) - len(shown)} of {len(rows)} networks, without a finite "
                     f"{words.y}" + (" at any epoch" if words.x == columns.EPOCH else "")
                     + (f" or {words.x}" if words.scattered else ""))
+    along = {sample.x for sample in samples}
+    if len(along) == 1 and words.x == "epochs":
+        said.append(f"all have epochs {columns.spell(*along)}; along the training: --x epoch")
     groups = _grouped(samples, words)
     chosen: list[choice.Choice] = []
     if trials is not None:

@@ -19,7 +19,8 @@ __all__ = ["FEW_BITS", "by_cell", "spread", "summary", "tell", "warnings"]
 
 # A network that knows nothing has a loss of ln(classes), one that is sure and wrong of tens.
 EXPLODED = 1e3
-CHANCE = 2.0  # times the accuracy of a guess: no better than that counts as not trained
+# Of the way from a guess to all right: no further counts as not trained. 20 % of ten classes.
+CHANCE = 1 / 9
 _NAMED = 3  # cells that a warning names; it counts the others
 _ALWAYS = ("algorithm", "dataset", "n_bits", "quantizer", "scope", "update")  # in their names
 FEW_BITS = 5  # up to here the update rule nearest trains nothing, see docs/few-bits.md
@@ -163,7 +164,10 @@ def warnings(rows: Iterable[Mapping[str, Any]], cell_columns: Iterable[str]) -> 
 def _guessed(row: Mapping[str, Any]) -> float:
     """Accuracy up to which a network has learned nothing; -inf where we cannot say."""
     shape = shape_of(row["dataset"]) if row["loss"] == "cross_entropy" else None
-    return CHANCE * 100 / shape[1] if shape and shape[1] > CHANCE else -math.inf
+    if not shape:
+        return -math.inf
+    guess = 100 / shape[1]
+    return guess + CHANCE * (100 - guess)
 
 
 def _exploded(row: Mapping[str, Any]) -> bool:

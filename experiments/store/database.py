@@ -43,6 +43,9 @@ class NoStoreError(StoreError):
     """There is no store yet, or another program is making it at this moment."""
 
 
+_NONE = "no results at {}: give the --out of an earlier 'python -m experiments.run'"
+
+
 class Store:
     """An open result store. Use as a context manager."""
 
@@ -57,18 +60,13 @@ class Store:
           StoreError: not writable, not a store of ours, of another version; `NoStoreError`: none.
         """
         self.path = Path(folder) / FILE_NAME
-        missing = NoStoreError(
-            f"no results at {self.path}: give the --out of an earlier 'python -m experiments.run'")
         if not create and not self.path.is_file():
-            raise missing
+            raise NoStoreError(_NONE.format(self.path))
         try:
             if create:
                 Path(folder).mkdir(parents=True, exist_ok=True)
             self._db = sqlite3.connect(self.path, isolation_level=None, timeout=60)
             self._db.row_factory = sqlite3.Row
-            if not create and self._is_empty():
-                self._db.close()
-                raise missing
             self._open(create)
             self._claimant = Claimant(folder) if create else None
         except (OSError, sqlite3.OperationalError) as error:
@@ -84,7 +82,9 @@ class Store:
             ) from error
 
     def _open(self, create: bool) -> None:
-        if create and self._is_empty():
+        if self._is_empty():
+            if not create:
+                raise NoStoreError(_NONE.format(self.path))
             self._use_write_ahead_log()
             with self._transaction():
                 if self._is_empty():  # another process may have been faster

@@ -9,8 +9,9 @@ from experiments.cells import Cell, kinds
 from experiments.commandline import options
 from experiments.store import results
 
-__all__ = ["Condition", "add_only", "matching"]
+__all__ = ["Condition", "add_only", "matching", "nobody"]
 
+_LISTED = 6  # values of a column that a message names
 _COLUMNS = (*(f.name for f in fields(Cell)), "seed", "status")
 
 
@@ -65,6 +66,18 @@ def matching(
     """Rows that meet all conditions."""
     return [row for row in rows
             if all(c.holds(_value(row, c.column)) for c in conditions)]
+
+
+def nobody(rows: Iterable[Mapping[str, Any]], conditions: Sequence[Condition]) -> str:
+    """What to say where no row meets all conditions: them, and the values that there are."""
+    rows = list(rows)
+    told = []
+    for condition in conditions:
+        known = dict.fromkeys(
+            options.spell(_value(row, condition.column), condition.column) for row in rows)
+        more = ", ..." if len(known) > _LISTED else ""
+        told.append(f"{condition} (there is {', '.join(list(known)[:_LISTED])}{more})")
+    return f"no replica has {' and '.join(told)}" if told and rows else "no replica"
 
 
 def _value(row: Mapping[str, Any], column: str) -> Any:

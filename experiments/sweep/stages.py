@@ -9,7 +9,7 @@ from typing import Any
 
 from rich.console import Console
 
-from experiments.cells import SMALLEST, Replica, algorithm_of, held_program
+from experiments.cells import DEFAULTS, SMALLEST, Replica, algorithm_of, held_program
 from experiments.commandline import options
 from experiments.data import NAMES, DataError, Dataset, load
 from experiments.store import NoStoreError, Store, StoreError
@@ -94,14 +94,20 @@ def _check(wanted: Iterable[Replica], datasets: Mapping[str, Dataset]) -> None:
             raise DataError(f"labels of {name} are floats, {loss} is for classes: take --loss "
                             f"{others}")
     cells = dict.fromkeys(replica.cell for replica in wanted)
+    for cell in cells:
+        steps = datasets[cell.dataset].image_shape[0]
+        if cell.truncation >= steps:
+            raise DataError(f"--truncation {cell.truncation}: sequences of {cell.dataset} have "
+                            f"{steps} steps, so that nothing is cut: expected at most {steps - 1}")
     for cell in dict.fromkeys(cell.program for cell in cells):
         if ":" in cell.algorithm + cell.network:
             continue  # code of one's own wants a traceback
         try:
             algorithm_of(held_program(cell), datasets[cell.dataset].outputs)
         except (TypeError, ValueError) as error:
-            raise DataError(f"--algorithm {cell.algorithm} with --network {cell.network} and "
-                            f"--loss {cell.loss}: {error}") from error
+            other = "" if cell.loss == DEFAULTS["loss"] else f" and --loss {cell.loss}"
+            raise DataError(f"--algorithm {cell.algorithm} with --network {cell.network}{other}: "
+                            f"{error}") from error
 
 
 def _finished(out: Path) -> list[dict[str, Any]]:

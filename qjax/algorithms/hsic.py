@@ -1,13 +1,14 @@
 """The HSIC bottleneck: every block minimizes a loss of its own, no signal crosses blocks."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax import Array
 
 from qjax import blocks, losses, memories
 from qjax.algorithms.backprop import backprop
@@ -55,7 +56,7 @@ def hsic(
     rules: Rules = Rules(OPTIMIZERS["sgd"]()),
     readout_rules: Rules = Rules(),
     dependence_weight: float = 500.0,
-    sigma: float | Sequence[float] | None = SIGMA,
+    sigma: float | Sequence[float] | Array | None = SIGMA,
     epsilon: float = EPSILON,
     formatted: bool = True,
 ) -> Algorithm:
@@ -85,7 +86,7 @@ def hsic(
     body = bottleneck_body(network)
     depth, outputs = len(body), network[-1].features
     several = sigma is not None and np.ndim(sigma) > 0
-    sigmas: Sequence[Any] = tuple(sigma) if several else (sigma,)  # type: ignore[arg-type]
+    sigmas = tuple(cast(Sequence, sigma)) if several else (sigma,)
     if not sigmas:
         raise ValueError("hsic got no kernel width: expected one or more numbers for sigma, or "
                          "None for the median heuristic")

@@ -7,6 +7,7 @@ import pytest
 
 from experiments import growth as command
 from experiments.benchmark import growth
+from experiments.store import Store
 
 
 def rows(values):
@@ -38,6 +39,18 @@ def test_the_command_measures_draws_and_tabulates(tmp_path, capsys):
     assert measured[0]["least_bytes"] == pytest.approx(3 * 4 * elements, rel=0.01)
     assert 0 < measured[0]["least_ms"] < measured[0]["ms_per_replica_step"]
     assert (tmp_path / "new/growth-backprop.png").stat().st_size > 10_000
+
+
+def test_a_store_is_filled_with_finished_networks(tmp_path, capsys):
+    assert command.main(["--stored", "300", "--out", str(tmp_path / "many")]) == 0
+    assert "networks: 400" in capsys.readouterr().out  # two seeds of 200 cells
+    with Store(tmp_path / "many", create=False) as store:
+        assert {row["status"] for row in store.replicas()} == {"done"}
+        assert len(store.history("epochs")) == 800
+    assert len((tmp_path / "many/all.csv").read_text().splitlines()) == 401
+    with pytest.raises(SystemExit):
+        command.main(["--stored", "300", "--out", str(tmp_path / "many")])
+    assert "has a result store already" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("words", "message"), [

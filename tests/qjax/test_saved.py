@@ -88,6 +88,26 @@ def test_converters_and_what_else_there_is_come_back(tmp_path):
 def test_inputs_of_another_shape_are_refused():
     with pytest.raises(ValueError, match=r"shape \(5, 64\): expected \[n, 8, 8, 1\]"):
         trained(networks.mlp([4], 2)).predict(IMAGES.reshape(5, 64))
+    with pytest.raises(ValueError, match="n at least 1"):
+        trained(networks.mlp([4], 2)).predict(IMAGES[:0])
+
+
+def test_the_channel_of_grey_images_may_be_left_out():
+    network = trained(networks.mlp([4], 2))
+    np.testing.assert_array_equal(network.predict(IMAGES.reshape(5, 8, 8)),
+                                  network.predict(IMAGES))
+
+
+def test_a_network_is_printed_in_a_line():
+    assert repr(trained(networks.mlp([4], 2))).startswith("Trained(network=(Dense, Dense), inputs=")
+
+
+def test_files_of_others_are_refused_in_words(tmp_path):
+    (tmp_path / "text.npz").write_text("not a network, but notes\n" * 50)
+    np.savez(tmp_path / "data.npz", images=np.zeros(3))
+    for name, why in (("text.npz", "it is no .npz file"), ("data.npz", "it has no about")):
+        with pytest.raises(ValueError, match=rf"{why}\): expected a file from a run's OUT/netw"):
+            qjax.load(tmp_path / name)
 
 
 def test_inputs_by_channel():

@@ -190,7 +190,7 @@ def test_refusals(folder, tmp_path, capsys):
         return refused(command, ["--results", *words], capsys)
 
     assert "expected the --out folder" in said(tmp_path / "none")
-    assert "no replica has all the values of --only" in said(folder, "--only", "n_bits=7")
+    assert "no replica has n_bits=7 (there is " in said(folder, "--only", "n_bits=7")
     assert "Choose another file with --out" in said(folder, "--out", tmp_path / "no" / "x.html")
     assert "leave one out" in said(folder, "--out", "x.html", "--serve")
     store_of(tmp_path / "empty", [])

@@ -139,6 +139,14 @@ def test_warnings_name_what_is_no_better_than_guessing():
     assert " and 1 more. 4 of these have few levels" in text
 
 
+@pytest.mark.parametrize(("classes", "learned", "guessed"), [
+    (2, 60.0, 55.0), (4, 38.0, 33.0), (10, 21.0, 20.0)])
+def test_a_guess_is_that_of_so_many_classes(monkeypatch, classes, learned, guessed):
+    monkeypatch.setattr(summary, "shape_of", lambda name: ((8, 8, 1), classes))
+    assert "guessing" not in warned(row(test_accuracy=learned))
+    assert "No better than guessing" in warned(row(test_accuracy=guessed))
+
+
 def test_there_is_nothing_to_warn_of_where_all_went_well():
     assert warned(row(test_accuracy=85.0), row(FLOAT, test_accuracy=97.0)) == ""
     # One bad seed of several is in the deviation.
