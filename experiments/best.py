@@ -28,7 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     p.add_argument("--results", type=Path, nargs="+", default=[Path("results")], metavar="PATH",
                    help="result folders, .sqlite files or exported CSV files; a later one's "
                    "replicas replace an earlier one's [results]")
-    p.add_argument("--by", nargs="+", type=options.one_of(columns.grouping()), metavar="COLUMN",
+    p.add_argument("--by", nargs="+", type=columns.word(columns.grouping()), metavar="COLUMN",
                    help="a group has the same values of these columns "
                    f"[{' '.join(choice.GROUPS)}, as far as they differ]")
     p.add_argument("--top", type=options.whole(1), default=1, metavar="N",

@@ -11,7 +11,8 @@ diagnostics-ALGORITHM-DATASET-NETWORK: what went on inside, of runs with --diagn
 With --x, one figure of any results: lines of means with bands of one standard deviation, points
 with error bars, or with --kind heatmap fields with numbers; of losses medians and their extent.
 Words are the axes of experiments.run as they are in the store (lr, n_bits, update), numbers of a
-memory (dw_min), seed, memory, device_bits, beside_bits; along x also epoch and what is measured.
+memory (dw_min), seed, device_bits, beside_bits, total_bits; along x also epoch and what is
+measured.
 What differs and is none of them is aggregated over, and the figure says so.
 
   --x lr --hue update --panels algorithm --where dataset=mnist
@@ -65,12 +66,12 @@ def parser() -> options.Parser:
     grouping = columns.grouping()
     ys = dict.fromkeys([*columns.MEASURED, *columns.ALONG_TRAINING, *columns.OF_MEMORY])
     own.add_argument("--x", metavar="COLUMN", help="along x",
-                     type=options.one_of([columns.EPOCH, *grouping, *columns.MEASURED]))
-    own.add_argument("--y", metavar="COLUMN", type=options.one_of(ys),
+                     type=columns.word([columns.EPOCH, *grouping, *columns.MEASURED]))
+    own.add_argument("--y", metavar="COLUMN", type=columns.word(ys),
                      help=f"along y: {', '.join(ys)} [test_accuracy]")
-    own.add_argument("--hue", metavar="COLUMN", type=options.one_of(grouping),
+    own.add_argument("--hue", metavar="COLUMN", type=columns.word(grouping),
                      help="a line for each of its values; of a heatmap: down")
-    own.add_argument("--panels", metavar="COLUMN", type=options.one_of(grouping),
+    own.add_argument("--panels", metavar="COLUMN", type=columns.word(grouping),
                      help="a panel for each of its values")
     own.add_argument("--best", action="store_true",
                      help="of what would be aggregated over only the best cell of each point "

@@ -11,7 +11,6 @@ import math
 from dataclasses import dataclass
 from typing import Protocol
 
-import jax
 import jax.numpy as jnp
 from jax import Array
 
@@ -60,11 +59,8 @@ class Uniform:
     def place(self, code, most):
         """See `Spacing`."""
         most = jnp.where(most > 0, most, 1)
-
-        def inexact(code, most):  # a GPU's division is a last bit off
-            return jnp.where(jnp.abs(code) == most, jnp.sign(code), code / most)
-
-        return jax.lax.platform_dependent(code, most, cpu=jnp.divide, default=inexact)
+        # A GPU's division is a last bit off.
+        return jnp.where(jnp.abs(code) == most, jnp.sign(code), code / most)
 
     def code_near(self, place, most):
         """See `Spacing`."""

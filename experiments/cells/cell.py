@@ -47,7 +47,9 @@ from qjax.optimizers import OPTIMIZERS
 from qjax.quantize import KINDS, SCOPES
 from qjax.schedules import SCHEDULES
 
-__all__ = ["AXES", "DEFAULTS", "NONE", "UNQUANTIZED", "USUAL", "Cell", "product"]
+__all__ = [
+    "AXES", "DEFAULTS", "NONE", "UNQUANTIZED", "USUAL", "Cell", "by_flag", "product",
+]
 
 USUAL = "usual"  # of `Cell.normalize`
 
@@ -221,11 +223,18 @@ class Cell:
 
 # What was said of every axis, by name.
 AXES = {f.name: axis_of(f) for f in fields(Cell)}
+_FLAGS = {flag: name for name, about in AXES.items()
+          for flag in about.flags or ["--" + name.replace("_", "-")]}
 # Axes that say nothing of an unquantized network, with what they are set to there.
 UNQUANTIZED = {name: about.off for name, about in AXES.items()
                if name != "n_bits" and about.only in (_is_quantized, _is_held, _is_hidden)}
 # Of the axes that came later.
 DEFAULTS = {f.name: f.default for f in fields(Cell) if f.default is not MISSING}
+
+
+def by_flag(text: str) -> str:
+    """The axis that --TEXT sets, 'memory' for one: 'update'; else the text itself."""
+    return _FLAGS.get("--" + text, text)
 
 
 def product(

@@ -11,8 +11,8 @@ from typing import Any, NoReturn
 from experiments.commandline import config
 
 __all__ = [
-    "Parser", "bits", "fraction", "is_name", "nearest", "not_negative", "one_of", "plus_minus",
-    "positive", "positive_or_none", "share", "spell", "whole",
+    "Parser", "bits", "counted", "fraction", "is_name", "nearest", "not_negative", "one_of",
+    "plus_minus", "positive", "positive_or_none", "share", "spell", "whole",
 ]
 
 
@@ -221,6 +221,11 @@ def bits(text: str) -> int | None:
             f"{nearest(text, ['float'])}"
         )
     return value
+
+
+def counted(number: int, what: str) -> str:
+    """'1 epoch', '2 epochs'."""
+    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def plus_minus() -> str:

@@ -36,14 +36,16 @@ def from_own(name: str) -> Parts:
         return from_folder(path, ndim=None)
     try:
         with np.load(path, allow_pickle=False) as file:
-            return _parts({key: file[key] for key in file.files}, str(path))
+            arrays = {key: file[key] for key in file.files}
     except FileNotFoundError as error:
         raise DataError(f"{path}: no such file or folder: expected an .npz file with "
-                        f"{', '.join(_KEYS)}, or a folder of IDX files") from error
+                        f"{', '.join(_KEYS)}, or images and labels; or a folder of IDX "
+                        "files") from error
     except (OSError, ValueError, EOFError, TypeError, BadZipFile) as error:
         # TypeError: a lone .npy, which has no files
         raise DataError(f"{path}: not an .npz file of arrays ({error}): write one with "
                         f"numpy.savez(FILE, {'=..., '.join(_KEYS)}=...)") from error
+    return _parts(arrays, str(path))
 
 
 def _call(name: str) -> Any:

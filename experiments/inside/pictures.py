@@ -55,7 +55,8 @@ def draw_confusion(counts: np.ndarray, title: str) -> Figure:
     axis.grid(False)
     axis.set_xlabel("predicted class")
     axis.set_ylabel("true class")
-    bar = figure.colorbar(image, ax=axis, shrink=0.85, label="percent of the true class")
+    bar = figure.colorbar(image, ax=axis, shrink=0.85,
+                          label="percent of the true class (colours spread where it is small)")
     bar.set_ticks([0, 1, 5, 20, 50, 100])
     look.title(figure, f"{title}\ncounts, and percent of the true class")
     return figure

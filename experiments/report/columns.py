@@ -4,10 +4,10 @@ An axis has a number or a word; None is a word: "float" bits, no gain ("none").
 """
 
 import math
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
-from experiments.cells import AXES, DEFAULTS, NONE, Cell, kinds
+from experiments.cells import AXES, DEFAULTS, NONE, Cell, by_flag, kinds
 from experiments.commandline import options
 from experiments.report.tables import memory_in
 from experiments.store import results
@@ -15,7 +15,7 @@ from experiments.store import results
 __all__ = [
     "ALONG_TRAINING", "ANALOG", "EPOCH", "LOSSES", "MEASURED", "OF_MEMORY", "SEED", "differing",
     "grouping", "label", "measured", "order", "score_of", "spell", "told",
-    "value_of",
+    "value_of", "word",
 ]
 
 EPOCH, SEED = "epoch", "seed"
@@ -35,7 +35,7 @@ LOSSES = ("test_loss", "train_loss", "objective")
 # What follows from a configuration.
 OF_MEMORY: Mapping[str, str] = {
     "device_bits": "device bits / weight", "beside_bits": "bits beside / weight",
-    "memory": "bits / weight, of devices and beside them",
+    "total_bits": "bits / weight, of devices and beside them",
 }
 _TITLES = {**MEASURED, **OF_MEMORY, "objective": ALONG_TRAINING["objective"],
            "n_bits": "bits per weight", "lr": "learning rate"}
@@ -45,6 +45,12 @@ ANALOG = "devices"  # for a number of bits: no levels, and no floats either
 def grouping() -> list[str]:
     """Columns that replicas can be told apart by; tables of memories grow."""
     return [*AXES, *map(results.number_column, kinds.all_numbers()), SEED, *OF_MEMORY]
+
+
+def word(words: Collection[str]) -> Callable[[str], str]:
+    """Argument type: one of some columns, an axis also as its flag is spelled."""
+    parse = options.one_of(words)
+    return lambda text: parse(by_flag(text))
 
 
 def label(name: str, score: str = "accuracy") -> str:
@@ -66,7 +72,7 @@ def value_of(row: Mapping[str, Any], name: str) -> float | str | None:
     if name in OF_MEMORY:
         device, beside = memory_in(results.cell_of(row))
         both = {"device_bits": device, "beside_bits": beside,
-                "memory": None if device is None else device + beside}
+                "total_bits": None if device is None else device + beside}
         return both[name]
     if name in MEASURED or name == SEED:
         return row.get(name)  # an export need not have all

@@ -104,7 +104,8 @@ def looks(grids: Iterable[tuple[str, str]]) -> dict[tuple[str, str], dict[str, s
 def _wrapped(text: str, inches: float, points: float) -> str:
     """`text` in lines that fit a width: a character is about half as wide as its size."""
     columns = max(12, int(inches * 72 / (0.56 * points)))
-    return "\n".join(textwrap.fill(line, columns) for line in text.splitlines())
+    return "\n".join(textwrap.fill(line, columns, break_on_hyphens=False)
+                     for line in text.splitlines())
 
 
 def title(figure: Figure, text: str, points: float = 12.0) -> None:

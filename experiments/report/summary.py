@@ -8,7 +8,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from experiments.cells import AXES, NONE
+from experiments.cells import AXES, DEFAULTS, NONE
 from experiments.commandline import options
 from experiments.commandline.options import spell
 from experiments.data import shape_of
@@ -62,7 +62,7 @@ def summary(
     Args:
       rows: of the store's table `replicas`.
       cell_columns: names of the configuration's columns; those that differ are shown, those that
-        are the same for all stand in the line below.
+        are the same for all stand in the line below, but those that came later and say nothing.
 
     Returns:
       (line above, table, line below)
@@ -87,7 +87,8 @@ def summary(
         settings = (spell(members[0][c], c) for c in differing)
         table.add_row(*settings, *(_entry(cell) for cell in cells))
     same = [c for c in columns
-            if c not in differing and len({r[c] for r in rows}) == 1 and rows[0][c] != ""]
+            if c not in differing and len({r[c] for r in rows}) == 1 and rows[0][c] != ""
+            and (c not in DEFAULTS or rows[0][c] != DEFAULTS[c])]
     return title, table, "All: " + ", ".join(f"{c} {spell(rows[0][c], c)}" for c in same)
 
 

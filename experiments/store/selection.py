@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 from typing import Any, NamedTuple
 
-from experiments.cells import Cell, kinds
+from experiments.cells import Cell, by_flag, kinds
 from experiments.commandline import options
 from experiments.store import results
 
@@ -44,6 +44,7 @@ def _condition(text: str) -> Condition:
         raise argparse.ArgumentTypeError(
             f"expected COLUMN=VALUE or COLUMN=VALUE,VALUE like n_bits=2,float; got {text!r}"
         )
+    column = by_flag(column)
     if column not in _COLUMNS:
         options.one_of([*_COLUMNS, *map(results.number_column, kinds.all_numbers())])(column)
     # A table of steps in a memory's name has commas itself.

@@ -75,7 +75,8 @@ def write_config(p: options.Parser, args: argparse.Namespace) -> None:
     """Writes what is trained to OUT/config.toml, or beside what others wrote, as config-2.toml."""
     what = {flag: values for flag, values in args.config.flags.items() if flag not in _HOW}
     draft = args.out / f"config.{os.getpid()}"
-    config.write(config.Config(what, args.config.tables), draft,
+    tables = {name: own for name, own in args.config.tables.items() if name in args.algorithm}
+    config.write(config.Config(what, tables), draft,
                  f"python -m {p.prog} --config THIS --out FOLDER trains this, and nothing more")
     for number in itertools.count(1):
         path = args.out / f"config{'' if number == 1 else f'-{number}'}.toml"

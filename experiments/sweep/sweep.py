@@ -14,6 +14,7 @@ from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 
 from experiments import cells as grid
+from experiments.commandline.options import counted
 from experiments.data import Dataset
 from experiments.report import columns
 from experiments.store import NoStoreError, Store, StoreError
@@ -81,7 +82,7 @@ class Sweep:
             update = held.update if kind == grid.NONE else f"{held.update}, {kind}"
             table.add_row(
                 group[0].label, update, str(len(group)), str(len(members)), str(len(pieces)),
-                f"{needs.of(largest) / 2**20:.0f} MiB",
+                f"{max(needs.of(largest) / 2**20, 1):.0f} MiB",
             )
             chunks += pieces
         return chunks, table
@@ -122,7 +123,8 @@ class Sweep:
             self._summarize(store, set(ids))
         if failed:
             self.console.print(
-                f"[red]{failed} replicas failed[/red]; the same command tries them again."
+                f"[red]{counted(failed, 'replica')} failed[/red]; the same command tries them "
+                "again."
             )
         return 1 if failed else 0
 
@@ -221,7 +223,8 @@ class Sweep:
                 if store:
                     store.fail(ids)
                 reason = str(error).partition("\n")[0]
-                self._say(f"failed: {chunk.cells[0].label}, {len(ids)} replicas: {reason}")
+                self._say(f"failed: {chunk.cells[0].label}, "
+                          f"{counted(len(ids), 'replica')}: {reason}")
         return failed
 
     def _costs(self, chunk: grid.Chunk) -> list[float]:
@@ -268,7 +271,8 @@ class Sweep:
             forecast.skip(sum(costs[seen:]))
             return error.with_traceback(None)  # whose frames hold the arrays
         if not self.console.is_terminal:
-            self._say(f"{label}: {size} replicas, {chunk.epochs} epochs, {text}; "
+            self._say(f"{label}: {counted(size, 'replica')}, "
+                      f"{counted(chunk.epochs, 'epoch')}, {text}; "
                       f"{forecast.share:.0%} done, {left} left")
         return None
 

@@ -139,10 +139,12 @@ def test_there_is_nothing_to_print_without_a_recipe(capsys):
 
 def test_a_run_writes_down_what_it_trains(tmp_path):
     words = "--epochs 1 --seeds 1 --hidden-width 3"
-    own = file(tmp_path, "[fa]\nlr = 0.5")
-    first = command(tmp_path / "a", f"--algorithm fa backprop --n-bits float --config {own}", words)
+    own = file(tmp_path, "[fa]\nlr = 0.5\n[kp]\nlr = 0.2")
+    first = command(tmp_path / "a", f"--algorithm fa --n-bits float --config {own}", words)
     assert first.code == 0, first.printed
     written = tmp_path / "a" / "config.toml"
+    assert "[fa]" in written.read_text()
+    assert "[kp]" not in written.read_text()
     again = command(tmp_path / "b", f"--config {written}")
     assert again.code == 0, again.printed
     assert numbers(tmp_path / "a") == numbers(tmp_path / "b")

@@ -133,7 +133,9 @@ def test_a_function(tmp_path, monkeypatch):
     (parts(FEATURES * 0), "all values are 0"),
     (parts(IMAGES[:, 0, 0]), r"uint8 of shape \(24,\), expected numbers"),
     (parts(split=30), "0 images, expected at least 1"),
-    ({"train_images": IMAGES}, "no train_labels, test_images, test_labels, only train_images"),
+    (parts(labels=LABELS + 1), "labels from 1 to 4, expected classes counted from 0"),
+    ({"train_images": IMAGES},
+     "^[^(]*: no train_labels, test_images, test_labels, only train_images"),
     ({"images": IMAGES, "labels": LABELS[:4]}, "expected as many of one as of the other"),
     ({}, "only nothing"),
 ])

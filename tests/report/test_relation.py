@@ -93,7 +93,7 @@ def test_numbers_of_memories_and_what_follows_from_a_cell_are_columns():
     usual = kinds.number_of("soft_bounds", "", "dw_min")
     assert [p.x for p in points["soft_bounds"]] == sorted((usual, 0.01, 0.02))
     assert [p.x for p in points["nearest"]] == ["none"]
-    (point,) = relate(rows[-1:], Words("memory")).panels[None][None]
+    (point,) = relate(rows[-1:], Words("total_bits")).panels[None][None]
     assert point.x == sum(account_of(CELL))
 
 
@@ -277,7 +277,8 @@ def titles(monkeypatch):
 
 def test_the_command_draws_one_figure_named_from_its_words(tmp_path, capsys):
     path = csv_of(tmp_path / "x.csv", ROWS)
-    words = ["--x", "lr", "--hue", "update", "--panels", "algorithm", "--where", "gain=1"]
+    # memory: as the flag of experiments.run may be spelled.
+    words = ["--x", "lr", "--hue", "memory", "--panels", "algorithm", "--where", "gain=1"]
     assert plot.main(["--results", str(path), *words, "--format", "png"]) == 0
     (file,) = capsys.readouterr().out.split()
     assert file == str(tmp_path / "test_accuracy-lr-update-algorithm-gain=1.png")

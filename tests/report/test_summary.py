@@ -7,7 +7,7 @@ import pytest
 from examples import CELL, FLOAT
 from rich.console import Console
 
-from experiments.cells import Cell, Replica
+from experiments.cells import DEFAULTS, Cell, Replica
 from experiments.report import summary
 
 COLUMNS = [f.name for f in fields(Cell)]
@@ -99,8 +99,9 @@ def test_scores_are_called_what_they_are():
 
 def test_what_is_the_same_stands_below_the_summary():
     _, line = rendered([row(), row(seed=1)])
-    for name in set(COLUMNS) - {"n_bits", "numbers"}:
+    for name in set(COLUMNS) - {"n_bits", *DEFAULTS}:
         assert f" {name} " in line
+    assert "bp_lambda" not in line, "a newer axis that says nothing"
     assert "numbers" not in line, "a memory without numbers"
     assert "lr 1.0" in line
 

@@ -15,7 +15,7 @@ ROWS = [{"wait": 60.0, "n_bits": None, "update": "piecewise_step:1,0.5:1", "numb
     (["wait=60"], [0]), (["wait=60.0,1"], [0]), (["wait=0,60"], [0, 1]), (["wait=6"], []),
     (["n_bits=float"], [0]), (["n_bits=4,float"], [0, 1]), (["n_bits=4", "wait=60"], []),
     (["update=piecewise_step:1,0.5:1"], [0]), (["update=soft_bounds,latent"], [1]),
-    (["nu=0.1"], [0]), (["nu=0"], [1]),
+    (["nu=0.1"], [0]), (["nu=0"], [1]), (["memory=soft_bounds"], [1]), (["n-bits=4"], [1]),
 ])
 def test_values_are_compared_as_what_they_are(words, found):
     p = argparse.ArgumentParser()

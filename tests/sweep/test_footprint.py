@@ -29,7 +29,7 @@ def images(train, test):
 def cell_of(algorithm, width, dataset="mnist"):
     first = preset_of(algorithm).phases[0]
     return replace(
-        CELL, algorithm=algorithm, dataset=dataset, n_layers=2, hidden_width=width,
+        CELL, algorithm=algorithm, dataset=dataset, n_layers=1, hidden_width=width,
         optimizer=first.optimizer, batch_size=64,
     )
 
