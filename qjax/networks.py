@@ -304,9 +304,7 @@ def _pooled(y: Array) -> Array:
     batch, height, width, channels = y.shape
     height, width = height // 2, width // 2
     y = y[:, : 2 * height, : 2 * width]
-    # One axis after the other: 6 % less of LeNet's step than by both at once.
-    y = y.reshape(batch, height, 2, 2 * width, channels).max(2)
-    return y.reshape(batch, height, width, 2, channels).max(3)
+    return y.reshape(batch, height, 2, width, 2, channels).max((2, 4))
 
 
 def mlp(hidden: Sequence[int], classes: int, gain: str = "none") -> Network:

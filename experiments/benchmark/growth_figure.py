@@ -1,10 +1,13 @@
 """Costs against what grows, on logarithmic axes."""
 
 import itertools
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 
 from experiments.benchmark.growth import AXES, COSTS, exponents
 from experiments.report import look
@@ -37,18 +40,28 @@ def plot_growth(rows: Sequence[Mapping[str, Any]], title: str) -> Figure:
             pairs = itertools.pairwise(zip(values, measured, strict=True))
             for ((a, low), (b, high)), power in zip(pairs, exponents(rows, name, column),
                                                     strict=True):
-                axis.annotate(f"{power:.1f}", ((a * b) ** 0.5, (low * high) ** 0.5),
+                axis.annotate(f"{round(power, 1) + 0.0:.1f}", ((a * b) ** 0.5, (low * high) ** 0.5),
                               xytext=(0, 5), textcoords="offset points", fontsize=8,
                               ha="right", color=look.PALETTE[1])
             axis.set_xscale("log")
-            axis.set_yscale("log")
             axis.set_xticks(values, list(map(str, values)))
             axis.set_xticks([], minor=True)
-            axis.yaxis.set_major_formatter("{x:g}")
             if line is axes[-1]:
                 axis.set_xlabel(AXES[name].label, fontsize="small")
             if axis is line[0]:
                 axis.set_ylabel(cost.label)
+        _one_scale(line)
     look.title(figure, title)
     look.legend(figure)
     return figure
+
+
+def _one_scale(axes: Sequence[Axes]) -> None:
+    """One logarithmic scale for a row of panels, of whole decades: slopes can be compared."""
+    lows, highs = zip(*(axis.dataLim.intervaly for axis in axes), strict=True)
+    for axis in axes:
+        axis.set_yscale("log")
+        axis.set_ylim(10 ** math.floor(math.log10(min(lows))),
+                      10 ** math.ceil(math.log10(max(highs))))
+        axis.yaxis.set_major_formatter("{x:g}")
+        axis.yaxis.set_minor_formatter(NullFormatter())
