@@ -50,8 +50,9 @@ def parser() -> options.Parser:
                    help="to choose from [0.3 1 3 10, less where that is too much]")
     p.add_argument("--synthesizer-lr", nargs="+", type=options.positive, default=[],
                    help="of dni's synthesizers, to choose from [0.0001 0.0003 0.001]")
-    p.add_argument("--gain", nargs="+", type=options.positive, default=[1.0, 2.0],
-                   help="to choose from [1 2]")
+    p.add_argument("--gain", nargs="+", type=options.positive_or_none, default=[],
+                   help="to choose from [1 2; on measured devices, plainly and by mixed precision, "
+                   "also none]")
     p.add_argument("--epochs", type=options.whole(1), default=5, help="of the report [5]")
     p.add_argument("--tune-epochs", type=options.whole(1), default=2, help="of the choice [2]")
     p.add_argument("--tune-seeds", type=options.whole(1), default=1, help="of the choice [1]")
@@ -110,14 +111,15 @@ def _tried(args) -> tuple[list[Cell], list[Cell]]:
     """Cells on held-out data: on ideal devices, and on measured ones."""
     imperfections, devices, schemes = _asked(args)
     names = args.algorithm or imperfect.ALGORITHMS
-    ideals = imperfect.ideals(names if imperfections else (), args.dataset, args.lr, args.gain,
-                              args.tune_epochs, args.synthesizer_lr)
+    ideals = imperfect.ideals(names if imperfections else (), args.dataset, args.lr,
+                              args.gain or (1.0, 2.0), args.tune_epochs, args.synthesizer_lr)
     measured = [
         cell
         for device, scheme in itertools.product(devices, schemes)
         for name in (names if args.algorithm or scheme == imperfect.PLAIN else _SCHEMED)
-        for cell in imperfect.tried_on(name, device, scheme, args.dataset, args.gain,
-                                       args.tune_epochs, args.lr, args.synthesizer_lr)]
+        for cell in imperfect.tried_on(name, device, scheme, args.dataset,
+                                       args.gain or (None, 1.0, 2.0), args.tune_epochs, args.lr,
+                                       args.synthesizer_lr)]
     return ideals, measured
 
 

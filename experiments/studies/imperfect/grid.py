@@ -95,8 +95,8 @@ def rates_for(algorithm: str, others: Sequence[float]) -> Sequence[float]:
 
 
 def base(
-    algorithms: Iterable[str], dataset: str, rates: Sequence[float], gains: Sequence[float],
-    epochs: int, synthesizer_rates: Sequence[float] = ()
+    algorithms: Iterable[str], dataset: str, rates: Sequence[float],
+    gains: Sequence[float | None], epochs: int, synthesizer_rates: Sequence[float] = ()
 ) -> dict[str, list]:
     """Values of all axes of cells on held-out data, but of what holds the weights."""
     return {name: list(about.given or [None]) for name, about in AXES.items()} | {
@@ -109,7 +109,7 @@ def base(
 
 
 def ideals(
-    algorithms: Iterable[str], dataset: str, rates: Sequence[float], gains: Sequence[float],
+    algorithms: Iterable[str], dataset: str, rates: Sequence[float], gains: Sequence[float | None],
     epochs: int, synthesizer_rates: Sequence[float] = ()
 ) -> list[Cell]:
     """Cells on ideal devices and held-out data, among which rate and gain are chosen.

@@ -25,20 +25,23 @@ class Scheme(NamedTuple):
       word: the memory, with the device's name at {}.
       rates: to choose from.
       numbers: to choose from, as cells have them.
+      unscaled: rates to choose from without a gain, where weights start small; none: always with.
     """
 
     word: str
     rates: Sequence[float]
     numbers: Sequence[str]
+    unscaled: Sequence[float] = ()
 
 
+_UNSCALED = (0.03, 0.1, 0.3)
 _TRANSFERS = ("transfer_every=0.2 transfer_bl=10", "transfer_every=0.05 transfer_bl=10")
 _CHOPPED = tuple(f"auto_scale=1 fast_lr={rate} {every}" for rate in (1, 3) for every in _TRANSFERS)
 _UNCHOPPED = tuple(f"fast_lr={rate} {every}" for rate in (30, 100) for every in _TRANSFERS)
 
 SCHEMES: Mapping[str, Scheme] = {
-    PLAIN: Scheme("{}", (1.0, 3.0, 10.0), ("",)),
-    "mixed_precision": Scheme("mixed_precision:{}", (1.0, 3.0, 10.0), ("",)),
+    PLAIN: Scheme("{}", (1.0, 3.0, 10.0), ("",), _UNSCALED),
+    "mixed_precision": Scheme("mixed_precision:{}", (1.0, 3.0, 10.0), ("",), _UNSCALED),
     "tiki_taka": Scheme("tiki_taka:{}", (1.0, 3.0), _UNCHOPPED),
     "ttv2": Scheme("ttv2:{}", (1.0, 3.0), _UNCHOPPED),
     "cttv2": Scheme("cttv2:{}", (1.0, 3.0), _CHOPPED),
@@ -54,15 +57,15 @@ def _scheme_for(name: str, device: str) -> Scheme | None:
 
 
 def tried_on(
-    algorithm: str, device: str, scheme: str, dataset: str, gains: Sequence[float], epochs: int,
-    rates: Sequence[float] = (), synthesizer_rates: Sequence[float] = (),
+    algorithm: str, device: str, scheme: str, dataset: str, gains: Sequence[float | None],
+    epochs: int, rates: Sequence[float] = (), synthesizer_rates: Sequence[float] = (),
 ) -> list[Cell]:
     """Cells on held-out data, of which the best is the device's; none: the scheme is not for it.
 
     Args:
       algorithm, device, scheme: names.
       dataset: without "_holdout".
-      gains, epochs: of the trials.
+      gains, epochs: of the trials; without a gain only by schemes that have rates for that.
       rates: to choose from; none: the scheme's.
       synthesizer_rates: dni's, likewise.
     """
@@ -70,10 +73,14 @@ def tried_on(
     if about is None:
         return []
     word = about.word.format(device)
-    rates = rates or rates_for(algorithm, about.rates)
-    axes = base([algorithm], dataset, rates, gains, epochs, synthesizer_rates)
     numbers = [kinds.own_numbers(word, text) for text in about.numbers]
-    return product(axes | {"update": [word], "numbers": numbers})
+    cells: list[Cell] = []
+    for gain in gains:
+        usual = about.unscaled if gain is None else about.rates
+        axes = base([algorithm], dataset, rates or (usual and rates_for(algorithm, usual)),
+                    [gain], epochs, synthesizer_rates)
+        cells += product(axes | {"update": [word], "numbers": numbers})
+    return cells
 
 
 def device_of(cell: Cell) -> tuple[str, str] | None:
