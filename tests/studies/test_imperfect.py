@@ -156,6 +156,17 @@ def test_what_is_asked_for_is_trained_and_all_of_it_if_nothing_is():
     assert ideals == {a for a, _ in on_devices} == set(imperfect.ALGORITHMS)
 
 
+def test_without_a_gain_other_rates_are_tried_by_schemes_that_have_some():
+    def tried(scheme, *rates):
+        cells = imperfect.tried_on("fa", "ecram", scheme, "digits", [None, 1.0], 2, rates)
+        return {(c.gain, c.lr) for c in cells}
+
+    with_gain = {(1.0, 1.0), (1.0, 3.0), (1.0, 10.0)}
+    assert tried("plain") == with_gain | {(None, 0.03), (None, 0.1), (None, 0.3)}
+    assert tried("agad") == {(1.0, 1.0), (1.0, 3.0)}
+    assert tried("plain", 0.5) == {(None, 0.5), (1.0, 0.5)}
+
+
 @pytest.mark.parametrize("scheme", imperfect.SCHEMES)
 @pytest.mark.parametrize("device", imperfect.DEVICES)
 def test_every_device_and_scheme_is_found_again_and_can_be_made(device, scheme):
