@@ -158,6 +158,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     shape = {"mlp": Shape(args.n_layers, args.hidden_width), "lenet": Shape(0, 0, "lenet"),
              "recurrent": Shape(0, args.hidden_width, "recurrent")}[args.network]
 
+    for algorithm in algorithms:
+        try:
+            _ = benchmark.make_program(algorithm, shape, 1, 1).algorithm
+        except TypeError as error:
+            p.error(f"--network {args.network} with {algorithm}: {error}; name others with "
+                    "--algorithm")
     machine = benchmark.about_machine()
     floor_ms = product_flops(shape) / machine["matmul_gflops"] / 1e6
     console.print(

@@ -39,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         everything = results.merge(args.results)
         rows = _asked(everything, args.only)
         if not rows:
-            p.error(selection.nobody(everything, args.only))
+            p.error(selection.nobody(everything, args.only, "finished replica"))
         unfinished = results.unfinished(_asked(results.everything(args.results), args.only))
         by = list(dict.fromkeys(args.by or choice.groups_in(rows)))
         found = choice.ranked(rows, by, everything)

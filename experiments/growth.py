@@ -20,7 +20,7 @@ from experiments.benchmark import growth, stores
 from experiments.cells import preset_of
 from experiments.commandline import options
 from experiments.report import Column, Table, markdown
-from experiments.store import FILE_NAME
+from experiments.store import FILE_NAME, StoreError
 from qjax.algorithms import ALGORITHMS
 
 __all__ = ["main"]
@@ -38,8 +38,9 @@ def _parser() -> options.Parser:
     p.add_argument("--stored", type=options.whole(1), default=None, metavar="N",
                    help="no training: seconds to claim, record and export N networks in a new "
                    "store in OUT, on which plot, tables and others can be timed")
-    p.add_argument("--out", type=Path, default=Path("figures/growth"),
-                   help="folder of the picture and of the numbers [figures/growth]")
+    p.add_argument("--out", type=Path, default=None,
+                   help="folder of the picture and of the numbers [figures/growth], or of the "
+                   "store")
     return p
 
 
@@ -63,11 +64,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     p = _parser()
     args = p.parse_args(arguments)
     if args.stored:
+        if args.out is None:
+            p.error("--stored: expected a folder for the store, --out FOLDER")
         if (args.out / FILE_NAME).exists():
             p.error(f"{args.out} has a result store already: choose another folder with --out")
-        found = stores.fill(args.out, args.stored)
-        print("\n".join(f"{name}: {value:.4g}" for name, value in found.items()))
+        try:
+            found = stores.fill(args.out, args.stored)
+        except (OSError, StoreError) as error:
+            p.error(str(error))
+        for name, value in found.items():
+            print(f"{name}: {value:,}" if isinstance(value, int) else
+                  f"{name}: {value:.3g}{'' if name == 'MiB' else ' s'}")
         return 0
+    args.out = args.out or Path("figures/growth")
     commandline.require("matplotlib", "experiments.growth")
     from experiments.benchmark import growth_figure
     from experiments.report import look

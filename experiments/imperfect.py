@@ -71,8 +71,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     args = p.parse_args(arguments)
     if args.report:
         return _report(p, args)
+    if None in args.gain and _asked(args)[0]:
+        p.error("--gain none: ideal devices need a gain; for measured ones say --device or "
+                "--scheme")
     ideals, measured = _tried(args)
     if not ideals and not measured:
+        if None in args.gain:
+            p.error(f"nothing to train: {' '.join(args.scheme)} is not tried without a gain: add "
+                    "--gain 1 2")
         p.error(f"nothing to train: {', '.join(args.device)} can be stepped one way only, in "
                 f"pairs: --scheme {imperfect.PLAIN}")
 

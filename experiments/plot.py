@@ -104,7 +104,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         rows = selection.matching(everything, args.only)
         published = thesis.read_published(args.published) if args.published else {}
         if not rows:
-            p.error(selection.nobody(everything, args.only))
+            p.error(selection.nobody(everything, args.only, "finished replica"))
         unfinished = results.unfinished(
             selection.matching(results.everything(args.results), args.only))
         if not args.out:

@@ -13,6 +13,7 @@ from dataclasses import fields
 from experiments import commandline, sweep
 from experiments.cells import AXES, UNQUANTIZED, Cell, Replica, add_flag, kinds, product, usual_of
 from experiments.commandline import options
+from experiments.data import shape_of
 from experiments.report import FEW_BITS, tell
 from qjax.algorithms import ALGORITHMS
 
@@ -72,6 +73,11 @@ def _idle(args, cells: Sequence[Cell]) -> list[str]:
             and all(getattr(cell, name) == AXES[name].off for cell in cells)]
 
 
+def _never_cut(cell: Cell) -> bool:
+    shape = shape_of(cell.dataset)
+    return shape is not None and cell.truncation >= shape[0][0]
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line; returns the exit code."""
     p = parser()
@@ -90,6 +96,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if idle:
         print(f"note: {' and '.join(idle)} {'says' if len(idle) == 1 else 'say'} nothing to any of "
               "these networks; see --help", file=sys.stderr)
+    if "truncation" in args.config.flags and any(map(_never_cut, cells)):
+        print("note: --truncation is as long as some of these sequences, or longer: nothing of "
+              "them is cut", file=sys.stderr)
     seeds = range(args.first_seed, args.first_seed + args.seeds)
     wanted = [Replica(cell, seed) for cell in cells for seed in seeds]
     return sweep.main(p, args, tell, lambda finished: wanted)

@@ -95,7 +95,8 @@ class Trained:
         Raises:
           ValueError: inputs of another shape, or none.
         """
-        shape, own = jnp.shape(raw), tuple(self.inputs.shape)
+        raw = jnp.asarray(raw)
+        shape, own = raw.shape, tuple(self.inputs.shape)
         if not shape or not shape[0] or _longer(shape[1:]) != _longer(own):
             without = "" if _longer(own) == own else " (a 1 may be left out)"
             raise ValueError(f"inputs of shape {shape}: expected [n, "
@@ -108,7 +109,8 @@ class Trained:
         words = [f"{name}={config[name]}" for name in ("algorithm", "dataset", "n_bits")
                  if name in config]
         blocks = ", ".join(type(block).__name__ for block in self.network)
-        return f"Trained({', '.join([f'network=({blocks})', f'inputs={self.inputs}', *words])})"
+        shape = tuple(self.inputs.shape)
+        return f"Trained({', '.join([f'network=({blocks})', f'inputs={shape}', *words])})"
 
     @functools.cached_property
     def _outputs(self) -> Callable[[Array], Array]:

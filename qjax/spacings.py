@@ -59,7 +59,7 @@ class Uniform:
     def place(self, code, most):
         """See `Spacing`."""
         most = jnp.where(most > 0, most, 1)
-        # A GPU's division is a last bit off.
+        # XLA may multiply by the reciprocal, a last bit off: the ends must be exact.
         return jnp.where(jnp.abs(code) == most, jnp.sign(code), code / most)
 
     def code_near(self, place, most):

@@ -102,9 +102,10 @@ def _own(name: str, parts: Parts) -> Dataset:
             raise DataError(f"{parts['train'][3]}: all are 0, expected 2 classes or more, from 0")
         for _, own_labels, _, source in parts.values():
             _check_classes(own_labels, outputs, source)
-        if 0 not in labels:
-            raise DataError(f"{parts['train'][3]}: labels from {labels.min()} to {labels.max()}, "
-                            f"expected classes counted from 0: write labels - {labels.min()}")
+        low = min(int(own_labels.min()) for _, own_labels, *_ in parts.values())
+        if low > 0:
+            raise DataError(f"{parts['train'][3]}: labels from {low} to {labels.max()}, expected "
+                            f"classes counted from 0: write labels - {low}")
     scale = {} if pictures else {"low": float(images.min()), "high": float(images.max())}
     if scale and scale["low"] == scale["high"]:
         raise DataError(f"{parts['train'][2]}: all values are {scale['low']:g}")

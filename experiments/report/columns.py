@@ -50,7 +50,7 @@ def grouping() -> list[str]:
 def word(words: Collection[str]) -> Callable[[str], str]:
     """Argument type: one of some columns, an axis also as its flag is spelled."""
     parse = options.one_of(words)
-    return lambda text: parse(by_flag(text))
+    return lambda text: parse(text if text in words else by_flag(text))
 
 
 def label(name: str, score: str = "accuracy") -> str:

@@ -214,7 +214,7 @@ def page_of(
     rows = selection.matching(everything, conditions)
     if not rows:
         raise results.ResultsError(
-            selection.nobody(everything, conditions) if conditions else
+            selection.nobody(everything, conditions) if conditions and everything else
             f"no replica in {', '.join(map(str, sources))}: train some with "
             "'python -m experiments.run'"
         )

@@ -14,12 +14,13 @@ from experiments.commandline.options import spell
 from experiments.data import shape_of
 from experiments.report import columns as named
 from experiments.report.estimates import mean_and_deviation
+from experiments.store.results import cell_of
 
 __all__ = ["FEW_BITS", "by_cell", "spread", "summary", "tell", "warnings"]
 
 # A network that knows nothing has a loss of ln(classes), one that is sure and wrong of tens.
 EXPLODED = 1e3
-# Of the way from a guess to all right: no further counts as not trained. 20 % of ten classes.
+# Of the way from a guess to all right, and at most another guess: no further counts as not trained.
 CHANCE = 1 / 9
 _NAMED = 3  # cells that a warning names; it counts the others
 _ALWAYS = ("algorithm", "dataset", "n_bits", "quantizer", "scope", "update")  # in their names
@@ -62,7 +63,7 @@ def summary(
     Args:
       rows: of the store's table `replicas`.
       cell_columns: names of the configuration's columns; those that differ are shown, those that
-        are the same for all stand in the line below, but those that came later and say nothing.
+        are the same for all stand in the line below, but newer ones that are as usual.
 
     Returns:
       (line above, table, line below)
@@ -88,8 +89,17 @@ def summary(
         table.add_row(*settings, *(_entry(cell) for cell in cells))
     same = [c for c in columns
             if c not in differing and len({r[c] for r in rows}) == 1 and rows[0][c] != ""
-            and (c not in DEFAULTS or rows[0][c] != DEFAULTS[c])]
+            and _speaks(c, rows[0])]
     return title, table, "All: " + ", ".join(f"{c} {spell(rows[0][c], c)}" for c in same)
+
+
+def _speaks(column: str, row: Mapping[str, Any]) -> bool:
+    """Has an axis that came later another value than cells have without it, by flag or at all?"""
+    if column not in DEFAULTS or row[column] != DEFAULTS[column]:
+        return True
+    about = AXES[column]
+    usual = about.given is None or row[column] in about.given
+    return not usual and (about.only is None or about.only(cell_of(row)))
 
 
 def _width(n_bits: int | None, rows: Iterable[Mapping[str, Any]]) -> str:
@@ -168,7 +178,7 @@ def _guessed(row: Mapping[str, Any]) -> float:
     if not shape:
         return -math.inf
     guess = 100 / shape[1]
-    return guess + CHANCE * (100 - guess)
+    return guess + min(guess, CHANCE * (100 - guess))
 
 
 def _exploded(row: Mapping[str, Any]) -> bool:

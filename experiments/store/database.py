@@ -67,7 +67,11 @@ class Store:
                 Path(folder).mkdir(parents=True, exist_ok=True)
             self._db = sqlite3.connect(self.path, isolation_level=None, timeout=60)
             self._db.row_factory = sqlite3.Row
-            self._open(create)
+            try:
+                self._open(create)
+            except BaseException:
+                self._db.close()
+                raise
             self._claimant = Claimant(folder) if create else None
         except (OSError, sqlite3.OperationalError) as error:
             if not create:

@@ -69,16 +69,27 @@ def matching(
             if all(c.holds(_value(row, c.column)) for c in conditions)]
 
 
-def nobody(rows: Iterable[Mapping[str, Any]], conditions: Sequence[Condition]) -> str:
-    """What to say where no row meets all conditions: them, and the values that there are."""
+def nobody(
+    rows: Iterable[Mapping[str, Any]], conditions: Sequence[Condition], kind: str = "replica"
+) -> str:
+    """What to say where no row meets all conditions: them, and what there is of one that none does.
+
+    Args:
+      rows, conditions: as for `matching`.
+      kind: of rows.
+    """
     rows = list(rows)
     told = []
     for condition in conditions:
-        known = dict.fromkeys(
-            options.spell(_value(row, condition.column), condition.column) for row in rows)
+        known = {options.spell(value, condition.column): value
+                 for value in (_value(row, condition.column) for row in rows)}
+        if any(map(condition.holds, known.values())):  # not for lack of this one
+            told.append(str(condition))
+            continue
+        listed = sorted(known, key=lambda text: (isinstance(_number(text), str), _number(text)))
         more = ", ..." if len(known) > _LISTED else ""
-        told.append(f"{condition} (there is {', '.join(list(known)[:_LISTED])}{more})")
-    return f"no replica has {' and '.join(told)}" if told and rows else "no replica"
+        told.append(f"{condition} (there is {', '.join(listed[:_LISTED])}{more})")
+    return f"no {kind} has {' and '.join(told)}" if told and rows else f"no {kind}"
 
 
 def _value(row: Mapping[str, Any], column: str) -> Any:

@@ -51,6 +51,9 @@ def test_a_store_is_filled_with_finished_networks(tmp_path, capsys):
     with pytest.raises(SystemExit):
         command.main(["--stored", "300", "--out", str(tmp_path / "many")])
     assert "has a result store already" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        command.main(["--stored", "300"])
+    assert "--out FOLDER" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("words", "message"), [

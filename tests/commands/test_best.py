@@ -83,7 +83,7 @@ def test_what_was_never_held_out_says_so(found):
 
 @pytest.mark.parametrize(("words", "message"), [
     (["--by", "algoritm"], "did you mean algorithm?"), (["--top", "0"], "at least 1"),
-    (["--where", "n_bits=7"], "no replica has n_bits=7 (there is"),
+    (["--where", "n_bits=7"], "no finished replica has n_bits=7 (there is"),
 ])
 def test_refuses_what_it_does_not_know(tmp_path, capsys, words, message):
     path = csv_of(tmp_path / "x.csv", ROWS)

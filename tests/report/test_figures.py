@@ -117,7 +117,7 @@ def test_figures_of_an_empty_store_are_refused(tmp_path, capsys):
 
 def test_figures_of_no_replica_are_refused(swept, capsys):
     message = refused(plot, ["--results", swept, "--only", "seed=99"], capsys)
-    assert "no replica has " in message
+    assert "no finished replica has " in message
 
 
 def test_figures_land_in_the_result_folder_by_default(tmp_path):

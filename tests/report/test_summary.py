@@ -102,6 +102,10 @@ def test_what_is_the_same_stands_below_the_summary():
     for name in set(COLUMNS) - {"n_bits", *DEFAULTS}:
         assert f" {name} " in line
     assert "bp_lambda" not in line, "a newer axis that says nothing"
+    _, line = rendered([row(replace(CELL, update="hidden", hidden_bits=None, gain=1.5), seed=s)
+                        for s in range(2)])
+    assert "hidden_bits float" in line, "the default of cells, but not of the flag"
+    assert "gain 1.5" in line
     assert "numbers" not in line, "a memory without numbers"
     assert "lr 1.0" in line
 
@@ -141,7 +145,7 @@ def test_warnings_name_what_is_no_better_than_guessing():
 
 
 @pytest.mark.parametrize(("classes", "learned", "guessed"), [
-    (2, 60.0, 55.0), (4, 38.0, 33.0), (10, 21.0, 20.0)])
+    (2, 60.0, 55.0), (4, 38.0, 33.0), (10, 21.0, 20.0), (100, 3.0, 2.0)])
 def test_a_guess_is_that_of_so_many_classes(monkeypatch, classes, learned, guessed):
     monkeypatch.setattr(summary, "shape_of", lambda name: ((8, 8, 1), classes))
     assert "guessing" not in warned(row(test_accuracy=learned))

@@ -165,6 +165,7 @@ def test_without_a_gain_other_rates_are_tried_by_schemes_that_have_some():
     assert tried("plain") == with_gain | {(None, 0.03), (None, 0.1), (None, 0.3)}
     assert tried("agad") == {(1.0, 1.0), (1.0, 3.0)}
     assert tried("plain", 0.5) == {(None, 0.5), (1.0, 0.5)}
+    assert tried("agad", 0.5) == {(1.0, 0.5)}
 
 
 @pytest.mark.parametrize("scheme", imperfect.SCHEMES)
@@ -233,6 +234,12 @@ def test_the_command_says_what_is_wrong(tmp_path, capsys):
     with pytest.raises(SystemExit):
         command.main(["--device", "pcm", "--scheme", "agad", "--out", str(tmp_path)])
     assert "pcm can be stepped one way only" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        command.main(["--scheme", "agad", "--gain", "none", "--out", str(tmp_path)])
+    assert "without a gain: add --gain 1 2" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        command.main(["--imperfection", "stuck", "--gain", "none", "--out", str(tmp_path)])
+    assert "ideal devices need a gain" in capsys.readouterr().err
     with pytest.raises(SystemExit):
         command.main(["--imperfection", "asymetry"])
     assert "did you mean asymmetry" in capsys.readouterr().err

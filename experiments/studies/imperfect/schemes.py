@@ -47,7 +47,8 @@ SCHEMES: Mapping[str, Scheme] = {
     "cttv2": Scheme("cttv2:{}", (1.0, 3.0), _CHOPPED),
     "agad": Scheme("agad:{}", (1.0, 3.0), _CHOPPED),
 }
-_PAIRS = Scheme("one_sided:{}", SCHEMES[PLAIN].rates, ("refresh_every=100", "refresh_every=1000"))
+_PAIRS = Scheme("one_sided:{}", SCHEMES[PLAIN].rates, ("refresh_every=100", "refresh_every=1000"),
+                _UNSCALED)
 
 
 def _scheme_for(name: str, device: str) -> Scheme | None:
@@ -77,8 +78,10 @@ def tried_on(
     cells: list[Cell] = []
     for gain in gains:
         usual = about.unscaled if gain is None else about.rates
-        axes = base([algorithm], dataset, rates or (usual and rates_for(algorithm, usual)),
-                    [gain], epochs, synthesizer_rates)
+        if not usual:
+            continue
+        axes = base([algorithm], dataset, rates or rates_for(algorithm, usual), [gain], epochs,
+                    synthesizer_rates)
         cells += product(axes | {"update": [word], "numbers": numbers})
     return cells
 
