@@ -193,3 +193,9 @@ def test_variants_leave_out_what_they_say(trained):
     assert levels(trained["optimizer"]) < 256
     assert not np.array_equal(matrix(trained["optimizer"]), matrix(trained["all"]))
     assert all(leaf.shape[-2:] != (4, 784) for leaf in trained["data order"])
+
+
+def test_what_does_not_go_together_is_refused_before_anything_is_timed(capsys):
+    with pytest.raises(SystemExit):
+        bench.main(["--network", "recurrent", "--algorithm", "backprop", "hsic"])
+    assert "--network recurrent with hsic" in capsys.readouterr().err

@@ -7,7 +7,7 @@ import sys
 import pytest
 from programs import ROOT, finish, start
 
-from experiments import commandline
+from experiments import commandline, run
 
 
 @pytest.fixture(scope="module")
@@ -69,3 +69,18 @@ def test_nothing_is_computed_before_a_command_has_said_on_what():
          "from jax._src import xla_bridge\n"
          "raise SystemExit(xla_bridge.backends_are_initialized())"], check=False)
     assert told.returncode == 0
+
+
+@pytest.mark.parametrize(("words", "note"), [
+    ("--algorithm backprop --bp-lambda 0.5", "--bp-lambda says nothing to any of these networks"),
+    ("--algorithm backprop fa --bp-lambda 0.5 --truncation 4", "--bp-lambda and --truncation say"),
+    ("--algorithm dni --bp-lambda 0.5", ""),
+    ("--algorithm tbptt --network recurrent --truncation 8", "nothing of them is cut"),
+    ("--algorithm tbptt --network recurrent --truncation 7", ""),
+])
+def test_flags_that_say_nothing_are_told(words, note, monkeypatch, capsys):
+    monkeypatch.setattr(run.sweep, "main", lambda *arguments: 0)
+    assert run.main(["--dataset", "digits", "--n-bits", "8", *words.split()]) == 0
+    said = capsys.readouterr().err
+    assert note in said
+    assert bool(said) == bool(note)
