@@ -136,9 +136,11 @@ def _report(p, args) -> int:
 
     sources, name = args.results or [args.out], args.dataset
     try:
-        rows = [r for r in results.merge(sources) if r["dataset"] == name]
+        everything = results.merge(sources)
+        rows = [r for r in everything if r["dataset"] == name]
         imperfections = report.accuracies_of(rows, name)
-        devices = measured.accuracies_on(rows, name)
+        devices = measured.accuracies_on(
+            (r for r in everything if r["dataset"] in (name, name + HOLDOUT)), name)
         if not imperfections and not devices:
             p.error(f"no networks of this study on {name} in {' '.join(map(str, sources))}")
         args.out.mkdir(parents=True, exist_ok=True)

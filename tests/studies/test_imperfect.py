@@ -227,6 +227,17 @@ def test_devices_are_tabulated_and_drawn(tmp_path, capsys):
                       "backprop, by scheme": ["41.0", "81.0", "91.0"]}
 
 
+def test_settings_that_are_best_on_held_out_data_count():
+    cells = [replace(cell, dataset="digits", epochs=9) for cell in imperfect.tried_on(
+        "fa", "ecram", "plain", "digits", [1.0], 2)]
+    rows = [row(cell, seed, 90.0 - place) for place, cell in enumerate(cells) for seed in (0, 1)]
+    rows += [row(cells[0], 2, 90.0)]
+    assert measured.accuracies_on(rows, "digits") == {"fa": {("ecram", "plain"): [90.0] * 3}}
+    rows += [row(replace(cell, dataset="digits_holdout", epochs=2), 1000, 50.0 + place)
+             for place, cell in enumerate(cells[:2])]
+    assert measured.accuracies_on(rows, "digits") == {"fa": {("ecram", "plain"): [89.0] * 2}}
+
+
 def test_the_command_says_what_is_wrong(tmp_path, capsys):
     with pytest.raises(SystemExit) as end:
         command.main(["--report", "--out", str(tmp_path)])

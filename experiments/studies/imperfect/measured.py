@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from experiments.report import Column, Table, look
+from experiments.report import Column, Table, choice, look
 from experiments.store import results
 from experiments.studies.imperfect.schemes import DEVICES, PLAIN, SCHEMES, device_of
 
@@ -18,16 +18,26 @@ Accuracies = dict[str, dict[tuple[str, str], list[float]]]
 
 
 def accuracies_on(rows: Iterable[Mapping[str, Any]], dataset: str) -> Accuracies:
-    """Test accuracies on measured devices; of several settings those with most networks count."""
-    found: Accuracies = {}
+    """Test accuracies on measured devices, of the settings that are best on held-out data.
+
+    Of settings that were not tried there those with most networks count.
+    """
+    rows = list(rows)
+    trials = choice.Trained(filter(choice.is_held_out, rows))
+    known: dict[str, dict[tuple[str, str], list[tuple[float, list[float]]]]] = {}
     for cell, members in results.by_cell(rows).items():
-        known = device_of(cell) if cell.dataset == dataset else None
-        values = [m["test_accuracy"] or 0.0 for m in members]  # 0 of one that diverged
-        if known and values:
-            own = found.setdefault(cell.algorithm, {})
-            if len(values) > len(own.get(known, [])):
-                own[known] = values
-    return found
+        place = device_of(cell) if cell.dataset == dataset else None
+        if place:
+            held_out = _values(trials.of(cell))
+            score = statistics.fmean(held_out) if held_out else -1.0
+            own = known.setdefault(cell.algorithm, {}).setdefault(place, [])
+            own.append((score, _values(members)))
+    return {algorithm: {place: max(some, key=lambda one: (one[0], len(one[1])))[1]
+                        for place, some in own.items()} for algorithm, own in known.items()}
+
+
+def _values(rows: Iterable[Mapping[str, Any]]) -> list[float]:
+    return [row["test_accuracy"] or 0.0 for row in rows]  # 0 of one that diverged
 
 
 def _devices(found: Accuracies) -> list[str]:
