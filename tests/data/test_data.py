@@ -324,20 +324,32 @@ def test_without_tensorflow_the_extra_and_the_folder_are_named(monkeypatch):
     assert "QJAX_DATA_DIR" in str(info.value)
 
 
-def test_without_scikit_learn_the_extra_is_named(monkeypatch):
+@pytest.fixture
+def anew():
+    """Forgets what comes with scikit-learn, which is read once; also a function that does."""
+    forget = loading._bundled.cache_clear
+    forget()
+    yield forget
+    forget()
+
+
+def test_without_scikit_learn_the_extra_is_named(monkeypatch, anew):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(DataError, match=r"pip install -e .\.\[experiments\]"):
         load("digits")
 
 
-def test_digits_are_loaded_without_scikit_learn_and_are_its_own_if_they_lie_elsewhere(monkeypatch):
+def test_digits_are_loaded_without_scikit_learn_and_are_its_own_if_they_lie_elsewhere(
+        monkeypatch, anew):
     ours = load("digits")
     assert "sklearn" not in subprocess.run(
         [sys.executable, "-c", "import sys; from experiments.data import load; load('digits');"
          "print(*sys.modules)"], text=True, capture_output=True, check=True).stdout.split()
     elsewhere = types.SimpleNamespace(origin="/nowhere/sklearn/__init__.py")
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: elsewhere)
+    anew()
     theirs = load("digits")
+    assert theirs is not ours
     for field in FILES:
         np.testing.assert_array_equal(getattr(ours, field), getattr(theirs, field))
 
