@@ -11,6 +11,7 @@ import math
 from dataclasses import dataclass
 from typing import Protocol
 
+import jax
 import jax.numpy as jnp
 from jax import Array
 
@@ -59,8 +60,11 @@ class Uniform:
     def place(self, code, most):
         """See `Spacing`."""
         most = jnp.where(most > 0, most, 1)
-        # XLA may multiply by the reciprocal, a last bit off: the ends must be exact.
-        return jnp.where(jnp.abs(code) == most, jnp.sign(code), code / most)
+
+        def inexact(code, most):  # a GPU's division is a last bit off
+            return jnp.where(jnp.abs(code) == most, jnp.sign(code), code / most)
+
+        return jax.lax.platform_dependent(code, most, cpu=jnp.divide, default=inexact)
 
     def code_near(self, place, most):
         """See `Spacing`."""
