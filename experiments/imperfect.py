@@ -139,8 +139,7 @@ def _report(p, args) -> int:
         everything = results.merge(sources)
         rows = [r for r in everything if r["dataset"] == name]
         imperfections = report.accuracies_of(rows, name)
-        devices = measured.accuracies_on(
-            (r for r in everything if r["dataset"] in (name, name + HOLDOUT)), name)
+        devices = measured.accuracies_on(everything, name)
         if not imperfections and not devices:
             p.error(f"no networks of this study on {name} in {' '.join(map(str, sources))}")
         args.out.mkdir(parents=True, exist_ok=True)

@@ -11,7 +11,17 @@ from collections.abc import Sequence
 from dataclasses import fields
 
 from experiments import commandline, sweep
-from experiments.cells import AXES, UNQUANTIZED, Cell, Replica, add_flag, kinds, product, usual_of
+from experiments.cells import (
+    AXES,
+    UNQUANTIZED,
+    Cell,
+    Replica,
+    add_flag,
+    by_flag,
+    kinds,
+    product,
+    usual_of,
+)
 from experiments.commandline import options
 from experiments.data import shape_of
 from experiments.report import FEW_BITS, tell
@@ -66,7 +76,7 @@ def _loses_steps(cell: Cell) -> bool:
 
 def _idle(args, cells: Sequence[Cell]) -> list[str]:
     """Flags that were given and say nothing to any of the cells, unquantized ones apart."""
-    names = {flag: flag.replace("-", "_") for flag in args.config.flags}
+    names = {flag: by_flag(flag) for flag in args.config.flags}
     return [f"--{flag}" for flag, name in names.items()
             if name in AXES.keys() - UNQUANTIZED.keys() - {*_EPOCHS} and AXES[name].only
             and any(value != AXES[name].off for value in getattr(args, name) or ())

@@ -40,7 +40,7 @@ def plot_growth(rows: Sequence[Mapping[str, Any]], title: str) -> Figure:
             pairs = itertools.pairwise(zip(values, measured, strict=True))
             for ((a, low), (b, high)), power in zip(pairs, exponents(rows, name, column),
                                                     strict=True):
-                axis.annotate(f"{round(power, 1) + 0.0:.1f}", ((a * b) ** 0.5, (low * high) ** 0.5),
+                axis.annotate(f"{power:z.1f}", ((a * b) ** 0.5, (low * high) ** 0.5),
                               xytext=(0, 5), textcoords="offset points", fontsize=8,
                               ha="right", color=look.PALETTE[1])
             axis.set_xscale("log")

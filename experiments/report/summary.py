@@ -89,11 +89,11 @@ def summary(
         table.add_row(*settings, *(_entry(cell) for cell in cells))
     same = [c for c in columns
             if c not in differing and len({r[c] for r in rows}) == 1 and rows[0][c] != ""
-            and _speaks(c, rows[0])]
+            and _is_told(c, rows[0])]
     return title, table, "All: " + ", ".join(f"{c} {spell(rows[0][c], c)}" for c in same)
 
 
-def _speaks(column: str, row: Mapping[str, Any]) -> bool:
+def _is_told(column: str, row: Mapping[str, Any]) -> bool:
     """Has an axis that came later another value than cells have without it, by flag or at all?"""
     if column not in DEFAULTS or row[column] != DEFAULTS[column]:
         return True

@@ -64,15 +64,17 @@ def test_converters_without_bits_are_none(name):
     assert_same(step_of(name, crossbar=free), plain_step(name), 3e-3 if name == "hsic" else 3e-4)
 
 
-@pytest.mark.parametrize("name", ["backprop", "fa", "kp", "dfa", "dni_linear", "hsic"])
-def test_devices_of_countless_equal_states_are_floats(name):
+@pytest.mark.parametrize(("name", "counting"), [
+    ("backprop", "normal"),
+    *((name, "whole") for name in ("backprop", "fa", "kp", "dfa", "dni_linear", "hsic"))])
+def test_devices_of_countless_equal_states_are_floats(name, counting):
     equal = dict.fromkeys(("dw_min_dtod", "dw_min_std", "up_down_dtod", "w_max_dtod",
                            "w_min_dtod"), 0.0)
     device = devices.ConstantStep(dw_min=1e-6, w_max=50.0, w_min=-50.0, **equal)
+    memory = by_leaf((is_bias, Float()), Pulsed(device, counting=counting, most=1e9))
     # Pulses of all examples have a deviation of their own, of sqrt(change times step).
-    for counting, told in (("whole", False), ("normal", True))[:1 + (name == "backprop")]:
-        memory = by_leaf((is_bias, Float()), Pulsed(device, counting=counting, most=1e9))
-        assert_same(step_of(name, memory, by_example=told)[0], plain_step(name)[0], 5e-3)
+    found = step_of(name, memory, by_example=counting == "normal")
+    assert_same(found[0], plain_step(name)[0], 5e-3)
 
 
 def test_products_pass_the_converters_both_ways():
