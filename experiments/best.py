@@ -5,6 +5,7 @@ the test set, which is optimistic. Beside it is the test accuracy of the same ce
 set, if that was trained, with its epochs where they are others.
 """
 
+import shlex
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -46,6 +47,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except results.ResultsError as error:
         p.error(str(error))
     best = {key: cells[: args.top] for key, cells in found.items()}
+    # Trained where it was found, it has its test accuracy beside the held-out one.
+    where = f" --out {shlex.quote(str(args.results[-1]))}" if args.results[-1].is_dir() else ""
     console = Console(emoji=False, width=None if sys.stdout.isatty() else 200)
     console.print(terminal(_table(by, found, best)))
     for line in filter(None, [*_notes(found), unfinished]):
@@ -54,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         group = [columns.told(name, value) for name, value in zip(by, key, strict=True)]
         for rank, own in enumerate(cells, 1):
             place = [f"place {rank}"] if args.top > 1 else [] if group else ["best"]
-            print(f"\n# {', '.join([*group, *place])}\n{command_of(own.cell)}")
+            print(f"\n# {', '.join([*group, *place])}\n{command_of(own.cell)}{where}")
     return 0
 
 

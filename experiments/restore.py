@@ -9,6 +9,7 @@ from pathlib import Path
 
 from experiments import commandline
 from experiments.commandline import options
+from experiments.commandline.options import counted
 from experiments.store import HISTORIES, Store, StoreError, restoring, results
 
 __all__ = ["main"]
@@ -35,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     known = ", ".join(f"{sum(bool(h[table]) for h in new)} with {table}" for table in HISTORIES)
     taken = len(finished) - len(added) - len(there)
     others = f", {taken} are being trained by another program" if taken else ""
-    print(f"{len(added)} replicas added ({known}), "
+    print(f"{counted(len(added), 'replica')} added ({known}), "
           f"{len(there)} were there already{others}: {store.path}")
     return 0
 

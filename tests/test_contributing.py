@@ -105,4 +105,4 @@ def test_the_study_of_few_bits_takes_them_up(grown):
         "--out", grown / "dry",
     )
     assert done.returncode == 0, done.stderr
-    assert "6 cells x 1 seeds" in done.stdout
+    assert "6 cells x 1 seed =" in done.stdout

@@ -160,16 +160,16 @@ def layers(trained: Trained) -> list[Layer]:
     return found
 
 
-def first_images(trained: Trained) -> np.ndarray | str:
-    """The first kernel as images [units, height, width, channels]; in words, why it is none."""
+def first_images(trained: Trained) -> tuple[str, np.ndarray] | str:
+    """The first kernel's path, and it as images [units, height, width, channels]; or why not."""
     shape = tuple(trained.inputs.shape)
     if len(shape) != 3:
         return f"inputs of shape {shape} are no images"
     path, kernel = next(iter(kernels(trained).items()), ("", np.zeros(0)))
     if kernel.ndim == 2 and kernel.shape[0] == math.prod(shape):
-        return kernel.T.reshape(-1, *shape)
+        return path, kernel.T.reshape(-1, *shape)
     if kernel.ndim == 4 and kernel.shape[2] == shape[2]:
-        return np.moveaxis(kernel, -1, 0)
+        return path, np.moveaxis(kernel, -1, 0)
     return (f"{f'{path} of shape {kernel.shape}' if path else 'nothing'} multiplies inputs of shape"
             f" {shape}: expected a dense or a convolutional kernel")
 

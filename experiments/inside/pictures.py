@@ -145,8 +145,8 @@ def _levels(axis: Axes, codes: np.ndarray, levels: np.ndarray) -> None:
                       (0, 2), textcoords="offset points", ha="center", fontsize=7)
 
 
-def draw_first(images: np.ndarray, most: int, title: str) -> Figure:
-    """Weights of the first units, images [units, height, width, channels], zero white (or grey)."""
+def draw_first(path: str, images: np.ndarray, most: int, title: str) -> Figure:
+    """A kernel's first units, images [units, height, width, channels], zero white (or grey)."""
     some = images[:most]
     columns = _columns(len(some), 10)
     figure, axes = look.grid(math.ceil(len(some) / columns), columns, (1.15, 1.2))
@@ -166,7 +166,7 @@ def draw_first(images: np.ndarray, most: int, title: str) -> Figure:
         figure.colorbar(shown, ax=panels, shrink=min(1.0, 3 / len(axes)), aspect=30,
                         label="weight")
     told = f"all {len(images)}" if len(some) == len(images) else f"{len(some)} of {len(images)}"
-    look.title(figure, f"{title}\nfirst kernel, {told} units" + (
+    look.title(figure, f"{title}\n{path}: {told} units" + (
         "; grey: zero, colours: weights of red, green, blue" if colour else ""))
     return figure
 

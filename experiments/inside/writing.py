@@ -107,7 +107,7 @@ def _mistakes(to: _To, data: Dataset, likely: np.ndarray, name: str, what: str,
         names: tuple[str, ...] = ("example", "true", "predicted", what, f"{what}_of_true")
         rows = [(int(i), int(labels[i]), int(own[i]), float(likely[i, own[i]]),
                  float(likely[i, labels[i]])) for i in found]
-        told = _percent if what == "probability" else "{:.3g}".format
+        told = "{:.2%}".format if what == "probability" else "{:.3g}".format
         captions = [f"true {labels[i]}, predicted {own[i]}\n{told(likely[i, own[i]])}"
                     for i in some]
         title = (f"{name}\nthe {len(some)} surest of {len(found)} mistakes in {len(labels)} test "
@@ -145,11 +145,6 @@ def _numbers(values: np.ndarray) -> str:
     return ", ".join(f"{value:.2g}" for value in values[:3]) + ", ..." * (len(values) > 3)
 
 
-def _percent(probability: float) -> str:
-    """At most 99.99 %, of what is not quite sure."""
-    return f"{100 * probability:.{0 if probability < 0.9 else 1 if probability < 0.995 else 2}f} %"
-
-
 def _weights(to: _To, trained: Trained, name: str) -> None:
     kernels = numbers.kernels(trained)
     if not kernels:
@@ -164,7 +159,7 @@ def _weights(to: _To, trained: Trained, name: str) -> None:
     if isinstance(first, str):
         to.left_out.append(f"first-layer.png: {first}")
     else:
-        to.draw("first-layer", pictures.draw_first(first, _UNITS, name))
+        to.draw("first-layer", pictures.draw_first(*first, _UNITS, name))
 
 
 def _attributions(to: _To, trained: Trained, data: Dataset, likely: np.ndarray, name: str,

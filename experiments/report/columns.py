@@ -5,16 +5,17 @@ An axis has a number or a word; None is a word: "float" bits, no gain ("none").
 
 import math
 from collections.abc import Callable, Collection, Iterable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from experiments.cells import AXES, DEFAULTS, NONE, Cell, by_flag, kinds
 from experiments.commandline import options
+from experiments.data import HOLDOUT
 from experiments.report.tables import memory_in
 from experiments.store import results
 
 __all__ = [
     "ALONG_TRAINING", "ANALOG", "EPOCH", "LOSSES", "MEASURED", "OF_MEMORY", "SEED", "differing",
-    "grouping", "label", "measured", "order", "score_of", "spell", "told",
+    "Scored", "grouping", "label", "measured", "order", "scored", "spell", "told",
     "value_of", "word",
 ]
 
@@ -53,18 +54,36 @@ def word(words: Collection[str]) -> Callable[[str], str]:
     return lambda text: parse(text if text in words else by_flag(text))
 
 
-def label(name: str, score: str = "accuracy") -> str:
-    """A column's name on an axis; `score`: what an accuracy is called, see `score_of`."""
-    title = _TITLES.get(name, name)
-    return title.replace("accuracy", score) if name in MEASURED else title
+class Scored(NamedTuple):
+    """What was measured of some replicas, as it is called.
+
+    Attributes:
+      score: what the share of right answers is with their losses, in a word or two.
+      on: the data that networks were not trained on: the test set, or a held-out part.
+    """
+
+    score: str = "accuracy"
+    on: str = "test"
+
+    def title(self, usual: str) -> str:
+        """What "test accuracy" is here, and other words with these in them."""
+        return usual.replace("accuracy", self.score).replace("test", self.on)
 
 
-def score_of(rows: Iterable[Mapping[str, Any]]) -> str:
-    """What the share of right answers is with the losses of these replicas, in a word or two."""
+def scored(rows: Iterable[Mapping[str, Any]]) -> Scored:
+    """How to call what was measured of these replicas."""
+    rows = list(rows)
     losses = {row.get("loss") or DEFAULTS["loss"] for row in rows}
-    if "squared_error" not in losses:
-        return "accuracy"
-    return "R² or accuracy" if len(losses) == 1 else "score"  # R² of targets, else of classes
+    held_out = rows and all(row["dataset"].endswith(HOLDOUT) for row in rows)
+    score = ("accuracy" if "squared_error" not in losses else
+             "R² or accuracy" if len(losses) == 1 else "score")  # R² of targets, else of classes
+    return Scored(score, "held-out" if held_out else "test")
+
+
+def label(name: str, of: Scored | None = None) -> str:
+    """A column's name on an axis."""
+    title = _TITLES.get(name, name)
+    return of.title(title) if of and name in MEASURED else title
 
 
 def value_of(row: Mapping[str, Any], name: str) -> float | str | None:
@@ -127,17 +146,16 @@ def differing(
     numbers = {results.number_column(name) for row in rows for name in results.numbers_of(row)}
     known = [{name: value_of(row, name) for name in (*AXES, *sorted(numbers)) if name != "numbers"}
              for row in rows]
-    if "numbers" in fixed:
-        fixed = {*fixed, *numbers}
-    apart = [name for name in (known[0] if known else ())
-             if name not in fixed and len({own[name] for own in known}) > 1]
+    apart = [name for name in (known[0] if known else ()) if len({own[name] for own in known}) > 1]
     cells = [results.cell_of(row) for row in rows]
     speaking = {name: {own[name] for own, cell in zip(known, cells, strict=True)
                        if _speaks(name, cell)} for name in apart}
     chosen = [name for name in apart if len(speaking[name]) > 1]
     if _count(known, chosen) < _count(known, apart):
         chosen, speaking = apart, {name: {own[name] for own in known} for name in apart}
-    return {name: order(name, speaking[name]) for name in chosen}
+    if "numbers" in fixed:
+        fixed = {*fixed, *numbers}
+    return {name: order(name, speaking[name]) for name in chosen if name not in fixed}
 
 
 def _speaks(name: str, cell: Cell) -> bool:

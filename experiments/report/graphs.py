@@ -43,7 +43,7 @@ def draw_lines(found: Relation, title: str) -> Figure:
         _divide(axis, found.words.x, xs, places)
     _fit(axes, found)
     of_losses = found.words.y in columns.LOSSES
-    _finish(figure, axes, found, title, columns.label(found.words.y, found.score),
+    _finish(figure, axes, found, title, columns.label(found.words.y, found.scored),
             "median and extent" if of_losses else "mean ± standard deviation")
     look.legend(figure, found.words.hue and columns.label(found.words.hue))
     return figure
@@ -86,7 +86,7 @@ def draw_fields(found: Relation, title: str) -> Figure:
                             list(map(columns.spell, hues)), limits, scale)
     _finish(figure, axes, found, title, columns.label(found.words.hue),
             "median" if y in columns.LOSSES else "mean")
-    bar = figure.colorbar(image, ax=axes, label=columns.label(y, found.score))
+    bar = figure.colorbar(image, ax=axes, label=columns.label(y, found.scored))
     if scale == "log":
         bar.ax.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
         bar.ax.yaxis.set_major_formatter("{x:g}")
@@ -129,7 +129,7 @@ def _finish(
         if place % abreast == 0:
             axis.set_ylabel(down)
         if place + abreast >= len(axes):
-            axis.set_xlabel(columns.label(found.words.x, found.score))
+            axis.set_xlabel(columns.label(found.words.x, found.scored))
     values = f"{shown} {found.over}" if found.over else "one network each"
     look.title(figure, f"{title}\n{values}" + (f"; {found.chosen}" if found.chosen else ""), _SIZE)
 

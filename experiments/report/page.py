@@ -87,10 +87,10 @@ def content(rows: Rows, epochs: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
             if name in _ALWAYS or any(m[name] for m in measured)}
     first = {"test_accuracy": kept.pop("test_accuracy")}  # in sight also where there is no room
     keys = [members[0]["id"] for members in cells.values()]
-    score = columns.score_of(firsts)
+    of = columns.scored(firsts)
 
     def of_measured(names):
-        return [_measured_column(name, score) for name in names]
+        return [_measured_column(name, of) for name in names]
 
     return {
         "columns": [*of_measured(first), *map(_axis_column, differing), *of_measured(kept)],
@@ -123,10 +123,9 @@ def _about_number(name: str) -> str:
     return numbers_of(named(memories[0]))[name].help if memories else "number of the memory"
 
 
-def _measured_column(name: str, score: str) -> dict[str, Any]:
+def _measured_column(name: str, of: columns.Scored) -> dict[str, Any]:
     title, digits, about = _MEASURED[name]
-    title = title.replace("accuracy", score)
-    return {"name": name, "title": title, "digits": digits, "about": about, "unit": ""}
+    return {"name": name, "title": of.title(title), "digits": digits, "about": about, "unit": ""}
 
 
 def _measured(cell: Cell, members: Rows) -> dict[str, Any]:

@@ -53,7 +53,7 @@ class Relation(NamedTuple):
       over: what a point's values are of: "over 3 seeds", "over: lr (1, 2)"; "" of one each.
       chosen: what of it counts, in words; "" if all does.
       said: what one should know before one believes it, a line each.
-      score: what an accuracy is called here.
+      scored: what was measured, as it is called here.
     """
 
     words: Words
@@ -61,7 +61,7 @@ class Relation(NamedTuple):
     over: str
     chosen: str
     said: list[str]
-    score: str = "accuracy"
+    scored: columns.Scored = columns.Scored()
 
 
 class _Sample(NamedTuple):
@@ -131,8 +131,8 @@ def relate(
         panel: {hue: sorted(lines[hue], key=_by_place(words.x, lines[hue]))
                 for hue in _ordered(words.hue, lines)}
         for panel, lines in ((p, panels[p]) for p in _ordered(words.panels, panels))}
-    score = columns.score_of(_rows(samples))
-    return Relation(words, ordered, over, how, [*said, *more, *without], score)
+    scored = columns.scored(_rows(samples))
+    return Relation(words, ordered, over, how, [*said, *more, *without], scored)
 
 
 def _samples(
@@ -208,8 +208,8 @@ def title_of(rows: Rows, words: Words) -> str:
     same = [columns.told(name, values.pop()) for name in choice.GROUPS if name not in words
             and len(values := {columns.value_of(row, name) for row in rows}) == 1
             and columns.ANALOG not in values]
-    score = columns.score_of(rows)
-    what = f"{columns.label(words.y, score)} against {columns.label(words.x, score)}"
+    of = columns.scored(rows)
+    what = f"{columns.label(words.y, of)} against {columns.label(words.x, of)}"
     return f"{what[0].upper()}{what[1:]}" + (f": {', '.join(same)}" if same else "")
 
 

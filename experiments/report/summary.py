@@ -77,7 +77,8 @@ def summary(
     seeds = {len(cell) for cell in by_cell(rows, results).values()} or {0}
     count = "-".join(str(n) for n in sorted({min(seeds), max(seeds)}))
     over = ", one seed" if count == "1" else f", mean ± standard deviation over {count} seeds"
-    title = f"Test {named.score_of(rows)} in percent{over}"
+    what = named.scored(rows).title("test accuracy")
+    title = f"{what[0].upper()}{what[1:]} in percent{over}"
     table = Table()
     for column in differing:
         table.add_column(column, no_wrap=True)

@@ -93,12 +93,14 @@ class Sweep:
         cells = {replica.cell for replica in wanted}
         self.console.print(table)
         self.console.print(
-            f"{len(cells)} cells x {len(wanted) // len(cells)} seeds = {len(wanted)} replicas "
-            f"in {len(grid.group(cells))} groups, {len(chunks)} chunks; nothing was run."
+            f"{counted(len(cells), 'cell')} x {counted(len(wanted) // len(cells), 'seed')} = "
+            f"{counted(len(wanted), 'replica')} in {counted(len(grid.group(cells)), 'group')}, "
+            f"{counted(len(chunks), 'chunk')}; nothing was run."
         )
         with contextlib.suppress(NoStoreError), Store(self.out, create=False) as store:
             have = store.finished(replica.id for replica in wanted)
-            self._say(f"{len(have)} of {len(wanted)} replicas are in {store.path} already.")
+            self._say(f"In {store.path} already: {len(have)} of "
+                      f"{counted(len(wanted), 'replica')}.")
 
     def run(self, wanted: Sequence[grid.Replica], store: Store | None) -> int:
         """Trains what is missing and prints a summary; returns the exit code.
@@ -112,9 +114,9 @@ class Sweep:
                 failed = self._train(wanted, store, interrupts)
         except KeyboardInterrupt:
             if store:
-                self._say(f"Interrupted: {len(store.finished(ids))} of {len(wanted)} replicas are "
-                          f"finished and kept in {store.path}. The same command with --resume "
-                          "goes on.")
+                self._say(f"Interrupted: {len(store.finished(ids))} of "
+                          f"{counted(len(wanted), 'replica')} finished and kept in {store.path}. "
+                          "The same command with --resume goes on.")
             return 130
         except (StoreError, CheckpointError) as error:
             self._say(f"error: {error}")
@@ -138,7 +140,8 @@ class Sweep:
             self.tell(rows, self.console)
         taken = store.taken(ids)
         if taken:
-            self._say(f"{len(taken)} replicas are being trained by another run on this folder.")
+            self._say("Being trained by another run on this folder: "
+                      f"{counted(len(taken), 'replica')}.")
         self._say(f"Results: {store.path}")
 
     def _train(self, wanted, store, interrupts) -> int:
@@ -155,7 +158,7 @@ class Sweep:
             if fresh and chunks:
                 self.console.print(table)
             if begun:
-                self._say(f"{len(members)} replicas go on from their checkpoints.")
+                self._say(f"From their checkpoints: {counted(len(members), 'replica')}.")
             failed |= self._work([*begun, *chunks], store, interrupts)
             fresh = False  # what is left now belonged to others when its turn came
 
@@ -164,7 +167,8 @@ class Sweep:
         ids = [replica.id for replica in wanted]
         have = store.finished(ids)
         if have and tell:
-            self._say(f"{len(have)} of {len(wanted)} replicas are in {store.path} already.")
+            self._say(f"In {store.path} already: {len(have)} of "
+                      f"{counted(len(wanted), 'replica')}.")
             if self.save.is_asked:
                 bare = [i for i in have if not file_of(self.out, i).exists()]
                 if bare:
@@ -241,7 +245,7 @@ class Sweep:
         costs, seen = self._costs(chunk), 0
         update(description=label)
         spoken = time.monotonic()
-        score = columns.score_of([{"loss": chunk.cells[0].loss}])
+        what = columns.scored([vars(chunk.cells[0])]).title("test accuracy")
         events = self.tensorboard and processes.is_first()
         try:
             with Events(self.out, chunk) if events else contextlib.nullcontext() as board:
@@ -254,7 +258,7 @@ class Sweep:
                         board.record(epoch)
                     if epoch.accuracies:
                         low, high = min(epoch.accuracies), max(epoch.accuracies)
-                        text = f"test {score} {low:.1f}-{high:.1f} %"
+                        text = f"{what} {low:.1f}-{high:.1f} %"
                     forecast.skip(sum(costs[seen:epoch.epoch]))  # which an earlier run had trained
                     forecast.finish(costs[epoch.epoch])
                     seen, left = epoch.epoch + 1, spell(forecast.seconds_left)

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from examples import CELL, csv_of, refused, row
 
-from experiments import best, run
+from experiments import best, restore, run
 from experiments.cells import Cell
 
 FINAL = replace(CELL, algorithm="fa", dataset="mnist", n_bits=3, epochs=20)
@@ -51,6 +51,14 @@ def test_the_best_learning_rate_in_one_command(found):
     assert cell_of(command) == replace(FINAL, lr=0.3, epochs=4)
     assert "Chosen among 3 cells." in printed
     assert "optimistic" not in printed
+
+
+def test_the_command_trains_where_it_was_found(tmp_path, capsys):
+    path, out = csv_of(tmp_path / "x.csv", ROWS), tmp_path / "of two words"
+    assert restore.main(["--results", str(path), "--out", str(out)]) == 0
+    assert best.main(["--results", str(out), "--where", "algorithm=fa", "n_bits=2"]) == 0
+    *_, command = capsys.readouterr().out.splitlines()
+    assert run.parser().parse_args(shlex.split(command)[3:]).out == out
 
 
 def test_a_group_for_each_that_differs(found):

@@ -169,7 +169,7 @@ def test_training_learns_something(basic):
 def test_a_second_identical_run_trains_nothing(basic, copy):
     again = command(copy, TINY, "--epochs 2 --n-bits 2 float")
     assert again.code == 0
-    assert "4 of 4 replicas are in" in again.printed
+    assert "already: 4 of 4 replicas." in again.printed
     assert "already" in again.printed
     assert again.replicas == basic.replicas  # with their times
 
@@ -182,7 +182,7 @@ def test_the_results_of_an_earlier_run_are_printed_again(basic, copy):
 
 def test_another_seed_runs_only_that_one(basic, copy):
     more = command(copy, TINY, "--epochs 2 --n-bits 2 float --seeds 3")
-    assert "4 of 6 replicas are in" in more.printed
+    assert "already: 4 of 6 replicas." in more.printed
     old = [r for r in more.replicas if r["seed"] < 2]
     assert old == basic.replicas
     assert [r["status"] for r in more.replicas if r["seed"] == 2] == ["done", "done"]
@@ -310,7 +310,7 @@ def test_divergence_is_printed(diverging):
 
 def test_a_diverged_replica_is_not_run_again(diverging):
     again = command(diverging.out, TINY, "--epochs 2 --n-bits float --optimizer sgd --lr 1e30")
-    assert "2 of 2 replicas are in" in again.printed
+    assert "already: 2 of 2 replicas." in again.printed
 
 
 def test_the_path_of_the_results_is_printed_as_it_is(basic, tmp_path):

@@ -112,7 +112,8 @@ def test_first_kernels_as_images():
         data, network, loss = CASES[case]
         trained = trained_on(data, network, loss)
         kernel = np.asarray(trained.params[0]["kernel"])
-        images = numbers.first_images(trained)
+        path, images = numbers.first_images(trained)
+        assert path == "0/kernel"
         assert len(images) == units
         if kernel.ndim == 4:
             np.testing.assert_array_equal(images[3][1, 2, 0], kernel[1, 2, 0, 3])

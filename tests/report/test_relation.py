@@ -69,6 +69,11 @@ def test_what_differs_between_points_is_said_too():
     assert found[2:5] == ("", "", ["besides, some points differ in lr, epochs"])
 
 
+def test_what_says_something_of_one_algorithm_alone_is_no_difference():
+    cells = [replace(FLOAT, lr=0.1), replace(FLOAT, algorithm="tbptt", truncation=7)]
+    assert relate(list(map(row, cells)), Words("lr", hue="algorithm")).said == []
+
+
 def test_many_columns_are_only_named():
     cells = [CELL, replace(CELL, n_layers=2, hidden_width=7, scope="global", batch_size=9,
                            epochs=11)]
@@ -199,6 +204,17 @@ def test_scores_are_called_what_they_are_on_axes_too():
     assert title_of(rows, Words("lr")).startswith("Test R² or accuracy (%) against learning rate")
     figure = graphs.draw_lines(relate(rows, Words("lr")), "title")
     assert figure.axes[0].get_ylabel().startswith("test R² or accuracy (%)")
+
+
+def test_held_out_parts_are_called_so():
+    held_out, test = (
+        [row(replace(CELL, dataset=name, lr=lr)) for lr in (0.1, 1.0)]
+        for name in ("digits_holdout", "digits"))
+    for rows, title in ((held_out, "Held-out accuracy"), (test, "Test accuracy"),
+                        (held_out + test, "Test accuracy")):
+        assert title_of(rows, Words("lr")).startswith(f"{title} (%) against learning rate")
+        figure = graphs.draw_lines(relate(rows, Words("lr", hue="dataset")), "title")
+        assert figure.axes[0].get_ylabel().startswith(f"{title.lower()} (%)")
 
 
 def test_means_and_deviations_are_drawn():

@@ -95,6 +95,8 @@ def test_scores_are_called_what_they_are():
     assert title("cross_entropy", "sigmoid") == "Test accuracy"
     assert title("squared_error") == "Test R² or accuracy"
     assert title("squared_error", "sigmoid") == "Test score"
+    rows = [row() | {"dataset": "digits_holdout"}]
+    assert summary.summary(rows, COLUMNS)[0].startswith("Held-out accuracy in percent")
 
 
 def test_what_is_the_same_stands_below_the_summary():

@@ -257,7 +257,7 @@ def test_digits_must_suffice_for_the_configuration(tmp_path, capsys, digits, cod
     if code:
         assert replica.id in refused(capsys, tmp_path / "out", file)
     else:
-        assert "1 replicas added" in restored(capsys, tmp_path / "out", file)
+        assert "1 replica added" in restored(capsys, tmp_path / "out", file)
 
 
 def test_broken_histories_are_refused_and_nothing_written(source, tmp_path, capsys):
@@ -294,7 +294,7 @@ def test_resume_trains_only_what_was_not_restored(tmp_path, capsys):
     restored(capsys, out, csv_of(tmp_path / "x.csv", [row(cell, 1, accuracy=12.5)]))
     ((before,), _, _) = contents(out)
     assert run.main([*words, "--resume", "--out", str(out)]) == 0
-    assert "1 of 2 replicas are in" in capsys.readouterr().out
+    assert "already: 1 of 2 replicas." in capsys.readouterr().out
     replicas, epochs, _ = contents(out)
     assert [(r["id"], r["status"]) for r in replicas] == [
         (Replica(cell, seed).id, "done") for seed in (0, 1)

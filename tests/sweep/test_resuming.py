@@ -85,7 +85,7 @@ def test_ctrl_c_ends_with_130_and_says_how_to_go_on(stopped):
     assert stopped.code == 130
     assert stopped.status == "running"
     assert 0 < stopped.checkpoint <= stopped.epochs < 60
-    assert "Interrupted: 0 of 1 replicas are finished" in stopped.printed
+    assert "Interrupted: 0 of 1 replica finished" in stopped.printed
     assert "--resume" in stopped.printed
     assert "Traceback" not in stopped.errors
 
@@ -268,7 +268,7 @@ def test_a_run_resumes_chunks_as_they_were_cut(tmp_path):
     words = f"{TINY} --n-bits 3 4 --epochs 3"
     train(tmp_path, Chunk(tuple(planned(words)), (0, 1)), stop=2)
     result = command(tmp_path, words, "--resume --seeds 3 --memory-limit 1M")
-    assert "4 replicas go on from their checkpoints" in result.printed
+    assert "From their checkpoints: 4 replicas." in result.printed
     assert {r["status"] for r in result.replicas} == {"done"}
     assert len(result.replicas) == 6
     # The same cut trained at once (that of the added seed is another: its rounding may differ).

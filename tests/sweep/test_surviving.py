@@ -92,7 +92,7 @@ def test_a_second_runner_leaves_alone_what_the_first_is_training(tmp_path):
     try:
         wait_until(lambda: recorded(tmp_path), first)
         printed, _ = finish(start(tmp_path, SWEEP, "--epochs 100000 --algorithm backprop"))
-        assert "4 replicas are being trained by another run" in printed
+        assert "Being trained by another run on this folder: 4 replicas." in printed
         assert first.poll() is None
     finally:
         first.kill()
