@@ -16,6 +16,7 @@ from qjax.blocks import kernels_of
 from qjax.hsic import dependence, normalized_kernel
 from qjax.metrics import at_least_float32
 from qjax.quantize import Quantizer, encode, make_grid
+from qjax.rounding import moved
 
 __all__ = [
     "Diagnosis", "Probe", "angle", "diagnose", "norm_ratio", "share_at_ends", "share_changed",
@@ -120,13 +121,9 @@ def share_at_ends(x: Array, quantizer: Quantizer) -> Array:
 
 
 def share_changed(before: Array, after: Array, quantizer: Quantizer) -> Array:
-    """Share (0 to 1) of the elements whose level, each on the grid of its time, is another.
-
-    Without a grid: whose value is another.
-    """
+    """Share (0 to 1) of the elements that `moved`, each on its grid at the time."""
     then, now = (make_grid(x, quantizer) for x in (before, after))
-    moved = encode(before, then) != encode(after, now)
-    return jnp.mean(jnp.where((then.codes > 0) & (now.codes > 0), moved, before != after))
+    return jnp.mean(moved(before, then, after, now).astype(jnp.float32))
 
 
 def share_written(before: tuple, after: tuple, quantizers: Sequence[Quantizer]) -> Array:

@@ -32,6 +32,7 @@ passes with the identity as its derivative. All are finite wherever the values a
 and has no level in a measured one: it stays inf or becomes nan. They touch no other element.
 """
 
+import functools
 from numbers import Integral
 from typing import Any
 
@@ -52,6 +53,8 @@ __all__ = [
 ]
 
 SCOPES = ("global", "local")
+
+Ends = tuple[Array, Array]
 
 
 @struct.dataclass
@@ -198,13 +201,8 @@ def make_grid(x: Array, quantizer: Quantizer, axis: int | tuple[int, ...] | None
     x = tensor(x)
     _check_resolution(x.dtype, quantizer)
     kept = set() if axis is None else kept_axes(x.shape, axis)
-    reduced: dict[str, Any] = {
-        "axis": tuple(a for a in range(x.ndim) if a not in kept),
-        "keepdims": axis is not None,
-        "where": jnp.isfinite(x),
-    }
     x = x.astype(wide_type(x.dtype))
-    low, high = jnp.min(x, initial=jnp.inf, **reduced), jnp.max(x, initial=-jnp.inf, **reduced)
+    low, high = _extremes(x, tuple(a for a in range(x.ndim) if a not in kept), axis is not None)
 
     bits, bound = (jnp.asarray(v, x.dtype) for v in (quantizer.bits, quantizer.bound))
     local, symmetric = (jnp.asarray(v) != 0 for v in (quantizer.local, quantizer.symmetric))
@@ -223,6 +221,40 @@ def make_grid(x: Array, quantizer: Quantizer, axis: int | tuple[int, ...] | None
     room = ~narrow & ~(local & jnp.isinf(end))
     codes = jnp.where((bits > 0) & room, codes, 0)
     return Grid(low, origin, end, codes, ~local, spacing)
+
+
+def _ends(x: Array, axes: tuple[int, ...], keepdims: bool, where: Array | None = None) -> Ends:
+    """Smallest and largest of the elements that count, inf and -inf where none does."""
+    reduced: dict[str, Any] = {"axis": axes, "keepdims": keepdims, "where": where}
+    return jnp.min(x, initial=jnp.inf, **reduced), jnp.max(x, initial=-jnp.inf, **reduced)
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(1, 2))
+def _extremes(x: Array, axes: tuple[int, ...], keepdims: bool) -> Ends:
+    """Smallest and largest finite element.
+
+    Of all elements where these are finite, else again without the others: picking them writes the
+    tensor once more for each end, which an optimizer's step would feel. The loop, of one turn or
+    none, stands for a condition, as `jax.vmap` would make both branches of that run.
+    """
+    def sound(ends: Ends) -> Array:
+        return jnp.all(jnp.isfinite(jnp.stack(ends)))
+
+    def again(state: tuple) -> tuple:
+        here, _ = jax.lax.optimization_barrier((x, state))  # else it is computed before the loop
+        return (jnp.array(True), *_ends(here, axes, keepdims, jnp.isfinite(here)))
+
+    all_of_them = _ends(x, axes, keepdims)
+    done = sound(all_of_them)
+    return jax.lax.while_loop(lambda state: ~state[0], again, (done, *all_of_them))[1:]
+
+
+@_extremes.defjvp
+def _extremes_jvp(axes, keepdims, primals, tangents):
+    (x,) = primals
+    finite = jnp.isfinite(x)
+    _, moved = jax.jvp(lambda x: _ends(x, axes, keepdims, finite), primals, tangents)
+    return _extremes(x, axes, keepdims), moved
 
 
 def check_quantizer(quantizer: Quantizer) -> None:

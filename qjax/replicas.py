@@ -4,11 +4,13 @@ Configurations of one seed share the order of the data, hence the batch, hence o
 product in the first layer.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.sharding import PartitionSpec
 from jax.stages import Wrapped
 
@@ -37,8 +39,13 @@ def stack(settings: Sequence[Any]) -> Any:
     return jax.tree.map(lambda *leaves: jnp.stack([jnp.float32(x) for x in leaves]), *settings)
 
 
-def check_axes(arguments: Sequence[Any], seeds: Sequence[str], configs: Sequence[str]) -> None:
+def check_axes(
+    arguments: Sequence[Any], seeds: Sequence[str], configs: Sequence[str]
+) -> dict[str, int]:
     """Refuses arguments without the leading axes that their "r"s promise, before `vmap` does.
+
+    Returns:
+      The length of "seeds" and of "configs", of those that some argument has.
 
     Raises:
       ValueError: names the leaf.
@@ -57,13 +64,74 @@ def check_axes(arguments: Sequence[Any], seeds: Sequence[str], configs: Sequence
                     f"shape {shape}, expected leading axes [{expected}]; qjax.replicas.stack makes "
                     "settings [configs] of a list of them"
                 )
+    return lengths
+
+
+def _length(count: int, at_once: int) -> int:
+    """How many of `count` to take in each turn: about `at_once`, so that few places stay empty."""
+    if count <= at_once:
+        return count
+    near = range(max(1, -(-3 * at_once // 4)), min(count, 5 * at_once // 4) + 1)
+    return min(near, key=lambda length: (-(-count // length) * length, -length))
+
+
+def _in_turns(batched: Callable, seeds: str, configs: str, at_once: Callable) -> Callable:
+    """`batched`, a function that was `replicate`d, on some of its replicas after the others.
+
+    Args:
+      batched: of arguments with leading axes as `seeds` and `configs` say.
+      seeds, configs: see `replicate`.
+      at_once: (arguments, replicas) -> about how many to take in a turn.
+    """
+
+    def pick(argument, letters, rows):
+        for axis, own in enumerate(own for letter, own in zip(letters, rows, strict=True)
+                                   if letter == "r"):
+            argument = jax.tree.map(lambda x: x[(slice(None),) * axis + (own,)], argument)  # noqa: B023
+        return argument
+
+    def run(*arguments):
+        lengths = check_axes(arguments, seeds, configs)
+        counts = [lengths.get(name, 1) for name in ("seeds", "configs")]
+        most = at_once(arguments, math.prod(counts))
+        some = _length(counts[1], most)
+        sizes = _length(counts[0], max(1, most // some)), some
+        turns = [-(-count // size) for count, size in zip(counts, sizes, strict=True)]
+        if math.prod(turns) == 1:
+            return batched(*arguments)
+        # Empty places are filled with the first ones once more, whose results are dropped.
+        rows = [np.resize(np.arange(count), (turn, size))
+                for count, turn, size in zip(counts, turns, sizes, strict=True)]
+        numbers = np.indices(turns).reshape(2, -1)
+
+        def one(turn):
+            return batched(*(pick(argument, letters, turn) for argument, *letters in
+                             zip(arguments, seeds, configs, strict=True)))
+
+        def whole(x):
+            """[turns, seeds, configs, ...] -> [seeds, configs, ...]."""
+            rest = x.shape[3:]
+            x = x.reshape(*turns, *sizes, *rest).swapaxes(1, 2)
+            x = x.reshape(turns[0] * sizes[0], turns[1] * sizes[1], *rest)
+            return x[: counts[0], : counts[1]]
+
+        return jax.tree.map(whole, jax.lax.map(one, tuple(
+            own[number] for own, number in zip(rows, numbers, strict=True))))
+
+    return run
 
 
 def compile_replicated(
-    function: Callable, seeds: str, configs: str, mesh: Any, donate: tuple = (), options: Any = None
+    function: Callable, seeds: str, configs: str, mesh: Any, donate: tuple = (),
+    options: Any = None, at_once: Callable | None = None,
 ) -> Wrapped:
-    """jit of `replicate`; over `mesh` each device runs its own replicas, with no exchange."""
+    """jit of `replicate`; over `mesh` each device runs its own replicas, with no exchange.
+
+    `at_once`: see `_in_turns`; None: all of them.
+    """
     batched = replicate(function, seeds, configs)
+    if at_once is not None:
+        batched = _in_turns(batched, seeds, configs, at_once)
 
     def replicated(*arguments):
         check_axes(arguments, seeds, configs)

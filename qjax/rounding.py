@@ -17,7 +17,7 @@ from qjax.metrics import wide_type
 from qjax.spacings import Uniform, position
 
 __all__ = [
-    "as_stored", "code_dtype", "decode", "encode", "land", "pulse", "quantize",
+    "as_stored", "code_dtype", "decode", "encode", "land", "moved", "pulse", "quantize",
     "straight_through", "wanted",
 ]
 
@@ -148,6 +148,22 @@ def _scale_toward(code, direction, grid):
     here, there = (grid.spacing.place(c, grid.codes) for c in (code, code + direction))
     step = jnp.where(here != there, jnp.abs(here - there), 1)
     return scale / jnp.where(grid.codes > 0, grid.codes, 1) / step
+
+
+def moved(before: Array, then: Grid, after: Array, now: Grid) -> Array:
+    """Is the level of an element another? Where a grid is missing: is its value?
+
+    Args:
+      before, then: a tensor on its grid.
+      after, now: the same, later.
+
+    Returns:
+      bool like `before`; False of an element that has no level, being nan or inf, where there are
+      grids.
+    """
+    old, new = (jnp.round(_position(x.astype(grid.end.dtype), grid)[0])
+                for x, grid in ((before, then), (after, now)))
+    return jnp.where((then.codes > 0) & (now.codes > 0), jnp.abs(new - old) > 0.5, before != after)
 
 
 def land(

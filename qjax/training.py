@@ -308,6 +308,11 @@ def _checked(compiled: Wrapped, check: Callable) -> Wrapped:
     return checked
 
 
+# Bytes that a step goes through again and again, in those of what is held and of the optimizer's
+# state: gradients and what becomes of them come on top.
+_COPIES = 2
+
+
 def make_epoch(
     phase: Phase,
     *,
@@ -317,6 +322,7 @@ def make_epoch(
     evaluate_after: bool = True,
     diagnose_after: bool = False,
     mesh: Mesh | None = None,
+    cache: int | None = None,
 ) -> Callable[[Array, Any, Settings, TrainState, Data], tuple[TrainState, EpochMetrics]]:
     """Compiles one epoch of a phase with its evaluations, over [seeds, configs].
 
@@ -326,6 +332,8 @@ def make_epoch(
       evaluate_after: score both parts of the data after the epoch, if the phase predicts.
       diagnose_after: look inside after the epoch, if the phase can be, see `qjax.diagnostics`.
       mesh: with axes "seeds" and "configs"; None for one device.
+      cache: bytes of fast memory that a device has; then only as many replicas as fit in are
+        trained at once, and the others after them. None: all at once.
 
     Returns:
       A jitted function of (keys [seeds], epoch number from 0, settings [configs], states [seeds,
@@ -362,7 +370,12 @@ def make_epoch(
         finite = metrics.all_finite(memories.behind(settings.memory, state.held))
         return state, EpochMetrics(objective, writes, train, test, ranges, finite, diagnosis)
 
-    compiled = compile_replicated(epoch, "r..r.", "..rr.", mesh, donate=(3,))
+    def fitting(arguments, replicas):
+        states = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(arguments[3]))
+        return max(1, cache * replicas // (_COPIES * max(states, 1)))
+
+    compiled = compile_replicated(epoch, "r..r.", "..rr.", mesh, donate=(3,),
+                                  at_once=None if cache is None else fitting)
 
     def check(key, number, settings, state, data):
         del key, number

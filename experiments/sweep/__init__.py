@@ -6,7 +6,7 @@ and `make_mesh` serve measurements too; `file_of` says where a trained network i
 """
 
 from experiments.sweep.arguments import add_arguments
-from experiments.sweep.devices import make_mesh
+from experiments.sweep.devices import cache, make_mesh
 from experiments.sweep.interrupts import leave
 from experiments.sweep.networks import file_of
 from experiments.sweep.program import Program

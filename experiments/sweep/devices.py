@@ -8,7 +8,9 @@ from pathlib import Path
 import jax
 from jax.sharding import Mesh
 
-__all__ = ["keep_programs", "load", "make_mesh"]
+__all__ = ["cache", "keep_programs", "load", "make_mesh"]
+
+_CACHES = Path("/sys/devices/system/cpu/cpu0/cache")
 
 
 def keep_programs() -> None:
@@ -20,6 +22,26 @@ def keep_programs() -> None:
         home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
         jax.config.update("jax_compilation_cache_dir", str(Path(home) / "qjax"))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+
+
+def cache() -> int | None:
+    """Bytes of a core's share of its largest cache, if devices are cores; None: nothing says so.
+
+    None for several processes, too, as all must run the same program.
+    """
+    if jax.devices()[0].platform != "cpu" or jax.process_count() > 1:
+        return None
+    shares = []
+    for folder in _CACHES.glob("index*"):
+        try:
+            size, sharing = ((folder / name).read_text() for name in ("size", "shared_cpu_list"))
+            spans = [list(map(int, span.split("-"))) for span in sharing.split(",")]
+            cores = sum(span[-1] - span[0] + 1 for span in spans)
+            shares.append(1024 * int(size.strip().removesuffix("K")) //
+                          min(cores, jax.device_count()))
+        except (OSError, ValueError):  # a system that tells otherwise
+            continue
+    return max(shares, default=None)
 
 
 def _shape(n_seeds: int, n_cells: int) -> tuple[int, int]:

@@ -23,6 +23,7 @@ from experiments.cells import (
     settings_of,
 )
 from experiments.data import Dataset
+from experiments.sweep import devices
 from qjax import algorithms, training
 from qjax.replicas import replicate
 from qjax.saved import Inputs
@@ -89,6 +90,7 @@ def _epoch(kind: _Kind, phase: int, evaluate: bool, diagnose: bool) -> Callable:
         shuffle=kind.preset.shuffle,
         preprocess=kind.inputs,
         mesh=kind.mesh,
+        cache=devices.cache(),
     )
 
 
