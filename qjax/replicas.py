@@ -16,7 +16,11 @@ from jax.stages import Wrapped
 
 from qjax.trees import paths_of
 
-__all__ = ["check_axes", "compile_replicated", "replicate", "stack"]
+__all__ = ["check_axes", "compile_replicated", "fitting", "replicate", "stack", "turn_of"]
+
+# What a step goes through again and again, in the size of its replica's state: gradients and what
+# becomes of them come on top.
+_COPIES = 2
 
 
 def replicate(function: Callable, seeds: str, configs: str) -> Callable:
@@ -67,7 +71,7 @@ def check_axes(
     return lengths
 
 
-def _length(count: int, at_once: int) -> int:
+def turn_of(count: int, at_once: int) -> int:
     """How many of `count` to take in each turn: about `at_once`, so that few places stay empty."""
     if count <= at_once:
         return count
@@ -75,13 +79,24 @@ def _length(count: int, at_once: int) -> int:
     return min(near, key=lambda length: (-(-count // length) * length, -length))
 
 
-def _in_turns(batched: Callable, seeds: str, configs: str, at_once: Callable) -> Callable:
+def fitting(cache: int, state: int) -> int:
+    """How many replicas to train at once: elementwise passes over more wait for main memory.
+
+    Args:
+      cache: bytes of fast memory.
+      state: bytes of a replica's weights, optimizer and whatever else it keeps between steps.
+    """
+    return max(1, cache // max(1, _COPIES * state))
+
+
+def _in_turns(batched: Callable, seeds: str, configs: str, cache: int) -> Callable:
     """`batched`, a function that was `replicate`d, on some of its replicas after the others.
 
     Args:
-      batched: of arguments with leading axes as `seeds` and `configs` say.
+      batched: of arguments with leading axes as `seeds` and `configs` say; those that have both are
+        the replicas' states.
       seeds, configs: see `replicate`.
-      at_once: (arguments, replicas) -> about how many to take in a turn.
+      cache: see `fitting`.
     """
 
     def pick(argument, letters, rows):
@@ -93,9 +108,11 @@ def _in_turns(batched: Callable, seeds: str, configs: str, at_once: Callable) ->
     def run(*arguments):
         lengths = check_axes(arguments, seeds, configs)
         counts = [lengths.get(name, 1) for name in ("seeds", "configs")]
-        most = at_once(arguments, math.prod(counts))
-        some = _length(counts[1], most)
-        sizes = _length(counts[0], max(1, most // some)), some
+        states = [x for argument, *letters in zip(arguments, seeds, configs, strict=True)
+                  if letters == ["r", "r"] for x in jax.tree.leaves(argument)]
+        most = fitting(cache, sum(x.size * x.dtype.itemsize for x in states) // math.prod(counts))
+        some = turn_of(counts[1], most)
+        sizes = turn_of(counts[0], max(1, most // some)), some
         turns = [-(-count // size) for count, size in zip(counts, sizes, strict=True)]
         if math.prod(turns) == 1:
             return batched(*arguments)
@@ -123,15 +140,16 @@ def _in_turns(batched: Callable, seeds: str, configs: str, at_once: Callable) ->
 
 def compile_replicated(
     function: Callable, seeds: str, configs: str, mesh: Any, donate: tuple = (),
-    options: Any = None, at_once: Callable | None = None,
+    options: Any = None, cache: int | None = None,
 ) -> Wrapped:
     """jit of `replicate`; over `mesh` each device runs its own replicas, with no exchange.
 
-    `at_once`: see `_in_turns`; None: all of them.
+    `cache`: bytes of a device's fast memory, which some replicas after the others use; None: all at
+    once.
     """
     batched = replicate(function, seeds, configs)
-    if at_once is not None:
-        batched = _in_turns(batched, seeds, configs, at_once)
+    if cache is not None:
+        batched = _in_turns(batched, seeds, configs, cache)
 
     def replicated(*arguments):
         check_axes(arguments, seeds, configs)

@@ -163,7 +163,9 @@ def moved(before: Array, then: Grid, after: Array, now: Grid) -> Array:
     """
     old, new = (jnp.round(_position(x.astype(grid.end.dtype), grid)[0])
                 for x, grid in ((before, then), (after, now)))
-    return jnp.where((then.codes > 0) & (now.codes > 0), jnp.abs(new - old) > 0.5, before != after)
+    apart = jnp.abs(new - old)
+    other = (apart > 0.5) & (apart < jnp.inf)
+    return jnp.where((then.codes > 0) & (now.codes > 0), other, before != after)
 
 
 def land(

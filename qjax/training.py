@@ -308,11 +308,6 @@ def _checked(compiled: Wrapped, check: Callable) -> Wrapped:
     return checked
 
 
-# Bytes that a step goes through again and again, in those of what is held and of the optimizer's
-# state: gradients and what becomes of them come on top.
-_COPIES = 2
-
-
 def make_epoch(
     phase: Phase,
     *,
@@ -332,8 +327,8 @@ def make_epoch(
       evaluate_after: score both parts of the data after the epoch, if the phase predicts.
       diagnose_after: look inside after the epoch, if the phase can be, see `qjax.diagnostics`.
       mesh: with axes "seeds" and "configs"; None for one device.
-      cache: bytes of fast memory that a device has; then only as many replicas as fit in are
-        trained at once, and the others after them. None: all at once.
+      cache: bytes of fast memory that a device has, see `qjax.replicas.fitting`; replicas that do
+        not fit in are trained after the others. None: all at once.
 
     Returns:
       A jitted function of (keys [seeds], epoch number from 0, settings [configs], states [seeds,
@@ -370,12 +365,7 @@ def make_epoch(
         finite = metrics.all_finite(memories.behind(settings.memory, state.held))
         return state, EpochMetrics(objective, writes, train, test, ranges, finite, diagnosis)
 
-    def fitting(arguments, replicas):
-        states = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(arguments[3]))
-        return max(1, cache * replicas // (_COPIES * max(states, 1)))
-
-    compiled = compile_replicated(epoch, "r..r.", "..rr.", mesh, donate=(3,),
-                                  at_once=None if cache is None else fitting)
+    compiled = compile_replicated(epoch, "r..r.", "..rr.", mesh, donate=(3,), cache=cache)
 
     def check(key, number, settings, state, data):
         del key, number

@@ -12,9 +12,10 @@ import jax.numpy as jnp
 
 from experiments.cells import Cell
 from experiments.data import Dataset
+from experiments.sweep import devices
 from experiments.sweep.program import Program
 from qjax import training
-from qjax.replicas import replicate
+from qjax.replicas import fitting, replicate, turn_of
 
 __all__ = ["Footprint", "available", "footprint", "is_exhausted", "size"]
 
@@ -33,23 +34,31 @@ class Footprint(NamedTuple):
 
     Attributes:
       fixed: bytes of the data set and the like.
-      replica: bytes of every replica.
+      replica: bytes of every replica while it trains.
       moved: for each phase the bytes that an epoch of a replica reads and writes, evaluations
         included: not a time, but in proportion to it within a factor of 2 or so.
+      held: bytes of `replica` that it keeps between steps.
+      at_once: about how many train at the same time, others after them; then states are held twice,
+        as they were and as they are. None: all.
     """
 
     fixed: int
     replica: int
     moved: tuple[float, ...] = ()
+    held: int = 0
+    at_once: int | None = None
 
     def of(self, replicas: int) -> int:
         """Bytes that so many replicas on one device take."""
-        return self.fixed + replicas * self.replica
+        turn = replicas if self.at_once is None else turn_of(replicas, self.at_once)
+        waiting = 2 * replicas * self.held if turn < replicas else replicas * self.held
+        return self.fixed + waiting + turn * (self.replica - self.held)
 
     def fitting(self, limit: int) -> int:
         """Replicas that fit into `limit` bytes on one device and are worth having there."""
         most = _SATURATED.get(jax.devices()[0].platform, _SATURATED["other"])
-        return max(1, min(most, (limit - self.fixed) // self.replica))
+        fit = [count for count in range(1, most + 1) if self.of(count) <= limit]
+        return max(fit, default=1)
 
 
 def _bytes(tree: Any) -> int:
@@ -91,7 +100,7 @@ def _footprint(program: Program, diagnose: bool) -> Footprint:
         return shape((count, *inputs.shape[1:]), inputs.dtype)
 
     states = jax.eval_shape(program.init(), keys, program.settings(0))
-    most, moved = 0, []
+    most, moved, held = 0, [], 0
     for number, phase in enumerate(program.algorithm.phases):
         settings = program.settings(number)
         states = jax.eval_shape(training.make_begin(phase), settings, states)
@@ -110,12 +119,14 @@ def _footprint(program: Program, diagnose: bool) -> Footprint:
             look = replicate(functools.partial(training.look, phase), "r.rr.", ".rrr.")
             to_look, _ = _cost(look, keys, settings, states, before, examples_of_step)
             needed = _bytes(before) + max(needed, to_look)
-        most = max(most, _bytes(states) + needed)
+        most, held = max((most, held), (_bytes(states) + needed, _bytes(states)))
     data = sum(a.nbytes for a in (
         dataset.train_images, dataset.train_labels, dataset.test_images, dataset.test_labels
     ))
     order = 3 * 4 * examples  # the epoch's permutation, while it is drawn
-    return Footprint(data + order, -(-most // _SAMPLE), tuple(moved))
+    held, fast = held // _SAMPLE, devices.cache()
+    at_once = None if fast is None else fitting(fast, held)
+    return Footprint(data + order, -(-most // _SAMPLE), tuple(moved), held, at_once)
 
 
 def available() -> int:

@@ -113,6 +113,19 @@ def test_a_quantized_replica_in_a_group_is_the_replica_alone(cell, settings):
     assert np.mean(np.isclose(ours, expected, atol=1e-5, rtol=0)) >= 0.99
 
 
+def test_replicas_in_turns_are_those_at_once():
+    cells = (FLOAT, FLOAT.replace(learning_rate=0.1), FLOAT.replace(learning_rate=0.2))
+    init, begin, _ = programs(ALGORITHM)
+    (phase,) = ALGORITHM.phases
+    settings = stacked(*cells)
+    found = []
+    for fast in (None, 1):  # a byte: every replica by itself
+        epoch = make_epoch(phase, batch_size=16, shuffle=True, preprocess=preprocess, cache=fast)
+        state = begin(settings, init(KEYS, settings))
+        found.append(epoch(KEYS, 0, settings, state, DATA))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5, rtol=1e-5), *found)
+
+
 def test_replicas_differ():
     state, _ = group()
     kernel = state.held["blocks"][0]["kernel"].state.reshape(6, -1)

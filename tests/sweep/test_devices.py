@@ -2,11 +2,13 @@
 
 import socket
 
+import jax
 import pytest
 from programs import finish, numbers, recorded, start, wait_until
 
 from experiments import run
 from experiments.store import Store
+from experiments.sweep import devices as sweep_devices
 
 SWEEP = ("--dataset digits --hidden-width 10 --n-layers 1 --seeds 2 --n-bits 3 float "
          "--batch-size 64 --epochs 5 --readout-epochs 2 --algorithm")
@@ -123,3 +125,22 @@ def test_processes_that_do_not_find_each_other_are_told_so(tmp_path):
     _, errors = finish(start(tmp_path, "--distributed"), code=2)
     assert "did not find each other" in errors
     assert "Traceback" not in errors
+
+
+@pytest.mark.parametrize(("sizes", "cores", "devices", "expected"), [
+    (("32K", "512K", "32768K"), "0-1", 2, 2**24),
+    (("32K", "512K", "32768K"), "0-7", 2, 2**24),  # the others are not ours
+    (("32K", "2048K"), "0", 4, 2**21),
+    (("32K", "3M"), "0,4-5", 3, None),  # a megabyte that is told in another unit: unknown
+])
+def test_a_cores_share_of_the_largest_cache(tmp_path, monkeypatch, sizes, cores, devices, expected):
+    for number, size in enumerate(sizes):
+        folder = tmp_path / f"index{number}"
+        folder.mkdir()
+        (folder / "size").write_text(f"{size}\n")
+        (folder / "shared_cpu_list").write_text("0\n" if size == "32K" else f"{cores}\n")
+    monkeypatch.setattr(sweep_devices, "_CACHES", tmp_path)
+    monkeypatch.setattr(jax, "device_count", lambda: devices)
+    assert sweep_devices.cache() == (expected or 32 * 1024)
+    monkeypatch.setattr(sweep_devices, "_CACHES", tmp_path / "nothing")
+    assert sweep_devices.cache() is None

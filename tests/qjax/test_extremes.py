@@ -1,0 +1,78 @@
+"""Ranges that are measured: of what is finite, whatever else there is, at no cost to others."""
+
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from qjax.quantize import make_grid, make_quantizer, quantize
+
+RNG = np.random.default_rng(0)
+QUANTIZER = make_quantizer(4, "asymm", "local")
+SPOILT = {"sound": [], "nan": [np.nan], "both": [np.inf, -np.inf, np.nan], "inf": [np.inf]}
+
+
+def values(spoilt, size=(5, 6)):
+    x = RNG.normal(size=size).astype(np.float32)
+    x.flat[: len(spoilt)] = spoilt
+    return x
+
+
+def ends(x, axis=None):
+    """Smallest and largest finite value, in NumPy."""
+    kept = {"axis": axis, "keepdims": axis is not None}
+    finite = np.isfinite(x)
+    return (np.min(x, where=finite, initial=np.inf, **kept),
+            np.max(x, where=finite, initial=-np.inf, **kept))
+
+
+@pytest.mark.parametrize("spoilt", SPOILT.values(), ids=list(SPOILT))
+@pytest.mark.parametrize("jitted", [False, True])
+def test_a_measured_range_is_that_of_the_finite_elements(spoilt, jitted):
+    x = values(spoilt)
+    grid = (jax.jit(make_grid) if jitted else make_grid)(x, QUANTIZER)
+    assert (grid.low, grid.end) == ends(x)
+
+
+def test_of_every_channel():
+    x = values(SPOILT["both"])
+    grid = make_grid(x, QUANTIZER, axis=-1)
+    low, high = ends(x, axis=0)
+    np.testing.assert_array_equal(grid.low, low)
+    np.testing.assert_array_equal(grid.end, high)
+
+
+def test_of_many_tensors_where_some_are_not_finite():
+    many = np.stack([values(spoilt) for spoilt in SPOILT.values()])
+    grids = jax.jit(jax.vmap(make_grid, in_axes=(0, None)))(many, QUANTIZER)
+    for number, x in enumerate(many):
+        assert (grids.low[number], grids.end[number]) == ends(x)
+
+
+def test_sound_tensors_are_read_once_for_each_end():
+    """A second look, at what is finite, is within a loop that need not turn."""
+    grids = jax.jit(jax.vmap(make_grid, in_axes=(0, None)))
+    text = grids.lower(values([], (3, 50, 60)), QUANTIZER).compile().as_text()
+    bodies = set(re.findall(r"body=(%[\w.]+)", text))
+    parts = {part.split()[0]: part for part in text.split("\n\n") if part.startswith("%")}
+    picking = {name for name, part in parts.items() if re.search(r"\[3,50,60\]\S* is-finite\(", part)}
+    assert picking
+    for name in picking - bodies:
+        callers = {other for other, part in parts.items() if f"calls={name}," in part}
+        assert callers
+        assert callers <= bodies
+
+
+@pytest.mark.parametrize("spoilt", SPOILT.values(), ids=list(SPOILT))
+@pytest.mark.parametrize("by", [jax.grad, jax.jacfwd], ids=["reverse", "forward"])
+def test_levels_move_with_the_ends(spoilt, by):
+    """The derivative of the largest level is one at the largest element and zero elsewhere."""
+    x = jnp.asarray(values(spoilt))
+    moved = by(lambda x: make_grid(x, QUANTIZER).end)(x)
+    expected = np.zeros(x.shape, np.float32)
+    expected[np.unravel_index(np.argmax(np.where(np.isfinite(x), x, -np.inf)), x.shape)] = 1
+    np.testing.assert_array_equal(moved, expected)
+    assert np.isfinite(jax.jit(by(lambda x: jnp.sum(jnp.where(
+        jnp.isfinite(x), quantize(x, make_grid(x, QUANTIZER)), 0))))(x)).all()
