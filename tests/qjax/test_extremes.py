@@ -57,7 +57,8 @@ def test_sound_tensors_are_read_once_for_each_end():
     text = grids.lower(values([], (3, 50, 60)), QUANTIZER).compile().as_text()
     bodies = set(re.findall(r"body=(%[\w.]+)", text))
     parts = {part.split()[0]: part for part in text.split("\n\n") if part.startswith("%")}
-    picking = {name for name, part in parts.items() if re.search(r"\[3,50,60\]\S* is-finite\(", part)}
+    picking = {name for name, part in parts.items()
+               if re.search(r"\[3,50,60\]\S* is-finite\(", part)}
     assert picking
     for name in picking - bodies:
         callers = {other for other, part in parts.items() if f"calls={name}," in part}
