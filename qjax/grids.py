@@ -55,6 +55,7 @@ __all__ = [
 SCOPES = ("global", "local")
 
 Ends = tuple[Array, Array]
+_LARGE = 2**13  # elements
 
 
 @struct.dataclass
@@ -234,9 +235,12 @@ def _extremes(x: Array, axes: tuple[int, ...], keepdims: bool) -> Ends:
     """Smallest and largest finite element.
 
     Of all elements where these are finite, else again without the others: picking them writes the
-    tensor once more for each end, which an optimizer's step would feel. The loop, of one turn or
-    none, stands for a condition, as `jax.vmap` would make both branches of that run.
+    tensor once more for each end, which an optimizer's step feels if the tensor is large. The loop,
+    of one turn or none, stands for a condition, as `jax.vmap` would make both branches of that run.
     """
+    if x.size < _LARGE:  # a loop takes longer to compile than this to run
+        return _ends(x, axes, keepdims, jnp.isfinite(x))
+
     def sound(ends: Ends) -> Array:
         return jnp.all(jnp.isfinite(jnp.stack(ends)))
 

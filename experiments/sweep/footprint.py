@@ -23,8 +23,7 @@ __all__ = ["Footprint", "available", "footprint", "is_exhausted", "size"]
 _SAMPLE = 8
 # Memory is planned before machine code is generated: no need for that to be fast.
 _QUICKLY: dict[str, Any] = {"xla_backend_optimization_level": 0}
-# More than this on a device does not train faster: on a CPU their states leave the cache
-# (docs/performance.md).
+# More than this on a device does not train faster (docs/performance.md).
 _SATURATED = {"cpu": 16, "other": 1024}
 _UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
