@@ -47,8 +47,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except results.ResultsError as error:
         p.error(str(error))
     best = {key: cells[: args.top] for key, cells in found.items()}
-    # Trained where it was found, it has its test accuracy beside the held-out one.
-    where = f" --out {shlex.quote(str(args.results[-1]))}" if args.results[-1].is_dir() else ""
+    # Trained among these results, it has its test accuracy beside the held-out one.
+    folders = [path for path in args.results if path.is_dir()]
+    where = f" --out {shlex.quote(str(folders[-1]))}" if folders else ""
     console = Console(emoji=False, width=None if sys.stdout.isatty() else 200)
     console.print(terminal(_table(by, found, best)))
     for line in filter(None, [*_notes(found), unfinished]):

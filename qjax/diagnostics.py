@@ -121,7 +121,7 @@ def share_at_ends(x: Array, quantizer: Quantizer) -> Array:
 
 
 def share_changed(before: Array, after: Array, quantizer: Quantizer) -> Array:
-    """Share (0 to 1) of the elements that `moved`, each on its grid at the time."""
+    """Share (0 to 1) of the elements that `moved`; both tensors are on their grids already."""
     then, now = (make_grid(x, quantizer) for x in (before, after))
     return jnp.mean(moved(before, then, after, now).astype(jnp.float32))
 

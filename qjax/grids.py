@@ -246,7 +246,7 @@ def _extremes(x: Array, axes: tuple[int, ...], keepdims: bool) -> Ends:
 
     def again(state: tuple) -> tuple:
         here, _ = jax.lax.optimization_barrier((x, state))  # else it is computed before the loop
-        return (jnp.array(True), *_ends(here, axes, keepdims, jnp.isfinite(here)))
+        return (~state[0], *_ends(here, axes, keepdims, jnp.isfinite(here)))
 
     all_of_them = _ends(x, axes, keepdims)
     done = sound(all_of_them)

@@ -72,11 +72,8 @@ def check_axes(
 
 
 def turn_of(count: int, at_once: int) -> int:
-    """How many of `count` to take in each turn: about `at_once`, so that few places stay empty."""
-    if count <= at_once:
-        return count
-    near = range(max(1, -(-3 * at_once // 4)), min(count, 5 * at_once // 4) + 1)
-    return min(near, key=lambda length: (-(-count // length) * length, -length))
+    """How many of `count` to take in each turn: at most `at_once`, in as few turns as can be."""
+    return -(-count // -(-count // at_once))
 
 
 def fitting(cache: int, state: int) -> int:

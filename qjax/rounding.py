@@ -154,12 +154,11 @@ def moved(before: Array, then: Grid, after: Array, now: Grid) -> Array:
     """Is the level of an element another? Where a grid is missing: is its value?
 
     Args:
-      before, then: a tensor on its grid.
+      before, then: a tensor that is on its grid already, and that grid.
       after, now: the same, later.
 
     Returns:
-      bool like `before`; False of an element that has no level, being nan or inf, where there are
-      grids.
+      bool like `before`; False of nan and inf where there are grids.
     """
     old, new = (jnp.round(_position(x.astype(grid.end.dtype), grid)[0])
                 for x, grid in ((before, then), (after, now)))

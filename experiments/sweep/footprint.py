@@ -1,6 +1,7 @@
 """What replicas cost by XLA's own account: memory, so how many fit; bytes moved, so how long."""
 
 import functools
+import itertools
 import math
 import os
 import re
@@ -50,13 +51,16 @@ class Footprint(NamedTuple):
     def of(self, replicas: int) -> int:
         """Bytes that so many replicas on one device take."""
         turn = replicas if self.at_once is None else turn_of(replicas, self.at_once)
-        waiting = 2 * replicas * self.held if turn < replicas else replicas * self.held
-        return self.fixed + waiting + turn * (self.replica - self.held)
+        if turn == replicas:
+            return self.fixed + replicas * self.replica
+        places = -(-replicas // turn) * turn  # of results: the last turn is filled up
+        return self.fixed + (replicas + places) * self.held + turn * self.replica
 
     def fitting(self, limit: int) -> int:
         """Replicas that fit into `limit` bytes on one device and are worth having there."""
         most = _SATURATED.get(jax.devices()[0].platform, _SATURATED["other"])
-        fit = [count for count in range(1, most + 1) if self.of(count) <= limit]
+        # Up to the first that does not: a count that divides well may need less than a lower one.
+        fit = itertools.takewhile(lambda count: self.of(count) <= limit, range(1, most + 1))
         return max(fit, default=1)
 
 

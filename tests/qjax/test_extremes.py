@@ -84,3 +84,12 @@ def test_levels_move_with_the_ends(spoilt, size):
     np.testing.assert_allclose(forward, np.sum(direction * expected), rtol=1e-6)
     assert np.isfinite(jax.jit(jax.grad(lambda x: jnp.sum(jnp.where(
         jnp.isfinite(x), quantize(x, make_grid(x, QUANTIZER)), 0))))(x)).all()
+
+
+def test_within_shard_map_that_checks_what_varies():
+    mesh = jax.make_mesh((1,), ("i",), axis_types=(jax.sharding.AxisType.Auto,))
+    spec = jax.sharding.PartitionSpec("i")
+    x = values([])
+    found = jax.jit(jax.shard_map(lambda x: quantize(x, make_grid(x, QUANTIZER)), mesh=mesh,
+                                  in_specs=spec, out_specs=spec))(x)
+    np.testing.assert_allclose(found, quantize(x, make_grid(x, QUANTIZER)), rtol=1e-5)

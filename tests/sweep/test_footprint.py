@@ -108,3 +108,10 @@ def test_a_real_out_of_memory_error_is_recognized():
         jax.block_until_ready(jax.jit(lambda: jax.numpy.ones((2**50,)))())
     assert is_exhausted(error.value)
     assert not is_exhausted(jax.errors.JaxRuntimeError("INTERNAL: broken"))
+
+
+def test_turns_hold_states_twice_and_those_of_a_turn_once_more():
+    needs = Footprint(fixed=10, replica=20, held=5, at_once=4)
+    assert needs.of(4) == 10 + 4 * 20
+    assert needs.of(5) == 10 + 5 * 5 + 6 * 5 + 3 * 20  # two turns of three, one place empty
+    assert Footprint(0, 20, (), 1, 4).fitting(79) == 3  # 5 would fit, and 4 not
