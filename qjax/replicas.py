@@ -5,6 +5,7 @@ product in the first layer.
 """
 
 import math
+import operator
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -49,7 +50,7 @@ def check_axes(
     """Refuses arguments without the leading axes that their "r"s promise, before `vmap` does.
 
     Returns:
-      The length of "seeds" and of "configs", of those that some argument has.
+      The lengths of "seeds" and of "configs", as far as some argument has them.
 
     Raises:
       ValueError: names the leaf.
@@ -86,53 +87,50 @@ def fitting(cache: int, state: int) -> int:
     return max(1, cache // max(1, _COPIES * state))
 
 
-def _in_turns(batched: Callable, seeds: str, configs: str, cache: int) -> Callable:
-    """`batched`, a function that was `replicate`d, on some of its replicas after the others.
+def _in_turns(
+    batched: Callable, arguments: Sequence[Any], letters: Sequence[tuple[str, str]],
+    counts: tuple[int, int], cache: int,
+) -> Any:
+    """What a function that was `replicate`d gives, on some of its replicas after the others.
 
     Args:
-      batched: of arguments with leading axes as `seeds` and `configs` say; those that have both are
-        the replicas' states.
-      seeds, configs: see `replicate`.
+      batched: the function.
+      arguments: its.
+      letters: of every argument those for seeds and for configs, see `replicate`; "r", "r" are the
+        replicas' states.
+      counts: of seeds and of configs.
       cache: see `fitting`.
     """
+    states = [x for argument, own in zip(arguments, letters, strict=True) if own == ("r", "r")
+              for x in jax.tree.leaves(argument)]
+    most = fitting(cache, sum(x.size * x.dtype.itemsize for x in states) // math.prod(counts))
+    some = turn_of(counts[1], most)
+    sizes = turn_of(counts[0], max(1, most // some)), some
+    turns = [-(-count // size) for count, size in zip(counts, sizes, strict=True)]
+    if math.prod(turns) == 1:
+        return batched(*arguments)
+    # Empty places are filled with the first ones once more, whose results are dropped.
+    rows = [np.resize(np.arange(count), (turn, size))
+            for count, turn, size in zip(counts, turns, sizes, strict=True)]
+    numbers = np.indices(turns).reshape(2, -1)
 
-    def pick(argument, letters, rows):
-        for axis, own in enumerate(own for letter, own in zip(letters, rows, strict=True)
-                                   if letter == "r"):
-            argument = jax.tree.map(lambda x: x[(slice(None),) * axis + (own,)], argument)  # noqa: B023
-        return argument
+    def one(turn):
+        picked = []
+        for argument, own in zip(arguments, letters, strict=True):
+            place = jnp.ix_(*(some for letter, some in zip(own, turn, strict=True)
+                              if letter == "r"))
+            picked.append(jax.tree.map(operator.itemgetter(place), argument) if place else argument)
+        return batched(*picked)
 
-    def run(*arguments):
-        lengths = check_axes(arguments, seeds, configs)
-        counts = [lengths.get(name, 1) for name in ("seeds", "configs")]
-        states = [x for argument, *letters in zip(arguments, seeds, configs, strict=True)
-                  if letters == ["r", "r"] for x in jax.tree.leaves(argument)]
-        most = fitting(cache, sum(x.size * x.dtype.itemsize for x in states) // math.prod(counts))
-        some = turn_of(counts[1], most)
-        sizes = turn_of(counts[0], max(1, most // some)), some
-        turns = [-(-count // size) for count, size in zip(counts, sizes, strict=True)]
-        if math.prod(turns) == 1:
-            return batched(*arguments)
-        # Empty places are filled with the first ones once more, whose results are dropped.
-        rows = [np.resize(np.arange(count), (turn, size))
-                for count, turn, size in zip(counts, turns, sizes, strict=True)]
-        numbers = np.indices(turns).reshape(2, -1)
+    def whole(x):
+        """[turns, seeds, configs, ...] -> [seeds, configs, ...]."""
+        rest = x.shape[3:]
+        x = x.reshape(*turns, *sizes, *rest).swapaxes(1, 2)
+        x = x.reshape(turns[0] * sizes[0], turns[1] * sizes[1], *rest)
+        return x[: counts[0], : counts[1]]
 
-        def one(turn):
-            return batched(*(pick(argument, letters, turn) for argument, *letters in
-                             zip(arguments, seeds, configs, strict=True)))
-
-        def whole(x):
-            """[turns, seeds, configs, ...] -> [seeds, configs, ...]."""
-            rest = x.shape[3:]
-            x = x.reshape(*turns, *sizes, *rest).swapaxes(1, 2)
-            x = x.reshape(turns[0] * sizes[0], turns[1] * sizes[1], *rest)
-            return x[: counts[0], : counts[1]]
-
-        return jax.tree.map(whole, jax.lax.map(one, tuple(
-            own[number] for own, number in zip(rows, numbers, strict=True))))
-
-    return run
+    return jax.tree.map(whole, jax.lax.map(one, tuple(
+        own[number] for own, number in zip(rows, numbers, strict=True))))
 
 
 def compile_replicated(
@@ -144,20 +142,20 @@ def compile_replicated(
     `cache`: bytes of a device's fast memory, which some replicas after the others use; None: all at
     once.
     """
-    batched = replicate(function, seeds, configs)
-    if cache is not None:
-        batched = _in_turns(batched, seeds, configs, cache)
+    batched, letters = replicate(function, seeds, configs), tuple(zip(seeds, configs, strict=True))
 
     def replicated(*arguments):
-        check_axes(arguments, seeds, configs)
-        return batched(*arguments)
+        counts = check_axes(arguments, seeds, configs)
+        if cache is None:
+            return batched(*arguments)
+        return _in_turns(batched, arguments, letters, (counts["seeds"], counts["configs"]), cache)
 
     replicated.__name__ = function.__name__
     if mesh is not None:
         specs = tuple(
             PartitionSpec(*(name for name, c in zip(("seeds", "configs"), pair, strict=True)
                             if c == "r"))
-            for pair in zip(seeds, configs, strict=True)
+            for pair in letters
         )
         out = PartitionSpec("seeds", "configs")
         replicated = jax.shard_map(

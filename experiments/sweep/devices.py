@@ -10,7 +10,7 @@ from jax.sharding import Mesh
 
 __all__ = ["cache", "keep_programs", "load", "make_mesh"]
 
-_CACHES = Path("/sys/devices/system/cpu/cpu0/cache")
+_CACHE = Path("/sys/devices/system/cpu/cpu0/cache/index3")
 
 
 def keep_programs() -> None:
@@ -25,23 +25,21 @@ def keep_programs() -> None:
 
 
 def cache() -> int | None:
-    """Bytes of a core's share of its largest cache, if devices are cores; None: nothing says so.
+    """Bytes of a core's share of its third cache, if devices are cores; None: nothing says so.
 
-    None for several processes, too, as all must run the same program.
+    (The first two are smaller than a network.) None for several processes, too, as all must run the
+    same program.
     """
     if jax.devices()[0].platform != "cpu" or jax.process_count() > 1:
         return None
-    shares = []
-    for folder in _CACHES.glob("index*"):
-        try:
-            size, sharing = ((folder / name).read_text() for name in ("size", "shared_cpu_list"))
-            spans = [list(map(int, span.split("-"))) for span in sharing.split(",")]
-            cores = sum(span[-1] - span[0] + 1 for span in spans)
-            shares.append(1024 * int(size.strip().removesuffix("K")) //
-                          min(cores, jax.device_count()))
-        except (OSError, ValueError):  # a system that tells otherwise
-            continue
-    return max(shares, default=None)
+    try:
+        size, sharing = ((_CACHE / name).read_text() for name in ("size", "shared_cpu_list"))
+        spans = [list(map(int, span.split("-"))) for span in sharing.split(",")]
+        kilobytes = int(size.strip().removesuffix("K"))
+    except (OSError, ValueError):  # a system that tells otherwise, or has none
+        return None
+    cores = sum(span[-1] - span[0] + 1 for span in spans)
+    return 1024 * kilobytes // min(cores, jax.device_count())
 
 
 def _shape(n_seeds: int, n_cells: int) -> tuple[int, int]:

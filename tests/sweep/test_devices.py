@@ -127,20 +127,18 @@ def test_processes_that_do_not_find_each_other_are_told_so(tmp_path):
     assert "Traceback" not in errors
 
 
-@pytest.mark.parametrize(("sizes", "cores", "devices", "expected"), [
-    (("32K", "512K", "32768K"), "0-1", 2, 2**24),
-    (("32K", "512K", "32768K"), "0-7", 2, 2**24),  # the others are not ours
-    (("32K", "2048K"), "0", 4, 2**21),
-    (("32K", "3M"), "0,4-5", 3, None),  # a megabyte that is told in another unit: unknown
+@pytest.mark.parametrize(("size", "cores", "devices", "expected"), [
+    ("32768K", "0-1", 2, 2**24),
+    ("32768K", "0-7", 2, 2**24),  # the others are not ours
+    ("2048K", "0", 4, 2**21),
+    ("30720K", "0,4-5", 3, 10 * 2**20),
+    ("3M", "0", 1, None),  # a unit that is not known
+    (None, "0", 1, None),
 ])
-def test_a_cores_share_of_the_largest_cache(tmp_path, monkeypatch, sizes, cores, devices, expected):
-    for number, size in enumerate(sizes):
-        folder = tmp_path / f"index{number}"
-        folder.mkdir()
-        (folder / "size").write_text(f"{size}\n")
-        (folder / "shared_cpu_list").write_text("0\n" if size == "32K" else f"{cores}\n")
-    monkeypatch.setattr(sweep_devices, "_CACHES", tmp_path)
+def test_a_cores_share_of_the_cache(tmp_path, monkeypatch, size, cores, devices, expected):
+    if size:
+        (tmp_path / "size").write_text(f"{size}\n")
+    (tmp_path / "shared_cpu_list").write_text(f"{cores}\n")
+    monkeypatch.setattr(sweep_devices, "_CACHE", tmp_path)
     monkeypatch.setattr(jax, "device_count", lambda: devices)
-    assert sweep_devices.cache() == (expected or 32 * 1024)
-    monkeypatch.setattr(sweep_devices, "_CACHES", tmp_path / "nothing")
-    assert sweep_devices.cache() is None
+    assert sweep_devices.cache() == expected
