@@ -72,7 +72,8 @@ def _told(trained: saved.Trained, written: writing.Written, score: str) -> str:
         rows.append((layer.path, "x".join(map(str, layer.shape)), layer.weights, levels,
                      100 * layer.at_zero, ends))
     recorded = trained.about.get("test_accuracy")
-    note = f"Test {score} {written.score:.2f} %, recorded " + (
+    on = numbers.tested_on(trained).capitalize()
+    note = f"{on} {score} {written.score:.2f} %, recorded " + (
         "none" if recorded is None else f"{recorded:.2f} %")
     names = ("kernel", "shape", "weights", "levels used", "at zero %", "at the ends %")
     table = Table(numbers.name_of(trained), (f"{note}.",), tuple(Column(n, 1) for n in names),

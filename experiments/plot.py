@@ -35,7 +35,7 @@ commandline.require("matplotlib", "experiments.plot")
 from matplotlib.figure import Figure
 
 from experiments.commandline import options
-from experiments.report import Rows, choice, columns, gallery, graphs, look, relation
+from experiments.report import Rows, choice, columns, gallery, graphs, look, relation, scores
 from experiments.store import history_of, results, selection
 from experiments.studies import thesis
 
@@ -168,7 +168,7 @@ def _own(
     """The figure in words, with the stem of its file's name; says what one should know."""
     kind = (args.kind or ["lines"])[0]
     if "dataset" not in (*words, *(condition.column for condition in args.only)):
-        kept = [row for row in rows if not choice.is_held_out(row)]
+        kept = [row for row in rows if not scores.is_held_out(row)]
         if 0 < len(kept) < len(rows):
             print(f"left out: {len(rows) - len(kept)} networks on held-out data; --where "
                   "dataset=NAME_holdout shows them", file=sys.stderr)
@@ -179,7 +179,7 @@ def _own(
         if not epochs:
             p.error("--x epoch: these results have no rows per epoch; of a CSV file NAME.csv they "
                     "are expected beside it, in NAME-epochs.csv")
-    trials = choice.Trained(filter(choice.is_held_out, everything)) if args.best else None
+    trials = choice.Trained(filter(scores.is_held_out, everything)) if args.best else None
     found = relation.relate(rows, words, epochs, trials)
     if not found.panels:
         p.error(f"nothing to draw: no network has a finite {words.y}, or none along {words.x}")

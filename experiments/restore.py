@@ -35,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     new = [f.histories for f in finished if f.replica["id"] in added]
     known = ", ".join(f"{sum(bool(h[table]) for h in new)} with {table}" for table in HISTORIES)
     taken = len(finished) - len(added) - len(there)
-    others = f", {taken} are being trained by another program" if taken else ""
+    others = f", being trained by another program: {taken}" if taken else ""
     print(f"{counted(len(added), 'replica')} added ({known}), "
           f"{len(there)} were there already{others}: {store.path}")
     return 0

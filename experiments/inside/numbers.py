@@ -15,6 +15,7 @@ import numpy as np
 from experiments.cells import network_label
 from experiments.commandline import options
 from experiments.data import Dataset
+from experiments.report import scores
 from qjax.losses import LOSSES
 from qjax.saved import Trained
 from qjax.training import EVALUATION_CHUNK
@@ -22,7 +23,8 @@ from qjax.trees import paths_of
 
 __all__ = [
     "Layer", "are_classes", "check", "confusion", "first_images", "kernels", "layers",
-    "loss_of", "name_of", "outputs_of", "probabilities", "score", "score_name", "shares", "worst",
+    "loss_of", "name_of", "outputs_of", "probabilities", "score", "score_name", "shares",
+    "tested_on", "worst",
 ]
 
 
@@ -76,6 +78,11 @@ def score(outputs: np.ndarray, labels: np.ndarray, loss: str) -> float:
     """What results call accuracy, in percent: of a loss, one of `LOSSES`."""
     found: Any = LOSSES[loss]
     return 100 * float(found.score(found.hits(outputs, labels).sum(), labels))
+
+
+def tested_on(trained: Trained) -> str:
+    """What it was tested on, in a word."""
+    return scores.scored([{"dataset": "", **trained.about.get("config", {})}]).on
 
 
 def score_name(labels: np.ndarray, loss: str) -> str:

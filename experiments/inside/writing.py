@@ -54,7 +54,8 @@ def write(
     likely = numbers.probabilities(outputs, loss)
     folder.mkdir(parents=True, exist_ok=True)
     to = _To(folder, [], [])
-    title = f"{name}\ntest {numbers.score_name(data.test_labels, loss)} {score:.1f} %"
+    what = f"{numbers.tested_on(trained)} {numbers.score_name(data.test_labels, loss)}"
+    title = f"{name}\n{what} {score:.1f} %"
     if numbers.are_classes(data.test_labels):
         _confusion(to, data, likely, title)
     else:

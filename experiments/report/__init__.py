@@ -6,7 +6,7 @@ a figure by `graphs` shows, in the words of `columns`; `choice` which cells are 
 `python -m experiments.report` makes `page`, one HTML file of any results.
 """
 
-from experiments.report import choice, columns, panels, relation
+from experiments.report import choice, columns, panels, relation, scores
 from experiments.report.estimates import Estimate, estimate, paired_differences
 from experiments.report.formats import FORMATS, Column, Table, as_csv, in_file, markdown, terminal
 from experiments.report.panels import Rows, split
@@ -26,6 +26,6 @@ __all__ = [
     "FEW_BITS", "FORMATS", "INTERVALS", "MEMORY", "MEMORY_NOTE", "NO_STUDY", "WRITES_NOTE",
     "Column", "Estimate", "Rows", "Study", "Table", "as_csv", "choice", "columns", "estimate",
     "figures", "gallery", "graphs", "in_file", "look", "markdown", "memory_in", "page",
-    "paired_differences", "panels", "position", "relation", "split", "spread", "tables_of", "tell",
-    "terminal", "writes_of",
+    "paired_differences", "panels", "position", "relation", "scores", "split", "spread",
+    "tables_of", "tell", "terminal", "writes_of",
 ]

@@ -14,20 +14,16 @@ from experiments.cells import Cell
 from experiments.data import HOLDOUT
 from experiments.report import columns
 from experiments.report.panels import Rows
+from experiments.report.scores import is_held_out
 from experiments.store import results
 
 __all__ = [
-    "GROUPS", "Choice", "Ranked", "Trained", "any_of", "best_of", "groups_in", "is_held_out",
-    "ranked", "settings_of", "whole",
+    "GROUPS", "Choice", "Ranked", "Trained", "any_of", "best_of", "groups_in", "ranked",
+    "settings_of", "whole",
 ]
 
 # What there is a best cell for each of, as far as it differs.
 GROUPS = ("algorithm", "dataset", "network", "n_bits", "update")
-
-
-def is_held_out(row: Mapping[str, Any]) -> bool:
-    """Was it trained on a part of the training set, and tested on the rest?"""
-    return row["dataset"].endswith(HOLDOUT)
 
 
 def whole(row: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -5,18 +5,17 @@ An axis has a number or a word; None is a word: "float" bits, no gain ("none").
 
 import math
 from collections.abc import Callable, Collection, Iterable, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
-from experiments.cells import AXES, DEFAULTS, NONE, Cell, by_flag, kinds
+from experiments.cells import AXES, NONE, Cell, by_flag, kinds
 from experiments.commandline import options
-from experiments.data import HOLDOUT
+from experiments.report.scores import Scored
 from experiments.report.tables import memory_in
 from experiments.store import results
 
 __all__ = [
     "ALONG_TRAINING", "ANALOG", "EPOCH", "LOSSES", "MEASURED", "OF_MEMORY", "SEED", "differing",
-    "Scored", "grouping", "label", "measured", "order", "scored", "spell", "told",
-    "value_of", "word",
+    "grouping", "label", "measured", "order", "spell", "told", "value_of", "word",
 ]
 
 EPOCH, SEED = "epoch", "seed"
@@ -52,32 +51,6 @@ def word(words: Collection[str]) -> Callable[[str], str]:
     """Argument type: one of some columns, an axis also as its flag is spelled."""
     parse = options.one_of(words)
     return lambda text: parse(text if text in words else by_flag(text))
-
-
-class Scored(NamedTuple):
-    """What was measured of some replicas, as it is called.
-
-    Attributes:
-      score: what the share of right answers is with their losses, in a word or two.
-      on: the data that networks were not trained on: the test set, or a held-out part.
-    """
-
-    score: str = "accuracy"
-    on: str = "test"
-
-    def title(self, usual: str) -> str:
-        """What "test accuracy" is here, and other words with these in them."""
-        return usual.replace("accuracy", self.score).replace("test", self.on)
-
-
-def scored(rows: Iterable[Mapping[str, Any]]) -> Scored:
-    """How to call what was measured of these replicas."""
-    rows = list(rows)
-    losses = {row.get("loss") or DEFAULTS["loss"] for row in rows}
-    held_out = rows and all(row["dataset"].endswith(HOLDOUT) for row in rows)
-    score = ("accuracy" if "squared_error" not in losses else
-             "R² or accuracy" if len(losses) == 1 else "score")  # R² of targets, else of classes
-    return Scored(score, "held-out" if held_out else "test")
 
 
 def label(name: str, of: Scored | None = None) -> str:

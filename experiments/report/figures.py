@@ -17,6 +17,7 @@ from experiments.commandline import options
 from experiments.report import look, panels
 from experiments.report.estimates import mean_and_deviation
 from experiments.report.panels import Rows, split
+from experiments.report.scores import scored
 from experiments.report.study import NO_STUDY, Study
 
 __all__ = ["plot_bits", "plot_diagnostics", "plot_epochs", "plot_overview", "plot_ranges"]
@@ -95,7 +96,7 @@ def plot_overview(rows: Rows, title: str, study: Study = NO_STUDY) -> Figure:
                     heading += f"\n{epochs}"
                 _overview_panel(axis, members, study)
                 _bits_axis(axis, members, heading)
-        line[0].set_ylabel("test accuracy (%)")
+        line[0].set_ylabel(scored(rows).title("test accuracy (%)"))
     for axis in axes[-1]:
         axis.set_xlabel("bits per weight")
     look.title(figure, title)
@@ -136,7 +137,7 @@ def plot_bits(rows: Rows, title: str, study: Study = NO_STUDY) -> Figure:
                       linestyle=look.line_of(scope), label=f"{dataset} {scope}")
         _bits_axis(axis, rows, kind)
         axis.set_xlabel("bits per weight")
-    axes[0][0].set_ylabel("test accuracy (%)")
+    axes[0][0].set_ylabel(scored(rows).title("test accuracy (%)"))
     look.title(figure, title)
     look.legend(figure)
     return figure
@@ -210,8 +211,8 @@ def plot_epochs(
         axes[top][0].set_ylabel("accuracy (%)")
         axes[top + 1][0].set_ylabel("cross-entropy (nats)")
     look.title(
-        figure, f"{title}\n(solid: test, dotted: training; bands: ±1 standard deviation of "
-        "accuracy, extent of loss)"
+        figure, f"{title}\n(solid: {scored(rows).on}, dotted: training; bands: ±1 standard "
+        "deviation of accuracy, extent of loss)"
     )
     look.legend(figure)
     return figure

@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 from experiments.report import figures, panels
 from experiments.report.formats import in_file
 from experiments.report.panels import Rows, split
+from experiments.report.scores import scored
 from experiments.report.study import NO_STUDY, Study
 from experiments.store import history_of, results
 
@@ -42,7 +43,8 @@ def drawn(
                 whole = all(map(study.has, results.by_cell(members)))
                 trained = f"{study.name}'s number of epochs unless noted" if whole else (
                     panels.trained(members, study))
-                title = (f"Test accuracy on {dataset}, {panels.seeds_of(members)}; {trained}"
+                what = scored(members).title("Test accuracy")
+                title = (f"{what} on {dataset}, {panels.seeds_of(members)}; {trained}"
                          f"{_DEVIATION}")
                 yield f"overview-{dataset}", figures.plot_overview(members, title, study)
         elif kind == "bits" and drawable:

@@ -18,7 +18,7 @@ from typing import Any
 
 from experiments.cells import AXES, DEFAULTS, Cell, kinds
 from experiments.commandline import options
-from experiments.report import columns
+from experiments.report import columns, scores
 from experiments.report.estimates import mean_and_deviation
 from experiments.report.panels import Rows, split
 from experiments.report.tables import (
@@ -87,7 +87,7 @@ def content(rows: Rows, epochs: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
             if name in _ALWAYS or any(m[name] for m in measured)}
     first = {"test_accuracy": kept.pop("test_accuracy")}  # in sight also where there is no room
     keys = [members[0]["id"] for members in cells.values()]
-    of = columns.scored(firsts)
+    of = scores.scored(firsts)
 
     def of_measured(names):
         return [_measured_column(name, of) for name in names]
@@ -123,7 +123,7 @@ def _about_number(name: str) -> str:
     return numbers_of(named(memories[0]))[name].help if memories else "number of the memory"
 
 
-def _measured_column(name: str, of: columns.Scored) -> dict[str, Any]:
+def _measured_column(name: str, of: scores.Scored) -> dict[str, Any]:
     title, digits, about = _MEASURED[name]
     return {"name": name, "title": of.title(title), "digits": digits, "about": about, "unit": ""}
 
@@ -229,6 +229,7 @@ def page_of(
         "mark": f'<p class="mark">{html.escape(mark)}</p>' if mark else "",
         "facts": "".join(map(_fact, facts, facts.values())),
         "plan": _plan(rows),
+        "score": scores.scored(rows).title("Test accuracy"),
         "open": "open" if mark else "",
         "constant": _constant(data.pop("constant")),
         "style": _template("page.css"),

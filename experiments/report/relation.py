@@ -8,7 +8,7 @@ import statistics
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from experiments.report import choice, columns
+from experiments.report import choice, columns, scores
 from experiments.report.panels import Rows
 from experiments.store import results
 
@@ -61,7 +61,7 @@ class Relation(NamedTuple):
     over: str
     chosen: str
     said: list[str]
-    scored: columns.Scored = columns.Scored()
+    scored: scores.Scored = scores.Scored()
 
 
 class _Sample(NamedTuple):
@@ -131,7 +131,7 @@ def relate(
         panel: {hue: sorted(lines[hue], key=_by_place(words.x, lines[hue]))
                 for hue in _ordered(words.hue, lines)}
         for panel, lines in ((p, panels[p]) for p in _ordered(words.panels, panels))}
-    scored = columns.scored(_rows(samples))
+    scored = scores.scored(_rows(samples))
     return Relation(words, ordered, over, how, [*said, *more, *without], scored)
 
 
@@ -208,7 +208,7 @@ def title_of(rows: Rows, words: Words) -> str:
     same = [columns.told(name, values.pop()) for name in choice.GROUPS if name not in words
             and len(values := {columns.value_of(row, name) for row in rows}) == 1
             and columns.ANALOG not in values]
-    of = columns.scored(rows)
+    of = scores.scored(rows)
     what = f"{columns.label(words.y, of)} against {columns.label(words.x, of)}"
     return f"{what[0].upper()}{what[1:]}" + (f": {', '.join(same)}" if same else "")
 

@@ -12,8 +12,8 @@ from experiments.cells import AXES, DEFAULTS, NONE
 from experiments.commandline import options
 from experiments.commandline.options import spell
 from experiments.data import shape_of
-from experiments.report import columns as named
 from experiments.report.estimates import mean_and_deviation
+from experiments.report.scores import scored
 from experiments.store.results import cell_of
 
 __all__ = ["FEW_BITS", "by_cell", "spread", "summary", "tell", "warnings"]
@@ -77,8 +77,7 @@ def summary(
     seeds = {len(cell) for cell in by_cell(rows, results).values()} or {0}
     count = "-".join(str(n) for n in sorted({min(seeds), max(seeds)}))
     over = ", one seed" if count == "1" else f", mean ± standard deviation over {count} seeds"
-    what = named.scored(rows).title("test accuracy")
-    title = f"{what[0].upper()}{what[1:]} in percent{over}"
+    title = f"{scored(rows).title('Test accuracy')} in percent{over}"
     table = Table()
     for column in differing:
         table.add_column(column, no_wrap=True)

@@ -22,6 +22,7 @@ from experiments.commandline import options
 from experiments.report.estimates import estimate, paired_differences
 from experiments.report.formats import Column, Table
 from experiments.report.panels import place
+from experiments.report.scores import scored
 from experiments.report.study import NO_STUDY, Study, position
 from experiments.store import results
 
@@ -140,8 +141,9 @@ def float_table(
         entries.append((variant, *accuracies, seeds, diverged, epochs))
     networks = (network_label(*a) for a in architectures)
     names = ("algorithm", *networks, "seeds", "diverged", "epochs")
+    what = scored(row for members in cells.values() for row in members).title("Test accuracy")
     return Table(
-        f"Test accuracy of the unquantized networks on {dataset}", _notes(cells, study),
+        f"{what} of the unquantized networks on {dataset}", _notes(cells, study),
         tuple(map(Column, names)), tuple(entries),
     )
 

@@ -16,7 +16,7 @@ from rich.table import Table
 from experiments import cells as grid
 from experiments.commandline.options import counted
 from experiments.data import Dataset
-from experiments.report import columns
+from experiments.report import scores
 from experiments.store import NoStoreError, Store, StoreError
 from experiments.sweep import devices, processes
 from experiments.sweep.checkpoint import CheckpointError, unfinished
@@ -245,7 +245,7 @@ class Sweep:
         costs, seen = self._costs(chunk), 0
         update(description=label)
         spoken = time.monotonic()
-        what = columns.scored([vars(chunk.cells[0])]).title("test accuracy")
+        what = scores.scored([vars(chunk.cells[0])]).title("test accuracy")
         events = self.tensorboard and processes.is_first()
         try:
             with Events(self.out, chunk) if events else contextlib.nullcontext() as board:

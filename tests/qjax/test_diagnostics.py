@@ -89,13 +89,6 @@ def pair_at(turn, size=50):
     return float32((3 * u, 0.2 * (np.cos(t) * u + np.sin(t) * v)))
 
 
-def test_an_element_without_a_level_has_not_moved_and_moves_nobody():
-    before = np.float32([-1, 0, 1, np.nan, 0])
-    after = np.float32([-1, 1, 1, 0, np.inf])
-    found = share_changed(before, after, make_quantizer(2, "symm", "local"))
-    np.testing.assert_allclose(found, 1 / 5)
-
-
 @pytest.mark.parametrize("turn", [0, 1e-3, 0.1, 30, 90, 137, 179.999, 180])
 def test_angle_is_known_to_a_ten_thousandth_of_a_degree(turn):
     # The arc cosine in float32 gives 0 or 0.03 where the angle is 0.001.
@@ -200,6 +193,13 @@ def test_share_changed_counts_levels(words):
         assert share_changed(values(before, 1), values(before, 2), quantizer) == 0
     nudged = values(before, 1) * (1 - 0.2 / (top - lowest))  # by less than half a level
     assert share_changed(values(before, 1), nudged, quantizer) == 0
+
+
+def test_an_element_without_a_level_has_not_moved_and_moves_nobody():
+    before = np.float32([-1, 0, 1, np.nan, 0])
+    after = np.float32([-1, 1, 1, 0, np.inf])
+    found = share_changed(before, after, make_quantizer(2, "symm", "local"))
+    np.testing.assert_allclose(found, 1 / 5)
 
 
 def test_without_a_grid_share_changed_counts_values():

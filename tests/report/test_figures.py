@@ -8,7 +8,7 @@ from dataclasses import replace
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
-from examples import CELL, FLOAT, GRID, ORIGIN, accuracy, refused, rows_of, store_of, sweep
+from examples import CELL, FLOAT, GRID, ORIGIN, accuracy, refused, row, rows_of, store_of, sweep
 
 from experiments import export, plot
 from experiments.cells import Replica
@@ -418,3 +418,9 @@ def test_algorithms_of_one_figure_never_share_a_colour_while_there_are_enough():
     assert look.algorithm_colors(["fa", "backprop"]) == {n: usual[n] for n in ("fa", "backprop")}
     assert len(set(look.algorithm_colors(["mine:rule", "ours:rule", "fa"]).values())) == 3
     assert look.algorithm_colors(every).keys() == set(every)
+
+
+def test_figures_of_held_out_parts_say_so():
+    rows = [row(replace(CELL, dataset="digits_holdout", n_bits=bits)) for bits in (2, 3)]
+    for figure in (figures.plot_overview(rows, "title"), figures.plot_bits(rows, "title")):
+        assert figure.axes[0].get_ylabel() == "held-out accuracy (%)"

@@ -443,3 +443,11 @@ def test_a_served_page_takes_in_what_has_come_and_stays_as_one_left_it(browser, 
         assert seen.one(".mark").text == "unfinished: 3 of 4 networks trained"
         assert seen.one("#live").text.startswith("live")
         assert seen.errors() == []
+
+
+def test_a_page_of_held_out_parts_says_so(tmp_path):
+    text = page.page_of([csv_of(tmp_path / "x.csv", [
+        row(replace(CELL, dataset="digits_holdout", n_bits=bits)) for bits in (2, 3)])])
+    assert '<h2 id="plot-title">Held-out accuracy</h2>' in text
+    assert data_in(text)["columns"][0]["title"] == "held-out accuracy (%)"
+    assert '"test accuracy' not in text  # axes and curves have the column's title

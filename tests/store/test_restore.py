@@ -199,7 +199,7 @@ def test_what_another_program_is_training_is_left_to_it(source, tmp_path, capsys
         fill(other, A, [epoch(A, 0, 0.5, 12.5)])
         line = restored(capsys, tmp_path / "out", source)
         assert "4 replicas added" in line
-        assert "0 were there already, 1 are being trained by another program" in line
+        assert "0 were there already, being trained by another program: 1: " in line
         assert other.history("epochs", [A.id]) == [epoch(A, 0, 0.5, 12.5)]
         other.finish([A.id], 1.0)
     accuracies = {r["id"]: r["test_accuracy"] for r in contents(tmp_path / "out")[0]}

@@ -161,13 +161,13 @@ function axes(width, height, xScale, yScale, xTitle, yTitle) {
 }
 
 // Points {x, y, deviation, of (value that gives the colour), said}; `pick` is told which is clicked.
-function scatter(width, points, looks, xTitle, pick) {
+function scatter(width, points, looks, xTitle, yTitle, pick) {
   const height = Math.round(Math.min(460, Math.max(300, width * 0.5)));
   const low = p => Math.max(0, p.y - p.deviation), high = p => Math.min(100, p.y + p.deviation);
   const spread = points.flatMap(p => [low(p), high(p)]);
   const xScale = scaleOf(points.map(p => p.x));
   const {svg, x, y, wide} = axes(width, height, xScale, linear(spread),
-                                 xTitle + (xScale.isLog ? ", logarithmic" : ""), "test accuracy (%)");
+                                 xTitle + (xScale.isLog ? ", logarithmic" : ""), yTitle);
   // What has the same x stands side by side, by colour.
   const names = [...looks.keys()], room = Math.min(0.75 * xScale.slot * wide, 22 * names.length);
   const shift = p => names.length < 2 ? 0 : ((names.indexOf(p.of) + 0.5) / names.length - 0.5) * room;

@@ -124,6 +124,11 @@ function toggle(row, i) {
   button.textContent = isOpen ? "▾" : "▸";
 }
 
+function tested() {  // what accuracies are on, in a word: "Test", or "Held-out"
+  const word = data.columns[place.get("test_accuracy")].title.split(" ")[0];
+  return word[0].toUpperCase() + word.slice(1);
+}
+
 function detail(i) {
   const curve = data.curves[data.keys[i]], room = byId("scroller").clientWidth;
   const box = element("div", {class: "curve"});
@@ -131,7 +136,7 @@ function detail(i) {
   if (curve) {
     const networks = curve.seeds === 1 ? "one network" : `${curve.seeds} networks: mean, band ±1 standard deviation`;
     box.append(learningCurve(Math.min(room - 20, 620), curve), element(
-      "p", {class: "quiet"}, `Test (solid, blue), train (dashed, orange); ${networks}` +
+      "p", {class: "quiet"}, `${tested()} (solid, blue), train (dashed, orange); ${networks}` +
       (curve.finished ? "." : ", not finished yet.")));
   } else {
     box.append(element("p", {class: "quiet"}, "No accuracies per epoch are known of it: a store " +
@@ -195,7 +200,7 @@ function plot() {
   const looks = looksOf(data.rows.map(of)), left = new Set(points.map(p => p.of));
   for (const value of looks.keys()) if (!left.has(value)) looks.delete(value);
   const title = column.unit ? `${column.title} (${column.unit})` : column.title;
-  byId("plot").replaceChildren(scatter(byId("plot").clientWidth, points, looks, title, p => find(p.i)));
+  byId("plot").replaceChildren(scatter(byId("plot").clientWidth, points, looks, title, data.columns[y].title, p => find(p.i)));
   if (colour !== undefined) {
     byId("legend").append(element("li", {class: "quiet"}, data.columns[colour].title), ...legend([...looks]));
   }

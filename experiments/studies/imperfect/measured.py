@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from experiments.report import Column, Table, choice, look
+from experiments.report import Column, Table, choice, look, scores
 from experiments.store import results
 from experiments.studies.imperfect.schemes import DEVICES, PLAIN, SCHEMES, device_of
 
@@ -23,7 +23,7 @@ def accuracies_on(rows: Iterable[Mapping[str, Any]], dataset: str) -> Accuracies
     Of settings that were not tried there those with most networks count.
     """
     rows = list(rows)
-    trials = choice.Trained(filter(choice.is_held_out, rows))
+    trials = choice.Trained(filter(scores.is_held_out, rows))
     known: dict[str, dict[tuple[str, str], list[tuple[float, list[float]]]]] = {}
     for cell, members in results.by_cell(rows).items():
         place = device_of(cell) if cell.dataset == dataset else None

@@ -1,0 +1,40 @@
+"""What was measured of replicas, as people call it: accuracy or R², on a test set or held out."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+from experiments.cells import DEFAULTS
+from experiments.data import HOLDOUT
+
+__all__ = ["Scored", "is_held_out", "scored"]
+
+
+class Scored(NamedTuple):
+    """How to call it.
+
+    Attributes:
+      score: what the share of right answers is with their losses, in a word or two.
+      on: the data that networks were not trained on: the test set, or a held-out part.
+    """
+
+    score: str = "accuracy"
+    on: str = "test"
+
+    def title(self, usual: str) -> str:
+        """What "test accuracy" is here, and other words with these in them, capital or not."""
+        words = usual.replace("accuracy", self.score).replace("test", self.on)
+        return words.replace("Test", self.on.capitalize())
+
+
+def is_held_out(row: Mapping[str, Any]) -> bool:
+    """Was it trained on a part of the training set, and tested on the rest?"""
+    return row["dataset"].endswith(HOLDOUT)
+
+
+def scored(rows: Iterable[Mapping[str, Any]]) -> Scored:
+    """How to call what was measured of these replicas; held-out if all are."""
+    rows = list(rows)
+    losses = {row.get("loss") or DEFAULTS["loss"] for row in rows}
+    score = ("accuracy" if "squared_error" not in losses else
+             "R² or accuracy" if len(losses) == 1 else "score")  # R² of targets, else of classes
+    return Scored(score, "held-out" if rows and all(map(is_held_out, rows)) else "test")
