@@ -25,6 +25,7 @@ _TITLE = "Best cells: accuracy in percent, mean {} standard deviation over seeds
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line; returns the exit code."""
+    selection.meet(arguments)
     p = options.Parser(prog="experiments.best", description=__doc__)
     p.add_argument("--results", type=Path, nargs="+", default=[Path("results")], metavar="PATH",
                    help="result folders, .sqlite files or exported CSV files; a later one's "

@@ -13,6 +13,7 @@ __all__ = ["main"]
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line; returns the exit code."""
+    selection.meet(arguments, "--out")
     p = options.Parser(prog="experiments.export", description=__doc__)
     p.add_argument("--out", type=Path, default=Path("results"), help="folder of the result store")
     p.add_argument("--csv", type=Path, default=None,

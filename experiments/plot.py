@@ -35,7 +35,17 @@ commandline.require("matplotlib", "experiments.plot")
 from matplotlib.figure import Figure
 
 from experiments.commandline import options
-from experiments.report import Rows, choice, columns, gallery, graphs, look, relation, scores
+from experiments.report import (
+    Rows,
+    choice,
+    columns,
+    gallery,
+    graphs,
+    look,
+    panels,
+    relation,
+    scores,
+)
 from experiments.store import history_of, results, selection
 from experiments.studies import thesis
 
@@ -93,6 +103,7 @@ def _file(text: str) -> Path:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line; returns the exit code."""
+    selection.meet(arguments)
     p = parser()
     args = p.parse_args(arguments)
     words = _words(p, args)
@@ -132,6 +143,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         p.error(f"cannot write figures: {error}")
     if not written:
+        if not panels.variants(rows):
+            p.error("nothing to draw: these figures are by number of bits, which devices do not "
+                    "have: say what is along x, such as --x epoch --hue update")
         p.error("nothing to draw: these results have no accuracies (overview, bits), or no rows "
                 "per epoch (epochs, ranges; diagnostics of runs with --diagnostics)")
     return 0

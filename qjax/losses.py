@@ -97,6 +97,12 @@ def output_error(
     which has two answers, ``(1 - smoothing) target + smoothing / 2``.
     """
     labels = jnp.asarray(labels)
+    if jnp.ndim(outputs) != 2:
+        raise ValueError(
+            f"the network gives outputs of shape {jnp.shape(outputs)}, expected [batch, outputs]: "
+            "its first block gets inputs as they are, which qjax.networks.Dense flattens and "
+            "Flax's Dense does not"
+        )
     check_labels(loss, labels, outputs.shape[-1])
     if len(labels) != len(outputs):
         raise ValueError(f"{len(labels)} labels for {len(outputs)} outputs: expected as many")

@@ -196,8 +196,8 @@ class Cell:
         words=LOSSES, default="cross_entropy", given=["cross_entropy"])
     normalize: str = axis(
         "inputs: less their mean, over their deviation, in training, by channel or feature; from "
-        "0 to 1; as they are; usual: mean-std, with published numbers where there are any (hsic: "
-        "unit)",
+        "0 to 1; as they are; usual: mean-std, with published numbers where there are any (digits, "
+        "fashion_mnist and hsic: unit)",
         words=[USUAL, "mean-std", "unit", "none"], default=USUAL, given=[USUAL])
     bp_lambda: float = axis(
         "dni: share of the error from above in what blocks learn from, the rest being their "

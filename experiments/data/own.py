@@ -5,6 +5,7 @@ A file and a function have the same keys: ``train_images``, ``train_labels``, ``
 test set. ``x_train`` and its kin, as Keras has them, will do.
 """
 
+import inspect
 from collections.abc import Mapping
 from pathlib import Path
 from pkgutil import resolve_name
@@ -50,10 +51,13 @@ def from_own(name: str) -> Parts:
 
 def _call(name: str) -> Any:
     try:
-        return resolve_name(name)()
-    except (ImportError, AttributeError) as error:
-        raise DataError(f"{name}: {error}: expected a function, package.module:function, of a "
-                        "package that is installed or in this folder") from error
+        function = resolve_name(name)
+        inspect.signature(function).bind()
+    except (ImportError, AttributeError, TypeError, ValueError) as error:
+        raise DataError(f"{name}: {error}: expected a function without arguments, "
+                        "package.module:function, of a package that is installed or in this folder"
+                        ) from error
+    return function()
 
 
 def _parts(given: Any, source: str) -> Parts:
@@ -67,7 +71,8 @@ def _parts(given: Any, source: str) -> Parts:
     missing = [key for key in _KEYS if key not in arrays]
     if missing:
         raise DataError(f"{source}: no {', '.join(missing)}, only {', '.join(given) or 'nothing'}: "
-                        f"expected {', '.join(_KEYS)}; or images and labels, to be split")
+                        f"expected {', '.join(_KEYS)} (or {', '.join(_KEYS.values())}); or images "
+                        "and labels, to be split")
     return {part: (arrays[f"{part}_images"], arrays[f"{part}_labels"],
                    f"{part}_images in {source}", f"{part}_labels in {source}") for part in PARTS}
 

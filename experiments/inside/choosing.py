@@ -8,7 +8,7 @@ from typing import Any
 
 from experiments.cells import Cell
 from experiments.commandline import options
-from experiments.store import Store, selection
+from experiments.store import Store, results, selection
 from experiments.sweep import file_of
 
 __all__ = ["ChoiceError", "chosen", "folder_of"]
@@ -50,9 +50,12 @@ def chosen(
         raise ChoiceError(f"none of {len(known)} replicas in {folder} has {' and '.join(asked)}"
                           f"{_listed(known)}" if asked else f"no replica in {folder} yet")
     if not kept:
+        begun = all(row["status"] not in results.FINISHED for row in rows)
         raise ChoiceError(
-            f"{_count(len(rows))} in {folder} {'fits' if len(rows) == 1 else 'fit'}, of which no "
-            "trained network was kept: train again with --save final, in another folder, --out")
+            f"{_count(len(rows))} in {folder} {'fits' if len(rows) == 1 else 'fit'}, of which " + (
+                "none is trained to the end: the command that began it goes on with --resume"
+                if begun else "no trained network was kept: train again with --save final, in "
+                "another folder, --out"))
     if best:
         kept = [max(kept, key=lambda row: _accuracy(row, -math.inf))]
     if len(kept) > 1:

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.cells import network_label
+from experiments.cells import NONE, network_label
 from experiments.commandline import options
 from experiments.data import Dataset
 from experiments.report import scores
@@ -194,8 +194,12 @@ def name_of(trained: Trained) -> str:
     words = [Path(word).name if "/" in word else word for word in words]
     if "n_bits" in config:
         bits = config["n_bits"]
-        words.append("float" if bits is None else f"{options.spell(bits)} bits "
-                     f"{config['quantizer']} {config['scope']} {config['update']}")
+        memory = config.get("update", NONE)
+        if bits is not None:
+            words.append(f"{options.spell(bits)} bits {config['quantizer']} {config['scope']} "
+                         f"{memory}")
+        else:
+            words.append("float" if memory == NONE else memory)
     if "seed" in trained.about:
         words.append(f"seed {trained.about['seed']}")
     return ", ".join(words) or "a network"

@@ -20,6 +20,7 @@ PORT = 8000
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line; returns the exit code."""
+    selection.meet(arguments)
     p = options.Parser(prog="experiments.report", description=__doc__)
     p.add_argument("--results", type=Path, nargs="+", default=[Path("results")], metavar="PATH",
                    help="result folders, .sqlite files or exported CSV files; a later one's "

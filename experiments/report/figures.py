@@ -208,14 +208,20 @@ def plot_epochs(
         for axis in pair:
             look.whole_numbers(axis)
     for top in range(0, len(axes), 2):
-        axes[top][0].set_ylabel("accuracy (%)")
-        axes[top + 1][0].set_ylabel("cross-entropy (nats)")
+        axes[top][0].set_ylabel(scored(rows).title("accuracy (%)"))
+        axes[top + 1][0].set_ylabel(_loss_label(rows))
     look.title(
         figure, f"{title}\n(solid: {scored(rows).on}, dotted: training; bands: ±1 standard "
         "deviation of accuracy, extent of loss)"
     )
     look.legend(figure)
     return figure
+
+
+def _loss_label(rows: Rows) -> str:
+    losses = {row["loss"] for row in rows}
+    known = {"cross_entropy": "cross-entropy (nats)", "squared_error": "squared error"}
+    return known.get(losses.pop(), "loss") if len(losses) == 1 else "loss"
 
 
 def _curve(axis: Axes, runs: Sequence[Rows], metric: str, spread, **style) -> None:

@@ -56,6 +56,8 @@ def drawn(
                     yield stem, figures.plot_bits(members, title, study)
         elif kind == "epochs":
             for key, members in split(rows, "dataset", *panels.NETWORK).items():
+                if not panels.variants(members, study):  # devices, which have no number of bits
+                    continue
                 epochs = history_of(sources, "epochs", {r["id"] for r in members})
                 if epochs:
                     title = f"{key[0]}, {panels.layers_of(*key[1:])}, {_about(members, study)}"

@@ -189,8 +189,9 @@ def _named(cells: list[list[Mapping[str, Any]]], also: Iterable[str]) -> str:
     """'4 cells: backprop mnist 2 bits symm local nearest, ... (3 named)', with some columns."""
     names = []
     for row in (members[0] for members in cells[:_NAMED]):
-        grid = "float" if row["n_bits"] is None else (
-            f"{row['n_bits']} bits {row['quantizer']} {row['scope']} {row['update']}")
+        grid = f"{row['n_bits']} bits {row['quantizer']} {row['scope']} {row['update']}"
+        if row["n_bits"] is None:
+            grid = "float" if row["update"] == NONE else row["update"]
         more = "".join(f" {c} {spell(row[c], c)}" for c in also)
         names.append(f"{row['algorithm']} {row['dataset']} {grid}{more}")
     rest = f" and {len(cells) - _NAMED} more" if len(cells) > _NAMED else ""

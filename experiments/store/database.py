@@ -338,6 +338,10 @@ class Store:
         rows = self._db.execute(f"SELECT * FROM replicas ORDER BY {order}")
         return [dict.fromkeys(CAME_LATER["replicas"]) | DEFAULTS | dict(row) for row in rows]
 
+    def memories(self) -> list[str]:
+        """The words for memories that replicas have."""
+        return [row[0] for row in self._db.execute('SELECT DISTINCT "update" FROM replicas')]
+
     def history(self, table: str, replicas: Iterable[str] | None = None) -> list[dict[str, Any]]:
         """Rows of one of `HISTORIES`, of all replicas or of those with these ids, in order."""
         if not self.columns(table):  # an older store, opened for reading

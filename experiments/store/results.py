@@ -23,8 +23,8 @@ from experiments.store.schema import CAME_LATER, FILE_NAME
 
 __all__ = [
     "EXPORT", "FINISHED", "ResultsError", "by_cell", "cell_of", "csv_rows", "everything",
-    "is_store", "load", "merge", "number_column", "number_in", "numbers_of", "opened", "read",
-    "unfinished",
+    "is_store", "load", "memories", "merge", "number_column", "number_in", "numbers_of", "opened",
+    "read", "unfinished",
 ]
 
 EXPORT = "python -m experiments.export --out FOLDER --csv FILE"
@@ -86,6 +86,18 @@ def _replicas(path: Path) -> list[dict[str, Any]]:
         with opened(path / FILE_NAME if path.is_dir() else path) as store:
             return store.replicas()
     return [_row(path, line, texts) for line, texts in csv_rows(path, _REQUIRED, EXPECTED)]
+
+
+def memories(path: Path) -> set[str]:
+    """The words for memories in a source, as `load` takes them.
+
+    Raises:
+      ResultsError: missing, or something else.
+    """
+    if path.is_dir() or is_store(path):
+        with opened(path / FILE_NAME if path.is_dir() else path) as store:
+            return set(store.memories())
+    return {texts.get("update", "") for _, texts in csv_rows(path, (), EXPECTED)}
 
 
 def merge(paths: Iterable[Path]) -> list[dict[str, Any]]:

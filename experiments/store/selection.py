@@ -1,15 +1,17 @@
 """Which replicas of a store or file: conditions from the command line."""
 
 import argparse
+import contextlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from experiments.cells import Cell, by_flag, kinds
 from experiments.commandline import options
 from experiments.store import results
 
-__all__ = ["Condition", "add_only", "matching", "nobody"]
+__all__ = ["Condition", "add_only", "matching", "meet", "nobody"]
 
 _LISTED = 6  # values of a column that a message names
 _COLUMNS = (*(f.name for f in fields(Cell)), "seed", "status")
@@ -49,6 +51,22 @@ def _condition(text: str) -> Condition:
         options.one_of([*_COLUMNS, *map(results.number_column, kinds.all_numbers())])(column)
     # A table of steps in a memory's name has commas itself.
     return Condition(column, frozenset([values, *values.split(",")]))
+
+
+def meet(arguments: Sequence[str] | None, flag: str = "--results") -> None:
+    """Enters memories of one's own that results have: their numbers are words from then on.
+
+    Results that cannot be read are refused where they are wanted.
+
+    Args:
+      arguments: of a command line.
+      flag: that says which results; "results" if it is not there.
+    """
+    p = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    p.add_argument(flag, dest="sources", nargs="+", type=Path, default=[Path("results")])
+    with contextlib.suppress(argparse.ArgumentError, results.ResultsError):
+        for path in p.parse_known_args(arguments)[0].sources:
+            kinds.meet(results.memories(path))
 
 
 def add_only(p: options.Parser) -> None:

@@ -91,14 +91,18 @@ def _check(wanted: Iterable[Replica], datasets: Mapping[str, Dataset]) -> None:
                             "out of --network or --dataset")
         if LOSSES[loss].classes and data.train_labels.dtype.kind == "f":
             others = " or ".join(word for word, about in LOSSES.items() if not about.classes)
-            raise DataError(f"labels of {name} are floats, {loss} is for classes: take --loss "
-                            f"{others}")
+            raise DataError(f"labels of {name} are floats, {loss} is for classes: write classes as "
+                            f"integers, or for targets take --loss {others}")
     for cell in dict.fromkeys(replica.cell.program for replica in wanted):
-        if ":" in cell.algorithm + cell.network:
-            continue  # code of one's own wants a traceback
         try:
             algorithm_of(held_program(cell), datasets[cell.dataset].outputs)
         except (TypeError, ValueError) as error:
+            if ":" in cell.algorithm + cell.network:  # its author wants a traceback
+                error.add_note(
+                    f"This is --algorithm {cell.algorithm}, expected to be a function of a network "
+                    f"and rules, with --network {cell.network}, a function of the number of "
+                    "outputs. See docs/own.md.")
+                raise
             other = "" if cell.loss == DEFAULTS["loss"] else f" and --loss {cell.loss}"
             raise DataError(f"--algorithm {cell.algorithm} with --network {cell.network}{other}: "
                             f"{error}") from error

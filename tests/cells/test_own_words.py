@@ -3,12 +3,13 @@
 import sys
 
 import pytest
-from examples import TINY
+from examples import TINY, refused, store_of
 from programs import command, planned
 
 import qjax
-from experiments import run
+from experiments import best, export, plot, run
 from experiments.cells import Cell, account_of, own
+from experiments.report import __main__ as report
 from experiments.sweep.networks import file_of
 
 MODULE = '''
@@ -97,6 +98,22 @@ def test_they_are_met_again_in_results(things):
     assert "my_things:net" in own.NETWORK.words
 
 
+def test_their_numbers_are_words_where_results_have_them(things, tmp_path, capsys):
+    cells = planned(f"{ALL} --dataset digits")
+    store_of(tmp_path / "out", cells, seeds=1)
+    assert export.main(["--out", str(tmp_path / "out"), "--csv", str(tmp_path / "out.csv")]) == 0
+    for source in ("out", "out.csv"):
+        del own.MEMORY.words["my_things:Blurred"]
+        assert plot.main(["--results", str(tmp_path / source), "--format", "png", "--x", "blur",
+                          "--where", "blur=0,0.5"]) == 0
+    del own.MEMORY.words["my_things:Blurred"]
+    for program, words in ((export, ["--out"]), (report, ["--results"]), (best, ["--results"])):
+        assert program.main([*words, str(tmp_path / "out"), "--only", "blur=0.5"]) == 0
+        del own.MEMORY.words["my_things:Blurred"]
+    capsys.readouterr()
+    assert "unknown value 'blur'" in refused(plot, ["--x", "blur", "--results", "absent"], capsys)
+
+
 def test_what_nobody_finds_any_more_has_no_account(things):
     (cell, _) = planned(f"{ALL} --dataset digits")
     for table in (own.ALGORITHM, own.NETWORK, own.OPTIMIZER, own.MEMORY):
@@ -126,3 +143,9 @@ def test_what_does_not_fit_is_refused(things, capsys, words, message):
         run.parser().parse_args(words.split())
     assert ended.value.code == 2
     assert message in capsys.readouterr().err
+
+
+def test_a_rule_that_cannot_be_called_says_what_was_expected(things, tmp_path):
+    with pytest.raises(TypeError, match="positional argument") as raised:
+        command(tmp_path, TINY, "--algorithm my_things:net --dry-run")
+    assert "expected to be a function of a network and rules" in " ".join(raised.value.__notes__)

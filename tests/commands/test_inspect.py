@@ -5,13 +5,15 @@ import shutil
 
 import numpy as np
 import pytest
+from examples import CELL, ORIGIN
 from programs import command
 
 import qjax
 from experiments import inspect
+from experiments.cells import Replica
 from experiments.data import load
 from experiments.inside import choosing
-from experiments.store import FILE_NAME
+from experiments.store import FILE_NAME, Store
 from experiments.sweep import file_of
 
 FILES = {"confusion.png", "confusion.csv", "mistakes.csv", "mistakes.png", "weights.png",
@@ -154,6 +156,10 @@ def test_what_is_not_one_network_is_refused(swept, tmp_path, capsys):
     shutil.copy(swept.out / FILE_NAME, bare)
     assert "no trained network was kept: train again with --save final" in refused(
         capsys, row_of(swept, 3, 1)["id"], "--results", bare)
+    with Store(tmp_path / "begun") as store:
+        store.claim([Replica(CELL, 0)], ORIGIN)
+    assert "none is trained to the end: the command that began it goes on with --resume" in refused(
+        capsys, "--results", tmp_path / "begun")
 
 
 def test_files_that_are_none_are_refused(swept, tmp_path, capsys):

@@ -108,13 +108,19 @@ def test_a_function(tmp_path, monkeypatch):
         "    labels = np.arange(40) % 2\n"
         "    return {'images': labels[:, None] + np.zeros((40, 3)), 'labels': labels}\n"
         "def nothing():\n"
-        "    return 3\n")
+        "    return 3\n"
+        "def some(count):\n"
+        "    return blobs()\n"
+        "class Things:\n"
+        "    pass\n")
     monkeypatch.syspath_prepend(tmp_path)
     data = load("my_data:blobs_holdout")
     assert (data.image_shape, data.outputs, len(data.test_labels)) == ((3,), 2, 6)
     for name, message in (("my_data:absent", "no attribute 'absent'"),
                           ("no_data:blobs", "No module named 'no_data'"),
-                          ("my_data:nothing", "gives int: expected a mapping")):
+                          ("my_data:nothing", "gives int: expected a mapping"),
+                          ("my_data:Things", "gives Things: expected a mapping"),
+                          ("my_data:some", "'count': expected a function without arguments")):
         with pytest.raises(DataError, match=message):
             load(name)
     sys.modules.pop("my_data")

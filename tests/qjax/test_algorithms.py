@@ -353,6 +353,11 @@ def test_output_error_is_softmax_minus_label_over_the_batch():
     np.testing.assert_allclose(error, (p - one_hot) / 8, atol=1e-6)
 
 
+def test_images_that_a_network_does_not_flatten_are_explained():
+    with pytest.raises(ValueError, match=r"outputs of shape \(2, 8, 8, 3\), expected \[batch, out"):
+        output_error(cross_entropy, jnp.zeros((2, 8, 8, 3)), jnp.zeros(2, jnp.int32))
+
+
 # --- hsic's two phases ---
 
 HSIC = hsic(NETWORK)

@@ -424,3 +424,19 @@ def test_figures_of_held_out_parts_say_so():
     rows = [row(replace(CELL, dataset="digits_holdout", n_bits=bits)) for bits in (2, 3)]
     for figure in (figures.plot_overview(rows, "title"), figures.plot_bits(rows, "title")):
         assert figure.axes[0].get_ylabel() == "held-out accuracy (%)"
+
+
+def test_devices_alone_are_no_figures_by_bits_and_an_axis_is_asked_for(tmp_path, capsys):
+    store_of(tmp_path, [replace(FLOAT, update="ecram")])
+    assert "such as --x epoch --hue update" in refused(plot, ["--results", tmp_path], capsys)
+    assert plot.main(["--results", str(tmp_path), "--x", "epoch", "--hue", "update"]) == 0
+
+
+@pytest.mark.parametrize(("loss", "above", "below"), [
+    ("cross_entropy", "accuracy (%)", "cross-entropy (nats)"),
+    ("squared_error", "R² or accuracy (%)", "squared error"), ("sigmoid", "accuracy (%)", "loss")])
+def test_curves_are_called_what_they_are(tmp_path, loss, above, below):
+    store_of(tmp_path, [replace(FLOAT, loss=loss)])
+    ((_, figure),) = gallery.drawn(rows_of(tmp_path), [tmp_path], kinds=["epochs"])
+    assert [axis.get_ylabel() for axis in figure.axes] == [above, below]
+    plt.close(figure)

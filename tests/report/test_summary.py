@@ -146,6 +146,12 @@ def test_warnings_name_what_is_no_better_than_guessing():
     assert " and 1 more. 4 of these have few levels" in text
 
 
+def test_warnings_call_devices_by_name():
+    devices = replace(FLOAT, update="ecram")
+    text = warned(row(devices, test_accuracy=11.0), row(FLOAT, test_accuracy=11.0))
+    assert "2 cells: backprop digits ecram, backprop digits float." in text
+
+
 @pytest.mark.parametrize(("classes", "learned", "guessed"), [
     (2, 60.0, 55.0), (4, 38.0, 33.0), (10, 21.0, 20.0), (100, 3.0, 2.0)])
 def test_a_guess_is_that_of_so_many_classes(monkeypatch, classes, learned, guessed):

@@ -36,8 +36,9 @@ class Scheme(NamedTuple):
 
 _UNSCALED = (0.03, 0.1, 0.3)
 _TRANSFERS = ("transfer_every=0.2 transfer_bl=10", "transfer_every=0.05 transfer_bl=10")
-_CHOPPED = tuple(f"auto_scale=1 fast_lr={rate} {every}" for rate in (1, 3) for every in _TRANSFERS)
-_UNCHOPPED = tuple(f"fast_lr={rate} {every}" for rate in (30, 100) for every in _TRANSFERS)
+_CHOPPED = tuple(f"auto_scale=1 fast_lr={rate} {every}"
+                 for rate in (1, 3, 10) for every in _TRANSFERS)
+_UNCHOPPED = tuple(f"fast_lr={rate} {every}" for rate in (30, 100, 300) for every in _TRANSFERS)
 
 SCHEMES: Mapping[str, Scheme] = {
     PLAIN: Scheme("{}", (1.0, 3.0, 10.0), ("",), _UNSCALED),
