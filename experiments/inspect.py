@@ -21,8 +21,6 @@ from qjax import saved
 
 __all__ = ["main"]
 
-_APART = 0.5  # points, more than how floats are added up on another machine makes of a network
-
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line; returns the exit code."""
@@ -78,11 +76,9 @@ def _told(trained: saved.Trained, written: writing.Written, score: str) -> str:
     on = numbers.tested_on(trained).capitalize()
     note = f"{on} {score} {written.score:.2f} %, recorded " + (
         "none" if recorded is None else f"{recorded:.2f} %")
-    far = recorded is not None and abs(written.score - recorded) > _APART
-    changed = ["That is another: the data set, or software, has changed since."] if far else []
     names = ("kernel", "shape", "weights", "levels used", "at zero %", "at the ends %")
-    table = Table(numbers.name_of(trained), (f"{note}.", *changed),
-                  tuple(Column(n, 1) for n in names), tuple(rows))
+    table = Table(numbers.name_of(trained), (f"{note}.",), tuple(Column(n, 1) for n in names),
+                  tuple(rows))
     return markdown(table)
 
 

@@ -4,7 +4,6 @@ Computed from what the memories declare and from the shapes of what is kept: not
 of any algorithm, memory or optimizer by name.
 """
 
-import contextlib
 import functools
 from collections.abc import Sequence
 from dataclasses import replace
@@ -18,7 +17,7 @@ from experiments.cells.cell import Cell
 from experiments.cells.kinds import NONE, numbers
 from experiments.cells.memories import memory_of
 from experiments.cells.networks import NETWORKS
-from experiments.cells.own import ALGORITHM, MEMORY, NETWORK, OPTIMIZER, adopt
+from experiments.cells.own import ALGORITHM, MEMORY, NETWORK, OPTIMIZER, enter
 from experiments.data import shape_of
 from qjax.algorithms import ALGORITHMS
 from qjax.blocks import kernels_of
@@ -62,8 +61,7 @@ def weights_of(cell: Cell) -> int | None:
 def _is_known(cell: Cell) -> bool:
     for table, word in ((ALGORITHM, cell.algorithm), (NETWORK, cell.network),
                         (OPTIMIZER, cell.optimizer), (MEMORY, cell.update)):
-        with contextlib.suppress(ImportError, AttributeError, TypeError, ValueError):
-            adopt(table, word)
+        enter(table, [word])
     known = (
         (cell.algorithm, ALGORITHMS), (cell.network, NETWORKS), (cell.optimizer, OPTIMIZERS),
         (cell.loss, LOSSES),

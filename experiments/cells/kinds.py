@@ -6,7 +6,6 @@ of the names and only where they are not the memory's own: so they outlive new n
 """
 
 import argparse
-import contextlib
 import functools
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,7 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from experiments import data
-from experiments.cells.own import MEMORY, adopt, word_of
+from experiments.cells.own import MEMORY, enter, word_of
 from experiments.commandline import options
 from qjax.kinds import MAX_BITS, kind_of
 from qjax.memories import MEMORIES, about, has_grid, is_memory, named, numbers_of
@@ -25,9 +24,9 @@ from qjax.spacings import Table, Uniform
 __all__ = [
     "NONE", "More", "Setting", "all_numbers", "bits_of", "check", "check_settings", "combinations",
     "converter_bits", "dataset", "described", "drifts",
-    "has_hidden", "has_levels", "hidden_bits", "hidden_of", "meet", "memories_with", "memory",
-    "number_of", "numbers", "optimizer_bits", "optional_numbers", "own_numbers", "program_of",
-    "quantizer", "setting", "takes_floats",
+    "has_hidden", "has_levels", "held_label", "hidden_bits", "hidden_of", "meet", "memories_with",
+    "memory", "number_of", "numbers", "optimizer_bits", "optional_numbers", "own_numbers",
+    "program_of", "quantizer", "setting", "takes_floats",
 ]
 
 _FEW = 6  # numbers of a memory that its line of help has room for
@@ -315,11 +314,16 @@ def _written(values: Mapping[str, float]) -> str:
     return " ".join(f"{name}={values[name]!r}" for name in sorted(values))
 
 
+def held_label(n_bits: int | None, quantizer: str, scope: str, memory: str) -> str:
+    """What holds the weights: '4 bits symm local nearest', a device by its name, or 'float'."""
+    if n_bits is None:
+        return "float" if memory == NONE else memory
+    return f"{n_bits} bits {quantizer} {scope} {memory}"
+
+
 def meet(words: Iterable[str]) -> None:
     """Enters memories of one's own, package.module:name, as far as they are at hand."""
-    for word in filter(options.is_name, words):
-        with contextlib.suppress(ImportError, AttributeError, TypeError, ValueError):
-            adopt(MEMORY, word)
+    enter(MEMORY, words)
 
 
 def all_numbers() -> list[str]:

@@ -4,7 +4,8 @@ It enters the table under its name when that is first met, on a command line or 
 """
 
 import argparse
-from collections.abc import Callable, MutableMapping
+import contextlib
+from collections.abc import Callable, Iterable, MutableMapping
 from pkgutil import resolve_name
 from typing import Any, NamedTuple
 
@@ -17,7 +18,7 @@ from qjax.algorithms import ALGORITHMS
 from qjax.memories import MEMORIES, is_a_memory
 from qjax.optimizers import OPTIMIZERS
 
-__all__ = ["ALGORITHM", "MEMORY", "NETWORK", "OPTIMIZER", "Table", "adopt", "word_of"]
+__all__ = ["ALGORITHM", "MEMORY", "NETWORK", "OPTIMIZER", "Table", "adopt", "enter", "word_of"]
 
 
 class Table(NamedTuple):
@@ -82,6 +83,13 @@ def adopt(table: Table, name: str) -> None:
     known = {name, name.partition(":")[0]} & table.words.keys()
     if options.is_name(name) and not known:
         table.words[name] = table.entry(resolve_name(name))
+
+
+def enter(table: Table, words: Iterable[str]) -> None:
+    """Enters what has these names, as far as it is at hand and fits."""
+    for word in words:
+        with contextlib.suppress(ImportError, AttributeError, TypeError, ValueError):
+            adopt(table, word)
 
 
 def word_of(table: Table) -> Callable[[str], str]:

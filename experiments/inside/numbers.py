@@ -12,8 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.cells import NONE, network_label
-from experiments.commandline import options
+from experiments.cells import kinds, network_label
 from experiments.data import Dataset
 from experiments.report import scores
 from qjax.losses import LOSSES
@@ -127,6 +126,9 @@ def check(trained: Trained, data: Dataset) -> None:
     Raises:
       ValueError: its inputs or outputs are others, or its weights are not finite.
     """
+    if trained.about.get("data", data.fingerprint) != data.fingerprint:
+        raise ValueError(f"{data.name} has changed since this network was trained on it: expected "
+                         "the data of then")
     own = tuple(trained.inputs.shape), trained.about.get("outputs", data.outputs)
     if own != (data.image_shape, data.outputs):
         raise ValueError(
@@ -193,13 +195,8 @@ def name_of(trained: Trained) -> str:
             "network", "n_layers", "hidden_width"))))
     words = [Path(word).name if "/" in word else word for word in words]
     if "n_bits" in config:
-        bits = config["n_bits"]
-        memory = config.get("update", NONE)
-        if bits is not None:
-            words.append(f"{options.spell(bits)} bits {config['quantizer']} {config['scope']} "
-                         f"{memory}")
-        else:
-            words.append("float" if memory == NONE else memory)
+        words.append(kinds.held_label(*(config[name] for name in (
+            "n_bits", "quantizer", "scope", "update"))))
     if "seed" in trained.about:
         words.append(f"seed {trained.about['seed']}")
     return ", ".join(words) or "a network"

@@ -8,7 +8,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from experiments.cells import AXES, DEFAULTS, NONE
+from experiments.cells import AXES, DEFAULTS, NONE, kinds
 from experiments.commandline import options
 from experiments.commandline.options import spell
 from experiments.data import shape_of
@@ -189,9 +189,7 @@ def _named(cells: list[list[Mapping[str, Any]]], also: Iterable[str]) -> str:
     """'4 cells: backprop mnist 2 bits symm local nearest, ... (3 named)', with some columns."""
     names = []
     for row in (members[0] for members in cells[:_NAMED]):
-        grid = f"{row['n_bits']} bits {row['quantizer']} {row['scope']} {row['update']}"
-        if row["n_bits"] is None:
-            grid = "float" if row["update"] == NONE else row["update"]
+        grid = kinds.held_label(*(row[c] for c in ("n_bits", "quantizer", "scope", "update")))
         more = "".join(f" {c} {spell(row[c], c)}" for c in also)
         names.append(f"{row['algorithm']} {row['dataset']} {grid}{more}")
     rest = f" and {len(cells) - _NAMED} more" if len(cells) > _NAMED else ""

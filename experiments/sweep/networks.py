@@ -146,7 +146,7 @@ def _trained(program: Program, replica: Replica, own: Mapping[str, Any], which: 
 def _about(replica: Replica, program: Program, scores: Mapping[str, Any]) -> dict:
     return {
         "id": replica.id, "config": asdict(replica.cell), "seed": replica.seed,
-        "outputs": program.dataset.outputs,
+        "outputs": program.dataset.outputs, "data": program.dataset.fingerprint,
         **{name: scores[name] for name in ("epoch", "test_accuracy", "test_loss",
                                            "train_accuracy", "train_loss")},
         "versions": {"qjax": qjax.__version__, "jax": jax.__version__,

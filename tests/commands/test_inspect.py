@@ -1,7 +1,9 @@
 """Tests of the command that shows what is inside of a trained network."""
 
 import csv
+import dataclasses
 import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,7 +14,7 @@ import qjax
 from experiments import inspect
 from experiments.cells import Replica
 from experiments.data import load
-from experiments.inside import choosing
+from experiments.inside import choosing, numbers
 from experiments.store import FILE_NAME, Store
 from experiments.sweep import file_of
 
@@ -160,6 +162,22 @@ def test_what_is_not_one_network_is_refused(swept, tmp_path, capsys):
         store.claim([Replica(CELL, 0)], ORIGIN)
     assert "none is trained to the end: the command that began it goes on with --resume" in refused(
         capsys, "--results", tmp_path / "begun")
+
+
+def test_data_that_have_changed_are_refused(swept, tmp_path, capsys):
+    network = qjax.load(file_of(swept.out, row_of(swept, 3, 1)["id"]))
+    assert network.about["data"] == load("digits").fingerprint
+    other = dataclasses.replace(network, about=network.about | {"data": "another"})
+    other.save(tmp_path / "other.npz")
+    assert "digits has changed since" in refused(capsys, tmp_path / "other.npz")
+
+
+@pytest.mark.parametrize(("bits", "memory", "label"), [
+    (None, "none", "float"), (None, "ecram", "ecram"), (4, "latent", "4 bits symm local latent")])
+def test_titles_say_what_holds_the_weights(bits, memory, label):
+    config = {"n_bits": bits, "quantizer": "symm", "scope": "local", "update": memory}
+    assert numbers.name_of(SimpleNamespace(about={"config": config, "seed": 1})) == (
+        f"{label}, seed 1")
 
 
 def test_files_that_are_none_are_refused(swept, tmp_path, capsys):

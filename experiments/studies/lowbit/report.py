@@ -9,7 +9,7 @@ import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from experiments.cells import Cell, account_of, network_label, preset_of, weights_of
+from experiments.cells import Cell, account_of, kinds, network_label, preset_of, weights_of
 from experiments.commandline import options
 from experiments.data import DATASETS, HOLDOUT
 from experiments.report import (
@@ -103,8 +103,7 @@ class Point(NamedTuple):
     def label(self) -> str:
         """Network, algorithm, width and update rule, for notes."""
         cell = self.cell
-        grid = "float" if cell.n_bits is None else (
-            f"{cell.n_bits} bits {cell.quantizer} {cell.scope} {cell.update}")
+        grid = kinds.held_label(cell.n_bits, cell.quantizer, cell.scope, cell.update)
         return f"{self.network} {cell.algorithm} {grid}"
 
 
