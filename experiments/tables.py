@@ -4,6 +4,7 @@ Numbers are means over seeds with 95 % confidence intervals (Student's t). A fil
 accuracies per data set, a file of cells per data set and algorithm, each in the three formats.
 """
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -48,6 +49,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if stem.startswith("float-"):
             print(markdown(table))
     print("\n".join(map(str, files)))
+    if unfinished:
+        print(unfinished, file=sys.stderr)
     return 0
 
 

@@ -34,9 +34,10 @@ from qjax.memories import named, numbers_of
 
 __all__ = ["content", "page_of"]
 
-# Headings of the plan; a program that was ended leaves its replicas running.
+# Headings of the plan.
 _STATUSES = {"done": "trained to the end", "diverged": "trained until they were not finite",
-             "running": "running, or interrupted", "failed": "could not be trained"}
+             "running": "in training", "interrupted": "begun by a run that has ended",
+             "waiting": "planned, and not begun", "failed": "could not be trained"}
 _VERSIONS = {"qjax": "qjax", "jax": "jax", "git_commit": "git commit", "device": "device"}
 _UNITS = {"n_bits": "bits per weight", "hidden_width": "units", "batch_size": "examples",
           "wait": "s"}
@@ -45,7 +46,7 @@ _MEASURED = {
     "test_accuracy": ("test accuracy (%)", 2, "mean ± standard deviation over seeds"),
     "seeds": ("seeds", 0, "finished networks that the means are of"),
     "diverged": ("diverged", 0, DIVERGED),
-    "unfinished": ("unfinished", 0, "networks that run, were interrupted or failed"),
+    "unfinished": ("unfinished", 0, "networks that wait, run, were interrupted or failed"),
     "train_accuracy": ("train accuracy (%)", 2, "mean over seeds"),
     "seconds": ("seconds", 1, "a network's share of the time of its program"),
     "device_bits": (f"{MEMORY[0]} / weight", 2, MEMORY_NOTE),

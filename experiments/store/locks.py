@@ -11,7 +11,30 @@ import os
 import uuid
 from pathlib import Path
 
-__all__ = ["Claimant"]
+__all__ = ["Claimant", "is_alive"]
+
+
+def is_alive(folder: Path, name: str | None) -> bool:
+    """Is the program of this name still running? Where that cannot be asked, it is."""
+    if name is None:
+        return False
+    try:
+        file = os.open(_path(folder, name), os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    except OSError:  # another user's, or a file system that may only be read
+        return True
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(file)
+    return False
+
+
+def _path(folder: Path, name: str) -> Path:
+    return Path(folder) / f".running-{name}"
 
 
 class Claimant:
@@ -25,26 +48,15 @@ class Claimant:
         """Makes and locks a small file in `folder`. Raises OSError."""
         self._folder = Path(folder)
         self.name = uuid.uuid4().hex[:12]
-        self._file = os.open(self._path(self.name), os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o666)
+        self._file = os.open(_path(folder, self.name), os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o666)
         fcntl.flock(self._file, fcntl.LOCK_EX)
-
-    def _path(self, name: str) -> Path:
-        return self._folder / f".running-{name}"
 
     def is_other_alive(self, name: str | None) -> bool:
         """Is `name` another program, and is it still running?"""
         if name is None or name == self.name:
             return False
-        try:
-            file = os.open(self._path(name), os.O_RDWR | os.O_CLOEXEC)
-        except FileNotFoundError:
-            return False
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if is_alive(self._folder, name):
             return True
-        finally:
-            os.close(file)
         self._remove(name)  # it ended without doing so itself
         return False
 
@@ -55,4 +67,4 @@ class Claimant:
 
     def _remove(self, name: str) -> None:
         with contextlib.suppress(OSError):
-            self._path(name).unlink()
+            _path(self._folder, name).unlink()

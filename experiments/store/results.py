@@ -37,7 +37,7 @@ FINISHED = ("done", "diverged")
 # Columns of an export that follow from others, with those of numbers of memories, numbers.NAME.
 DERIVED = ("device_bits", "beside_bits")
 
-_STATUSES = (*FINISHED, "running", "failed")
+_STATUSES = (*FINISHED, "running", "interrupted", "waiting", "failed")
 _CELL = {f.name: f.type for f in fields(Cell)}
 _REQUIRED = (*(name for name in _CELL if name not in DEFAULTS), "seed", "status",
              "test_accuracy", "test_loss")
@@ -106,7 +106,8 @@ def merge(paths: Iterable[Path]) -> list[dict[str, Any]]:
 
 
 def everything(paths: Iterable[Path]) -> list[dict[str, Any]]:
-    """As `merge`, with the replicas that no source has finished: running, interrupted or failed.
+    """As `merge`, with the replicas that no source has finished: waiting, running, interrupted
+    or failed.
 
     Raises:
       ResultsError: missing, or something else; not where nothing is finished.

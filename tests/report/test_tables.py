@@ -284,6 +284,7 @@ def test_command_marks_tables_of_what_is_unfinished(tmp_path, capsys):
     assert command.main(["--results", str(path)]) == 0
     text = (tmp_path / "tables" / "cells-mnist-backprop.md").read_text()
     assert "\n\nUnfinished: 1 of 2 networks trained.\n\n" in text
+    assert capsys.readouterr().err == "unfinished: 1 of 2 networks trained\n"
 
 
 def refused(arguments, capsys):

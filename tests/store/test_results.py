@@ -37,7 +37,7 @@ def folder(tmp_path_factory):
 
 def rows_of(folder):
     with Store(folder, create=False) as store:
-        return [r for r in store.replicas() if r["status"] != "running"]
+        return [r for r in store.replicas() if r["status"] in results.FINISHED]
 
 
 # Loading
@@ -116,8 +116,8 @@ def test_merging_keeps_a_finished_replica_that_runs_again_elsewhere(tmp_path):
 def test_everything_has_what_is_not_finished_unless_another_source_finished_it(folder, tmp_path):
     other = stored(tmp_path, [], [FINISHED[0][0], Replica(HSIC, 1)])
     rows = results.everything([folder, other])
-    assert [r for r in rows if r["status"] != "running"] == results.load(folder)
-    assert {r["seed"] for r in rows if r["status"] == "running"} == {0, 1}
+    assert [r for r in rows if r["status"] in results.FINISHED] == results.load(folder)
+    assert {r["seed"] for r in rows if r["status"] == "interrupted"} == {0, 1}
     assert results.unfinished(rows) == "unfinished: 3 of 5 networks trained"
     assert results.unfinished(results.load(folder)) == ""
 

@@ -322,6 +322,37 @@ def test_a_missing_store_cannot_be_read_and_is_not_made(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def statuses(store):
+    return {r["id"]: r["status"] for r in store.replicas()}
+
+
+def test_what_is_planned_waits_is_not_taken_and_is_begun_by_a_claim(store):
+    store.plan([A, B])
+    assert statuses(store) == {A.id: "waiting", B.id: "waiting"}
+    row = next(r for r in store.replicas() if r["id"] == A.id)
+    assert {name: row[name] for name in vars(CELL)} == vars(CELL)
+    with Store(store.path.parent) as other:
+        assert other.taken([A.id, B.id]) == set()
+        assert other.claim([A], ORIGIN)
+        assert statuses(store) == {A.id: "running", B.id: "waiting"}
+        assert store.taken([A.id, B.id]) == {A.id}
+    assert statuses(store) == {A.id: "interrupted", B.id: "waiting"}
+
+
+def test_a_plan_replaces_those_of_programs_that_have_ended_and_nothing_that_was_begun(store):
+    c, d = Replica(CELL, 7), Replica(CELL, 8)
+    with Store(store.path.parent) as ended:
+        ended.plan([A, B, c])
+        ended.claim([A], ORIGIN)
+    with Store(store.path.parent) as alive:
+        alive.plan([d])
+        store.plan([A, B])
+        assert statuses(store) == {A.id: "interrupted", B.id: "waiting", d.id: "waiting"}
+    store.finish([A.id], 1.0)
+    store.plan([A])  # what is finished stays so
+    assert statuses(store) == {A.id: "done"}
+
+
 # Several processes
 
 WRITER = """
@@ -445,7 +476,7 @@ def test_a_kill_leaves_unfinished_replicas_to_run_again(tmp_path, writer):
     process.kill()
     process.communicate()
     with Store(tmp_path) as store:
-        assert [r["status"] for r in store.replicas()] == ["running"]
+        assert [r["status"] for r in store.replicas()] == ["interrupted"]
         assert store.finished([A.id]) == set()
 
 

@@ -83,7 +83,7 @@ def stopped(tmp_path_factory):
 
 def test_ctrl_c_ends_with_130_and_says_how_to_go_on(stopped):
     assert stopped.code == 130
-    assert stopped.status == "running"
+    assert stopped.status == "interrupted"
     assert 0 < stopped.checkpoint <= stopped.epochs < 60
     assert "Interrupted: 0 of 1 replica finished" in stopped.printed
     assert "--resume" in stopped.printed
