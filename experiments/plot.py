@@ -143,7 +143,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         p.error(f"cannot write figures: {error}")
     if not written:
-        if not panels.variants(rows):
+        if all(map(panels.is_device, rows)):
             p.error("nothing to draw: these figures are by number of bits, which devices do not "
                     "have: say what is along x, such as --x epoch --hue update")
         p.error("nothing to draw: these results have no accuracies (overview, bits), or no rows "

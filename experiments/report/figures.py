@@ -13,7 +13,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from experiments.cells import network_label
-from experiments.commandline import options
 from experiments.report import look, panels
 from experiments.report.estimates import mean_and_deviation
 from experiments.report.panels import Rows, split
@@ -30,7 +29,7 @@ _DIAGNOSTICS = {
     "write_noise": "noise of a write,\nin sizes of the step",
     "sqnr": "new weights: signal\nto rounding noise (dB)",
     "at_ends": "weights at an end\nof the range (share)",
-    "changed": "weights that changed\nlevel (share an epoch)",
+    "changed": "weights that changed\n(share an epoch)",
     "nhsic_x": "nHSIC(X, Z)",
     "nhsic_y": "nHSIC(Y, Z)",
 }
@@ -144,27 +143,27 @@ def plot_bits(rows: Rows, title: str, study: Study = NO_STUDY) -> Figure:
 
 
 def _best(rows: Rows) -> tuple[str, list[Mapping[str, Any]]]:
-    """The quantizer and scope with the best mean accuracy, named, and its replicas with float."""
+    """The quantizer and scope with the best mean accuracy, named, and its replicas with others."""
     quantized = split((r for r in rows if r["n_bits"] is not None), "quantizer", "scope")
-    floats = [r for r in rows if r["n_bits"] is None]
+    others = [r for r in rows if r["n_bits"] is None]
     if not quantized:
-        return "", floats
+        return "", others
     best, chosen = max(
         quantized.items(),
         key=lambda item: mean_and_deviation(r["test_accuracy"] or 0 for r in item[1])[0],
     )
     of = f", best of {len(quantized)} grids" if len(quantized) > 1 else ""
-    return " ".join(best) + of, chosen + floats
+    return " ".join(best) + of, chosen + others
 
 
-def _bits_label(bits: int | None) -> str:
-    return options.spell(bits) + ("" if bits is None else " bits")
+def _label(held: int | str) -> str:
+    return held if isinstance(held, str) else f"{held} bit{'' if held == 1 else 's'}"
 
 
 def plot_epochs(
     rows: Rows, epochs: Sequence[Mapping[str, Any]], title: str, study: Study = NO_STUDY
 ) -> Figure:
-    """Accuracy and loss after every epoch: a column per algorithm, a line per bit width.
+    """Accuracy and loss after every epoch: a column per algorithm, a line per bit width or device.
 
     Shows the quantizer and scope with the best mean accuracy in each panel (named in its title),
     solid for the test set, dotted for the training set. Bands: one standard deviation of the
@@ -186,19 +185,17 @@ def plot_epochs(
     for unused in pairs[len(variants) :]:
         for axis in unused:
             axis.set_visible(False)
-    colors = look.by_bits(r["n_bits"] for members in variants.values() for r in members)
+    colors = look.by_holder(panels.held_by(r) for members in variants.values() for r in members)
     for pair, (name, members) in zip(pairs, variants.items(), strict=False):
         best, chosen = _best(members)
-        shown = {r["n_bits"] for r in chosen}
-        for bits, color in colors.items():
-            if bits not in shown:
-                continue
-            runs = [curves[(r["id"],)] for r in chosen if r["n_bits"] == bits]
+        shown = split([{**r, "held": panels.held_by(r)} for r in chosen], "held")
+        for held, color in colors.items():
+            runs = [curves[(r["id"],)] for r in shown.get((held,), ())]
             for axis, metric, spread in zip(
                 pair, ("accuracy", "loss"), (look.deviation, look.extent), strict=True
             ):
                 for part, line in (("test", "-"), ("train", ":")):
-                    label = _bits_label(bits)
+                    label = _label(held)
                     _curve(axis, runs, f"{part}_{metric}", spread, color=color, linestyle=line,
                            linewidth=1.3, label=label if part == "test" else f"_{label}")
         look.heading(pair[0], f"{name}\n{best}")
@@ -244,8 +241,8 @@ def _with(history: Iterable[Mapping[str, Any]], rows: Rows) -> list[Mapping[str,
 def plot_ranges(rows: Rows, ranges: Sequence[Mapping[str, Any]], title: str) -> Figure:
     """Smallest and largest value of every block's tensors along the training of one variant.
 
-    A column per block, kernels above biases, a colour per bit width, for the quantizer and scope
-    with the best mean accuracy. Bands are the extent over seeds.
+    A column per block, kernels above biases, a colour per bit width or device, for the quantizer
+    and scope with the best mean accuracy. Bands are the extent over seeds.
 
     Args:
       rows: of one variant, data set and network.
@@ -256,22 +253,24 @@ def plot_ranges(rows: Rows, ranges: Sequence[Mapping[str, Any]], title: str) -> 
     known = split((r for r in ranges if r["tensor"].startswith("blocks/")), "tensor")
     blocks = sorted({tensor.split("/")[1] for (tensor,) in known}, key=int)
     names = sorted({tensor.split("/", 2)[2] for (tensor,) in known}, reverse=True)
-    bits_of = {r["id"]: r["n_bits"] for r in chosen}
-    colors = look.by_bits(bits_of.values())
+    holder = {r["id"]: panels.held_by(r) for r in chosen}
+    colors = look.by_holder(holder.values())
     figure, axes = look.grid(len(names), len(blocks), (2.8, 2.4))
     for name, line in zip(names, axes, strict=True):
+        beyond = False
         for block, axis in zip(blocks, line, strict=True):
             here = known.get((f"blocks/{block}/{name}",), [])
-            for bits, color in colors.items():
-                runs = [[r for r in here if bits_of.get(r["replica"], -1) == bits]]
+            for held, color in colors.items():
+                runs = [[r for r in here if holder.get(r["replica"]) == held]]
                 for end in ("low", "high"):
-                    label = _bits_label(bits)
+                    label = _label(held)
                     _curve(axis, runs, end, look.extent, color=color, linewidth=1.2,
                            label=label if end == "low" else f"_{label}")
             look.whole_numbers(axis)
-            look.symmetric_log_scale(axis)  # linear in the range of the scope "global"
+            beyond |= look.symmetric_log_scale(axis)  # linear in the range of the scope "global"
             axis.set_title(f"block {int(block) + 1}, {name}", fontsize="medium")
-        line[0].set_ylabel("smallest and largest value")
+        line[0].set_ylabel("smallest and largest value"
+                           + ("\n(logarithmic beyond ±1)" if beyond else ""))
     for axis in axes[-1]:
         axis.set_xlabel("epoch")
     look.title(figure, f"{title}{', ' if best else ''}{best}")
@@ -282,8 +281,8 @@ def plot_ranges(rows: Rows, ranges: Sequence[Mapping[str, Any]], title: str) -> 
 def plot_diagnostics(rows: Rows, diagnostics: Sequence[Mapping[str, Any]], title: str) -> Figure:
     """What went on inside along the training of one variant: a row per figure, a column per block.
 
-    A colour per bit width, for the quantizer and scope with the best mean accuracy; lines are
-    medians over seeds, bands their extent. Figures that no block has are left out.
+    A colour per bit width or device, for the quantizer and scope with the best mean accuracy; lines
+    are medians over seeds, bands their extent. Figures that no block has are left out.
 
     Args:
       rows: of one variant, data set and network.
@@ -291,21 +290,21 @@ def plot_diagnostics(rows: Rows, diagnostics: Sequence[Mapping[str, Any]], title
       title: of the figure.
     """
     best, chosen = _best(_with(diagnostics, rows))
-    bits_of = {r["id"]: r["n_bits"] for r in chosen}
-    here = [r for r in diagnostics if r["replica"] in bits_of]
+    holder = {r["id"]: panels.held_by(r) for r in chosen}
+    here = [r for r in diagnostics if r["replica"] in holder]
     by_block = split(here, "block")
     names = [name for name in _DIAGNOSTICS
              if any(r[name] is not None and math.isfinite(r[name]) for r in here)]
-    colors = look.by_bits(bits_of.values())
+    colors = look.by_holder(holder.values())
     figure, axes = look.grid(len(names), len(by_block), (2.6, 1.7))
     for name, line in zip(names, axes, strict=True):
         for (block,), axis in zip(sorted(by_block), line, strict=True):
             if axis is not line[0]:
                 axis.sharey(line[0])
-            for bits, color in colors.items():
-                runs = [[r for r in by_block[block,] if bits_of[r["replica"]] == bits]]
+            for held, color in colors.items():
+                runs = [[r for r in by_block[block,] if holder[r["replica"]] == held]]
                 _curve(axis, runs, name, look.extent, color=color, linewidth=1.2,
-                       label=_bits_label(bits))
+                       label=_label(held))
             look.whole_numbers(axis)
             if not axis.has_data():
                 axis.set_visible(False)

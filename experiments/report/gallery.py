@@ -36,10 +36,11 @@ def drawn(
     """
     # In this order: a cell whose longest training left no accuracy has none.
     accurate = [r for r in panels.longest(rows) if r["test_accuracy"] is not None]
-    drawable = any(r["n_bits"] is not None for r in accurate)
+    by_bits = [r for r in accurate if not panels.is_device(r)]
+    drawable = any(r["n_bits"] is not None for r in by_bits)
     for kind in kinds:
         if kind == "overview" and drawable:
-            for (dataset,), members in split(accurate, "dataset").items():
+            for (dataset,), members in split(by_bits, "dataset").items():
                 whole = all(map(study.has, results.by_cell(members)))
                 trained = f"{study.name}'s number of epochs unless noted" if whole else (
                     panels.trained(members, study))
@@ -48,7 +49,7 @@ def drawn(
                          f"{_DEVIATION}")
                 yield f"overview-{dataset}", figures.plot_overview(members, title, study)
         elif kind == "bits" and drawable:
-            for network, name, members in _variants(accurate, study):
+            for network, name, members in _variants(by_bits, study):
                 if any(r["n_bits"] is not None for r in members):
                     title = (f"{name}, {panels.layers_of(*network)}, {_about(members, study)}"
                              f"{_DEVIATION}")
@@ -56,8 +57,6 @@ def drawn(
                     yield stem, figures.plot_bits(members, title, study)
         elif kind == "epochs":
             for key, members in split(rows, "dataset", *panels.NETWORK).items():
-                if not panels.variants(members, study):  # devices, which have no number of bits
-                    continue
                 epochs = history_of(sources, "epochs", {r["id"] for r in members})
                 if epochs:
                     title = f"{key[0]}, {panels.layers_of(*key[1:])}, {_about(members, study)}"

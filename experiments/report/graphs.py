@@ -140,7 +140,7 @@ def _styles(found: Relation) -> Mapping[Any, dict[str, Any]]:
     numbers = [hue for hue in hues if hue is not None and not isinstance(hue, str)]
     colors = dict(zip(hues, _cycled(look.PALETTE, len(hues)), strict=True))
     if numbers:
-        colors |= look.by_bits(numbers) | dict.fromkeys(set(hues) - set(numbers), look.FLOAT)
+        colors |= look.by_size(numbers) | dict.fromkeys(set(hues) - set(numbers), look.FLOAT)
     elif found.words.hue == "algorithm":
         colors = look.algorithm_colors(hues)
     markers = _cycled(look.MARKERS, len(hues))

@@ -23,9 +23,9 @@ from qjax.algorithms import ALGORITHMS
 
 __all__ = [
     "FLOAT", "KINDS", "MARKERS", "PALETTE", "algorithm_colors", "algorithm_place", "band",
-    "by_bits", "deviation", "discard", "extent", "fields", "grid", "heading", "legend", "level",
-    "line_of", "log_scale", "looks", "marker_of", "remark", "save", "series_colors",
-    "symmetric_log_scale", "title", "whole_numbers", "write",
+    "by_holder", "by_size", "deviation", "discard", "extent", "fields", "grid", "heading",
+    "legend", "level", "line_of", "log_scale", "looks", "marker_of", "remark", "save",
+    "series_colors", "symmetric_log_scale", "title", "whole_numbers", "write",
 ]
 
 # Okabe and Ito's palette: told apart with any colour vision.
@@ -41,6 +41,7 @@ _OTHERS = ("#009E73", "#CC79A7", "#000000", "#8C564B")
 _MARKERS = {"asymm": "s", "symm": "o"}
 _LINES = {"global": "--", "local": "-"}
 FLOAT = "#333333"
+_LIGHTEST = 0.8  # of the colour map, whose end is yellow
 # The whole palette, and markers, for lines that have no look of their own, by position.
 PALETTE = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
@@ -138,12 +139,14 @@ def log_scale(axis: Axes) -> None:
     axis.yaxis.set_minor_locator(NullLocator())
 
 
-def symmetric_log_scale(axis: Axes, linear: float = 1.0) -> None:
-    """Linear within +-`linear`, logarithmic beyond, where something is drawn there."""
-    if max(map(abs, axis.dataLim.intervaly)) > linear:
+def symmetric_log_scale(axis: Axes, linear: float = 1.0) -> bool:
+    """Linear within +-`linear`, logarithmic beyond, where something is drawn there: is there?"""
+    beyond = max(map(abs, axis.dataLim.intervaly)) > linear
+    if beyond:
         axis.set_yscale("symlog", linthresh=linear)
         axis.yaxis.get_major_locator().set_params(numticks=7)
         axis.yaxis.set_major_formatter("{x:g}")
+    return bool(beyond)
 
 
 def whole_numbers(axis: Axes) -> None:
@@ -155,11 +158,20 @@ def whole_numbers(axis: Axes) -> None:
         axis.xaxis.get_major_locator().set_params(integer=True)
 
 
-def by_bits(widths: Iterable[int | None]) -> dict[int | None, str | tuple]:
-    """A colour for each width, dark to light; `FLOAT` for None, which comes last."""
-    ordered = sorted(set(widths), key=lambda b: (b is None, b))
+def by_size(numbers: Iterable[float]) -> dict[float, tuple]:
+    """A colour for each number, from dark to light, but none that is lost on white."""
+    ordered = sorted(set(numbers))
     colors, last = plt.get_cmap("viridis"), max(len(ordered) - 1, 1)
-    return {b: FLOAT if b is None else colors(i / last) for i, b in enumerate(ordered)}
+    return {number: colors(_LIGHTEST * i / last) for i, number in enumerate(ordered)}
+
+
+def by_holder(holders: Iterable[int | str]) -> dict[int | str, str | tuple]:
+    """A colour for each number of bits, then for each device, then `FLOAT` for "float"."""
+    known = dict.fromkeys(holders)
+    devices = [held for held in known if isinstance(held, str) and held != "float"]
+    colors: dict = {**by_size(held for held in known if not isinstance(held, str))}
+    colors |= {name: PALETTE[i % len(PALETTE)] for i, name in enumerate(devices)}
+    return colors | ({"float": FLOAT} if "float" in known else {})
 
 
 def grid(rows: int, columns: int, size: tuple[float, float] = (3.3, 3.0)) -> tuple[Figure, list]:

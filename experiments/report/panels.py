@@ -10,8 +10,8 @@ from experiments.report.study import NO_STUDY, Study, position
 from experiments.store import results
 
 __all__ = [
-    "NETWORK", "Rows", "architecture", "architectures", "layers_of", "left_out", "longest", "place",
-    "seeds_of", "stem_of", "split", "trained", "variants",
+    "NETWORK", "Rows", "architecture", "architectures", "held_by", "is_device", "layers_of",
+    "left_out", "longest", "place", "seeds_of", "stem_of", "split", "trained", "variants",
 ]
 
 Rows = Sequence[Mapping[str, Any]]
@@ -34,6 +34,18 @@ def split(rows: Iterable[Mapping[str, Any]], *columns: str) -> dict[tuple, list]
     return parts
 
 
+def is_device(row: Mapping[str, Any]) -> bool:
+    """Are its weights held by devices without levels? These have no number of bits."""
+    return row["n_bits"] is None and row["update"] != NONE
+
+
+def held_by(row: Mapping[str, Any]) -> int | str:
+    """What the weights are on, where one of a variant differs from the next: bits, a device."""
+    if row["n_bits"] is not None:
+        return row["n_bits"]
+    return row["update"] if is_device(row) else spell(None, "n_bits")
+
+
 def variants(rows: Rows, study: Study = NO_STUDY) -> dict[str, list[Mapping[str, Any]]]:
     """Replicas by algorithm and settings, under a name that tells them apart, in a study's order.
 
@@ -42,8 +54,8 @@ def variants(rows: Rows, study: Study = NO_STUDY) -> dict[str, list[Mapping[str,
     numbers of epochs the longest training counts.
     """
     rows = longest(rows)
-    found = split((r for r in rows if r["n_bits"] is not None), *_SETTINGS)
-    quantized = {key[0] for key in found}
+    found = split((r for r in rows if r["update"] != NONE), *_SETTINGS)
+    quantized = {r["algorithm"] for r in rows if r["n_bits"] is not None}
     for row in (r for r in rows if r["update"] == NONE):
         fits = [members for members in found.values()
                 if all(members[0][c] == row[c] for c in _OF_FLOAT)]
@@ -88,10 +100,11 @@ def left_out(rows: Rows) -> list[str]:
     said = []
     if len(kept) < len(rows):
         said.append(f"{len(rows) - len(kept)} replicas of cells that were trained longer as well")
-    analog = sum(r["n_bits"] is None and r["update"] != NONE for r in kept)
-    if analog:
-        said.append(f"{analog} replicas of memories without levels, which have no number of bits")
-    homeless = sum(id(r) not in shown for r in kept) - analog
+    devices = sum(map(is_device, kept))
+    if devices:
+        said.append(f"{devices} replicas of memories without levels, which have no number of bits, "
+                    "in overview and bits")
+    homeless = sum(id(r) not in shown for r in kept)
     if homeless:
         said.append(f"{homeless} unquantized replicas whose settings no quantized network has")
     return said

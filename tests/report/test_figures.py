@@ -5,6 +5,7 @@ import math
 import struct
 from dataclasses import replace
 
+import matplotlib.colors
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
@@ -428,8 +429,35 @@ def test_figures_of_held_out_parts_say_so():
 
 def test_devices_alone_are_no_figures_by_bits_and_an_axis_is_asked_for(tmp_path, capsys):
     store_of(tmp_path, [replace(FLOAT, update="ecram")])
-    assert "such as --x epoch --hue update" in refused(plot, ["--results", tmp_path], capsys)
+    by_bits = ["--results", tmp_path, "--kind", "overview", "bits"]
+    assert "such as --x epoch --hue update" in refused(plot, by_bits, capsys)
     assert plot.main(["--results", str(tmp_path), "--x", "epoch", "--hue", "update"]) == 0
+
+
+def test_devices_have_curves_ranges_and_insides_under_their_names(tmp_path):
+    devices = [replace(FLOAT, update=name) for name in ("ecram", "reram_es")]
+    store_of(tmp_path, [*devices, FLOAT, CELL], seeds=2)
+    found = dict(gallery.drawn(rows_of(tmp_path), [tmp_path]))
+    assert {f"ranges-backprop-update-{name}-digits-1-50" for name in ("ecram", "reram_es")} < (
+        set(found))
+    curves = found["epochs-digits-1-50"]
+    assert {text.get_text() for text in curves.legends[0].get_texts()} == {
+        "4 bits", "ecram", "reram_es", "float"}
+    # A figure by bits has no panel for what has none.
+    shown = [axis.get_title() for axis in found["overview-digits"].axes if axis.get_visible()]
+    assert len(shown) == 1
+    assert not any("update" in title for title in shown)
+    assert [said for said in gallery.left_out(rows_of(tmp_path)) if "in overview and bits" in said
+            and said.startswith("4 replicas of memories")]
+    plt.close("all")
+
+
+def test_colours_of_numbers_are_never_lost_on_white():
+    for colors in (look.by_size(range(2, 9)), look.by_holder([2, 3, 8, "ecram", "float"])):
+        assert len(set(colors.values())) == len(colors)
+        for color in colors.values():
+            red, green, blue = matplotlib.colors.to_rgb(color)
+            assert 0.2126 * red + 0.7152 * green + 0.0722 * blue < 0.75
 
 
 @pytest.mark.parametrize(("loss", "above", "below"), [
