@@ -68,7 +68,8 @@ def content(rows: Rows, epochs: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
 
     Returns:
       columns: test accuracy, the axes that tell cells apart, what else was measured: each with
-        name, title, explanation (about), unit, digits; an axis has None, and says if it is tuned.
+        name, title, explanation (about), unit, digits; an axis has None, and says if it is tuned,
+        and if the algorithm decides on it (implied).
       constant: (name, value, is it a default?) of the axes that are the same for all.
       keys, rows, deviations: of every cell an id, its values under the columns, and the standard
         deviation of its test accuracy (None of a single one).
@@ -81,6 +82,7 @@ def content(rows: Rows, epochs: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     named = sorted({name for row in firsts for name in results.numbers_of(row)})
     axes |= {f"numbers.{name}": [results.number_in(row, name) for row in firsts] for name in named}
     differing = {name: values for name, values in axes.items() if len(set(values)) > 1}
+    implied = _implied(differing)
     constant = [(_title(name), options.spell(values[0], name), _is_default(name, values[0]))
                 for name, values in axes.items() if name not in differing and values[0] != ""]
     measured = [_measured(cell, members) for cell, members in cells.items()]
@@ -94,7 +96,9 @@ def content(rows: Rows, epochs: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
         return [_measured_column(name, of) for name in names]
 
     return {
-        "columns": [*of_measured(first), *map(_axis_column, differing), *of_measured(kept)],
+        "columns": [*of_measured(first),
+                    *(_axis_column(name) | {"implied": name in implied} for name in differing),
+                    *of_measured(kept)],
         "constant": constant,
         "keys": keys,
         "rows": [list(map(_plain, values)) for values in zip(*first.values(), *differing.values(),
@@ -102,6 +106,13 @@ def content(rows: Rows, epochs: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
         "deviations": [_plain(m["deviation"]) for m in measured],
         "curves": _curves(dict(zip(keys, cells.values(), strict=True)), epochs),
     }
+
+
+def _implied(axes: Mapping[str, Sequence[Any]]) -> set[str]:
+    """Axes that have one value for each algorithm: of several, that by which one compares them."""
+    algorithms = axes.get("algorithm", ())
+    return {name for name, values in axes.items() if algorithms and name != "algorithm"
+            and len(set(zip(algorithms, values, strict=True))) == len(set(algorithms))}
 
 
 def _title(name: str) -> str:

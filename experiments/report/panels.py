@@ -1,6 +1,6 @@
 """What belongs together in a figure: replicas by variant, network and line."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
@@ -11,7 +11,8 @@ from experiments.store import results
 
 __all__ = [
     "NETWORK", "Rows", "architecture", "architectures", "held_by", "is_device", "layers_of",
-    "left_out", "longest", "place", "seeds_of", "stem_of", "split", "trained", "variants",
+    "left_out", "longest", "place", "seeds_of", "stem_of", "split", "trained", "valued",
+    "variants",
 ]
 
 Rows = Sequence[Mapping[str, Any]]
@@ -34,6 +35,23 @@ def split(rows: Iterable[Mapping[str, Any]], *columns: str) -> dict[tuple, list]
     return parts
 
 
+def valued(rows: Rows) -> Callable[[Mapping[str, Any], str], Any]:
+    """(row, axis) -> its value there: hidden bits as +N more than the visible, if N is the same.
+
+    So networks of several widths that one flag has made belong together.
+    """
+    hidden = [(row["hidden_bits"], row["n_bits"]) for row in rows
+              if row["hidden_bits"] is not None and row["n_bits"] is not None]
+    more = {behind - visible for behind, visible in hidden}
+    relative = len(more) == 1 and len({visible for _, visible in hidden}) > 1
+
+    def value(row: Mapping[str, Any], name: str) -> Any:
+        own = row[name]
+        return f"+{own - row['n_bits']}" if relative and name == "hidden_bits" and own else own
+
+    return value
+
+
 def is_device(row: Mapping[str, Any]) -> bool:
     """Are its weights held by devices without levels? These have no number of bits."""
     return row["n_bits"] is None and row["update"] != NONE
@@ -54,7 +72,10 @@ def variants(rows: Rows, study: Study = NO_STUDY) -> dict[str, list[Mapping[str,
     numbers of epochs the longest training counts.
     """
     rows = longest(rows)
-    found = split((r for r in rows if r["update"] != NONE), *_SETTINGS)
+    value = valued(rows)
+    found: dict[tuple, list] = {}
+    for row in (r for r in rows if r["update"] != NONE):
+        found.setdefault(tuple(value(row, name) for name in _SETTINGS), []).append(row)
     quantized = {r["algorithm"] for r in rows if r["n_bits"] is not None}
     for row in (r for r in rows if r["update"] == NONE):
         fits = [members for members in found.values()

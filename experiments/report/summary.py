@@ -13,6 +13,7 @@ from experiments.commandline import options
 from experiments.commandline.options import spell
 from experiments.data import shape_of
 from experiments.report.estimates import mean_and_deviation
+from experiments.report.panels import valued
 from experiments.report.scores import scored
 from experiments.store.results import cell_of
 
@@ -70,10 +71,13 @@ def summary(
     """
     rows = list(rows)
     columns = [c for c in cell_columns if c != "n_bits"]
+    value = valued(rows)
     differing = [c for c in columns if _differs(c, rows)]
     bits = sorted({row["n_bits"] for row in rows}, key=lambda b: (b is None, b))
     results = {c for row in rows for c in row} - set(cell_columns)
-    lines = by_cell(rows, results | {"n_bits"})
+    lines: dict[tuple, list] = {}
+    for row in rows:
+        lines.setdefault(tuple(value(row, c) for c in ("algorithm", *differing)), []).append(row)
     seeds = {len(cell) for cell in by_cell(rows, results).values()} or {0}
     count = "-".join(str(n) for n in sorted({min(seeds), max(seeds)}))
     over = ", one seed" if count == "1" else f", mean ± standard deviation over {count} seeds"
@@ -81,16 +85,41 @@ def summary(
     table = Table()
     for column in differing:
         table.add_column(column, no_wrap=True)
-    for value in bits:
-        table.add_column(_width(value, rows), justify="right", no_wrap=True)
+    for width in bits:
+        table.add_column(_width(width, rows), justify="right", no_wrap=True)
     for members in lines.values():
-        cells = [[m for m in members if m["n_bits"] == value] for value in bits]
-        settings = (spell(members[0][c], c) for c in differing)
+        cells = [[m for m in members if m["n_bits"] == width] for width in bits]
+        settings = (_spell(value(members[0], c), c, members[0]) for c in differing)
         table.add_row(*settings, *(_entry(cell) for cell in cells))
-    same = [c for c in columns
-            if c not in differing and len({r[c] for r in rows}) == 1 and rows[0][c] != ""
-            and _is_told(c, rows[0])]
-    return title, table, "All: " + ", ".join(f"{c} {spell(rows[0][c], c)}" for c in same)
+    others = {c: [r for r in rows if _speaks(c, r)] for c in columns if c not in differing}
+    same = {c: own[0] for c, own in others.items()
+            if len({value(r, c) for r in own}) == 1 and own[0][c] != "" and _is_told(c, own[0])}
+    line = "All: " + ", ".join(f"{c} {spell(value(r, c), c)}" for c, r in same.items())
+    told = [line, *(_by_algorithm(c, own) for c, own in others.items()
+                    if len({value(r, c) for r in own}) > 1)]
+    return title, table, "\n".join(told)
+
+
+def _speaks(column: str, row: Mapping[str, Any]) -> bool:
+    """Does an axis say anything of a row's cell?"""
+    about = AXES.get(column)
+    return row[column] != NONE and (
+        about is None or about.only is None or about.only(cell_of(row)))
+
+
+def _spell(value: Any, column: str, row: Mapping[str, Any]) -> str:
+    """A value in a row of the table; '-' where the axis says nothing of its cells."""
+    silent = value != NONE and not _speaks(column, row)
+    return "-" if silent else spell(value, column) or "usual"
+
+
+def _by_algorithm(column: str, rows: Iterable[Mapping[str, Any]]) -> str:
+    """'By algorithm: gain 1.5 (backprop, usf), 1.0 (fa)'."""
+    of: dict[Any, dict[str, None]] = {}
+    for row in rows:
+        of.setdefault(row[column], {})[row["algorithm"]] = None
+    return f"By algorithm: {column} " + ", ".join(
+        f"{spell(value, column)} ({', '.join(names)})" for value, names in of.items())
 
 
 def _is_told(column: str, row: Mapping[str, Any]) -> bool:
@@ -116,9 +145,10 @@ def _differs(column: str, rows: list[Mapping[str, Any]]) -> bool:
     if column == "algorithm":
         return len({row["algorithm"] for row in rows}) > 1
     values: dict[str, set] = {}
+    value = valued(rows)
     for row in rows:
-        if row[column] != NONE or column in ("quantizer", "scope"):
-            values.setdefault(row["algorithm"], set()).add(row[column])
+        if column in ("quantizer", "scope") or _speaks(column, row):
+            values.setdefault(row["algorithm"], set()).add(value(row, column))
     return any(len(of_algorithm) > 1 for of_algorithm in values.values()) or (
         column in ("dataset", "n_layers", "hidden_width")
         and len({row[column] for row in rows}) > 1

@@ -13,7 +13,7 @@ from examples import CELL, FLOAT, GRID, ORIGIN, accuracy, refused, row, rows_of,
 
 from experiments import export, plot
 from experiments.cells import Replica
-from experiments.report import figures, gallery, look
+from experiments.report import figures, gallery, look, panels
 from experiments.store import Store
 from experiments.studies.thesis import THESIS, Key, Published, with_published
 from qjax import algorithms
@@ -450,6 +450,14 @@ def test_devices_have_curves_ranges_and_insides_under_their_names(tmp_path):
     assert [said for said in gallery.left_out(rows_of(tmp_path)) if "in overview and bits" in said
             and said.startswith("4 replicas of memories")]
     plt.close("all")
+
+
+def test_bits_hidden_behind_several_widths_are_one_line_if_one_flag_says_them():
+    cells = [replace(CELL, update="hidden", n_bits=bits, hidden_bits=bits + 2) for bits in (2, 3)]
+    assert [len(members) for members in panels.variants(list(map(row, cells))).values()] == [2]
+    third = replace(cells[0], hidden_bits=6)
+    names = panels.variants([row(c) for c in (*cells, third)])
+    assert {name.rpartition(" ")[2] for name in names} == {"4", "5", "6"}
 
 
 def test_colours_of_numbers_are_never_lost_on_white():

@@ -92,6 +92,14 @@ def test_only_columns_that_tell_cells_apart_are_columns(text):
     assert "settings at their defaults schedule exponential gain none" in words
 
 
+def test_axes_that_the_algorithm_decides_on_are_told_apart(tmp_path):
+    cells = [replace(CELL, algorithm=a, gain=g, lr=lr) for a, g in (("backprop", 1.5), ("fa", 1.0))
+             for lr in (0.1, 1.0)]
+    data = data_in(page.page_of([csv_of(tmp_path / "x.csv", [row(cell, 0) for cell in cells])]))
+    implied = {c["name"]: c["implied"] for c in data["columns"] if "implied" in c}
+    assert implied == {"algorithm": False, "gain": True, "lr": False}
+
+
 def test_curves_are_means_over_finished_networks(folder, text):
     (line,) = (li for li in lines_in(text) if li["n_bits"] == 4 and li["dataset"] == "digits")
     curve = line["curve"]

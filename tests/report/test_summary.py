@@ -101,8 +101,9 @@ def test_scores_are_called_what_they_are():
 
 def test_what_is_the_same_stands_below_the_summary():
     _, line = rendered([row(), row(seed=1)])
-    for name in set(COLUMNS) - {"n_bits", *DEFAULTS}:
+    for name in set(COLUMNS) - {"n_bits", "readout_epochs", *DEFAULTS}:
         assert f" {name} " in line
+    assert "readout_epochs" not in line, "an axis that says nothing of an algorithm without one"
     assert "bp_lambda" not in line, "a newer axis that says nothing"
     _, line = rendered([row(replace(CELL, update="hidden", hidden_bits=None, gain=1.5), seed=s)
                         for s in range(2)])
@@ -110,6 +111,35 @@ def test_what_is_the_same_stands_below_the_summary():
     assert "gain 1.5" in line
     assert "numbers" not in line, "a memory without numbers"
     assert "lr 1.0" in line
+
+
+def test_bits_hidden_behind_several_widths_are_one_line_if_one_flag_says_them():
+    cells = [replace(CELL, update="hidden", n_bits=n, hidden_bits=n + 2) for n in (2, 3)]
+    text, line = rendered([row(c, test_accuracy=10.0 * c.n_bits) for c in cells])
+    assert body(text) == [["20.0", "30.0"]]
+    assert "hidden_bits +2" in line
+    text, _ = rendered([row(c) for c in (*cells, replace(cells[1], hidden_bits=6))])
+    assert [cells[0] for cells in body(text)] == ["4", "5", "6"]
+
+
+def test_what_the_algorithm_decides_on_is_told_below_and_what_says_nothing_is_no_column():
+    cells = [replace(CELL, algorithm=a, gain=g, bias="float")
+             for a, g in (("backprop", 1.5), ("usf", 1.5), ("fa", 1.0))]
+    floats = [replace(FLOAT, algorithm=c.algorithm, gain=c.gain) for c in cells]
+    text, line = rendered([row(c) for c in (*cells, *floats)])
+    assert "By algorithm: gain 1.5 (backprop, usf), 1.0 (fa)" in line
+    assert ", bias float" in line
+    assert "gain" not in text
+    assert "bias" not in text
+
+
+def test_a_silent_axis_and_numbers_as_usual_have_a_word_in_the_table():
+    cells = [replace(CELL, bias="float"), CELL, FLOAT]
+    bias = [cells[2] for cells in body(rendered([row(c) for c in cells])[0])]
+    assert sorted(bias) == ["-", "float", "quantized"]
+    device = replace(FLOAT, update="ecram")
+    text, _ = rendered([row(device), row(replace(device, numbers="dw_min=0.01"))])
+    assert [cells[0] for cells in body(text)] == ["usual", "dw_min=0.01"]
 
 
 def test_summary_counts_diverged_replicas():

@@ -173,10 +173,11 @@ function choices() {
   const count = c => new Set(values(c)).size;
   const isNumber = v => typeof v === "number";
   const widths = settings.find(c => c.name === "n_bits" && values(c).some(isNumber));
-  const numbers = settings.filter(c => values(c).every(isNumber))
+  const free = settings.filter(c => !c.implied);
+  const numbers = free.filter(c => values(c).every(isNumber))
     .sort((a, b) => a.tuned - b.tuned || count(b) - count(a));
-  const x = (widths || numbers[0] || settings[0] || measured[0])?.name;
-  const colour = settings.find(c => c.name !== x && !c.tuned && count(c) <= 12)?.name || "";
+  const x = (widths || numbers[0] || free[0] || measured[0])?.name;
+  const colour = free.find(c => c.name !== x && !c.tuned && count(c) <= 12)?.name || "";
   const named = columns => columns.map(c => [c.name, c.title]);
   options(byId("x"), named([...settings, ...measured]), x);
   options(byId("colour"), [["", "nothing"], ...named(settings)], colour);
