@@ -83,6 +83,13 @@ def _idle(args, cells: Sequence[Cell]) -> list[str]:
             and all(getattr(cell, name) == AXES[name].off for cell in cells)]
 
 
+def _fewer_than_visible(args, cells: Sequence[Cell]) -> list[tuple[int, int]]:
+    """(hidden bits that were asked for, bits) where the first are less."""
+    visible = sorted({cell.n_bits for cell in cells if cell.hidden_bits is not None})
+    return [(asked, n_bits) for asked in args.hidden_bits or () if isinstance(asked, int)
+            for n_bits in visible if asked < n_bits]
+
+
 def _never_cut(cell: Cell) -> bool:
     shape = shape_of(cell.dataset)
     return shape is not None and cell.truncation >= shape[0][0]
@@ -109,6 +116,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if "truncation" in args.config.flags and any(map(_never_cut, cells)):
         print("note: --truncation is as long as some of these sequences, or longer: nothing of "
               "them is cut", file=sys.stderr)
+    for asked, n_bits in _fewer_than_visible(args, cells):
+        print(f"note: --hidden-bits {asked} counts as {n_bits} with --n-bits {n_bits}: a weight has "
+              "no fewer bits than it shows", file=sys.stderr)
     seeds = range(args.first_seed, args.first_seed + args.seeds)
     wanted = [Replica(cell, seed) for cell in cells for seed in seeds]
     return sweep.main(p, args, tell, lambda finished: wanted)

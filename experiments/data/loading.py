@@ -103,6 +103,11 @@ def _own(name: str, parts: Parts) -> Dataset:
         for _, own_labels, _, source in parts.values():
             _check_classes(own_labels, outputs, source)
         low = min(int(own_labels.min()) for _, own_labels, *_ in parts.values())
+        present = len(np.unique(labels))
+        if 2 * present < outputs:
+            raise DataError(f"{parts['train'][3]}: {present} classes, with labels from {low} to "
+                            f"{labels.max()}: expected classes counted from 0 without such gaps: "
+                            "write numpy.unique(labels, return_inverse=True)[1]")
         if low > 0:
             raise DataError(f"{parts['train'][3]}: labels from {low} to {labels.max()}, expected "
                             f"classes counted from 0: write labels - {low}")

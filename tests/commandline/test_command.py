@@ -72,6 +72,8 @@ def test_nothing_is_computed_before_a_command_has_said_on_what():
 
 
 @pytest.mark.parametrize(("words", "note"), [
+    ("--update hidden --n-bits 2 3 --hidden-bits 1 4",
+     "note: --hidden-bits 1 counts as 3 with --n-bits 3: a weight has no fewer"),
     ("--algorithm backprop --bp-lambda 0.5", "--bp-lambda says nothing to any of these networks"),
     ("--algorithm backprop fa --bp-lambda 0.5 --truncation 4", "--bp-lambda and --truncation say"),
     ("--algorithm dni --bp-lambda 0.5", ""),

@@ -140,6 +140,8 @@ def test_a_function(tmp_path, monkeypatch):
     (parts(IMAGES[:, 0, 0]), r"uint8 of shape \(24,\), expected numbers"),
     (parts(split=30), "0 images, expected at least 1"),
     (parts(labels=LABELS + 1), "labels from 1 to 4, expected classes counted from 0"),
+    (parts(labels=np.where(LABELS == 3, 1000, LABELS)),
+     r"4 classes, with labels from 0 to 1000: .* numpy\.unique\(labels, return_inverse=True\)"),
     ({"train_images": IMAGES},
      "^[^(]*: no train_labels, test_images, test_labels, only train_images"),
     ({"images": IMAGES, "labels": LABELS[:4]}, "expected as many of one as of the other"),
