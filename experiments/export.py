@@ -13,9 +13,10 @@ __all__ = ["main"]
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line; returns the exit code."""
-    selection.meet(arguments, "--out")
+    selection.meet(arguments, "--results", "--out")
     p = options.Parser(prog="experiments.export", description=__doc__)
-    p.add_argument("--out", type=Path, default=Path("results"), help="folder of the result store")
+    p.add_argument("--results", "--out", dest="out", metavar="FOLDER", type=Path,
+                   default=Path("results"), help="of the result store [results]")
     p.add_argument("--csv", type=Path, default=None,
                    help="file to write, compressed if it ends in .gz (default: print)")
     p.add_argument("--table", type=options.one_of(exporting.TABLES), default="replicas",

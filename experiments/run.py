@@ -117,8 +117,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("note: --truncation is as long as some of these sequences, or longer: nothing of "
               "them is cut", file=sys.stderr)
     for asked, n_bits in _fewer_than_visible(args, cells):
-        print(f"note: --hidden-bits {asked} counts as {n_bits} with --n-bits {n_bits}: a weight has "
-              "no fewer bits than it shows", file=sys.stderr)
+        print(f"note: --hidden-bits {asked} counts as {n_bits} with --n-bits {n_bits}: a weight "
+              "has no fewer bits than it shows", file=sys.stderr)
     seeds = range(args.first_seed, args.first_seed + args.seeds)
     wanted = [Replica(cell, seed) for cell in cells for seed in seeds]
     return sweep.main(p, args, tell, lambda finished: wanted)

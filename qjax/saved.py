@@ -150,11 +150,15 @@ def load(path: str | Path) -> Trained:
 
     Raises:
       ValueError: the file is none of ours, of a later format, or damaged.
-      OSError: it cannot be read.
+      FileNotFoundError, OSError: there is none, or it cannot be read.
       ImportError, AttributeError: a class or function of its network is not to be found.
     """
+    if not Path(path).is_file():
+        what = "is a folder" if Path(path).is_dir() else "is not there"
+        raise FileNotFoundError(f"{path} {what}: expected a trained network, a file from a run's "
+                                "OUT/networks, or from Trained.save")
     try:
-        if Path(path).is_file() and not is_zipfile(path):
+        if not is_zipfile(path):
             raise ValueError("it is no .npz file")
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}

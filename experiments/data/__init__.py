@@ -11,6 +11,7 @@ from experiments.data.datasets import (
     FORMS,
     HOLDOUT,
     NAMES,
+    TFDS,
     DataError,
     Dataset,
     DatasetSpec,
@@ -20,6 +21,6 @@ from experiments.data.idx import read_idx
 from experiments.data.loading import load, shape_of
 
 __all__ = [
-    "DATASETS", "FORMS", "HOLDOUT", "NAMES", "DataError", "Dataset", "DatasetSpec", "load",
+    "DATASETS", "FORMS", "HOLDOUT", "NAMES", "TFDS", "DataError", "Dataset", "DatasetSpec", "load",
     "read_idx", "shape_of", "word",
 ]

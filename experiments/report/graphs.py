@@ -163,8 +163,11 @@ def _divide(axis: Axes, name: str, xs: Sequence, places: Mapping) -> None:
     elif scale == "log":
         axis.set_xscale("log")
     if name in (*columns.MEASURED, *columns.OF_MEMORY):
-        axis.xaxis.set_major_formatter("{x:g}")
-        axis.xaxis.set_minor_formatter(NullFormatter())
+        if scale == "log":
+            look.log_ticks(axis.xaxis, *axis.dataLim.intervalx)
+        else:
+            axis.xaxis.set_major_formatter("{x:g}")
+            axis.xaxis.set_minor_formatter(NullFormatter())
         return
     transform = axis.xaxis.get_transform()
     along = dict(zip(xs, transform.transform(np.array([places[x] for x in xs])), strict=True))

@@ -1,5 +1,6 @@
 """How figures look: colours, bands, legends, files."""
 
+import re
 import statistics
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,6 +14,7 @@ matplotlib.use("Agg")  # files only: needs no screen
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from matplotlib.ticker import LogLocator, NullLocator
@@ -24,7 +26,7 @@ from qjax.algorithms import ALGORITHMS
 __all__ = [
     "FLOAT", "KINDS", "MARKERS", "PALETTE", "algorithm_colors", "algorithm_place", "band",
     "by_holder", "by_size", "deviation", "discard", "extent", "fields", "grid", "heading",
-    "legend", "level", "line_of", "log_scale", "looks", "marker_of", "remark", "save",
+    "legend", "level", "line_of", "log_scale", "log_ticks", "looks", "marker_of", "remark", "save",
     "series_colors", "symmetric_log_scale", "title", "whole_numbers", "write",
 ]
 
@@ -51,6 +53,8 @@ _ALGORITHM_COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56
 _FIRST = ("backprop", "fa", "dfa", "usf", "hsic", "dni_linear", "kp")
 _COLOR = {name: _ALGORITHM_COLORS[place % len(_ALGORITHM_COLORS)]
           for place, name in enumerate(dict.fromkeys((*_FIRST, *ALGORITHMS)))}
+
+_BETWEEN, _NO_BREAK = re.compile(r"(?<=[,;:]) "), "\0"  # items of a list
 
 _DATES = {".pdf": {"CreationDate": None}, ".svg": {"Date": None}}
 
@@ -103,10 +107,18 @@ def looks(grids: Iterable[tuple[str, str]]) -> dict[tuple[str, str], dict[str, s
 
 
 def _wrapped(text: str, inches: float, points: float) -> str:
-    """`text` in lines that fit a width: a character is about half as wide as its size."""
+    """`text` in lines that fit a width: a character is about half as wide as its size.
+
+    A line ends between items of a list, and within one only where that is too long for a line.
+    """
     columns = max(12, int(inches * 72 / (0.56 * points)))
+
+    def together(item: str) -> str:
+        return item.replace(" ", _NO_BREAK) if len(item) <= columns else item
+
+    lines = (" ".join(map(together, _BETWEEN.split(line))) for line in text.splitlines())
     return "\n".join(textwrap.fill(line, columns, break_on_hyphens=False)
-                     for line in text.splitlines())
+                     for line in lines).replace(_NO_BREAK, " ")
 
 
 def title(figure: Figure, text: str, points: float = 12.0) -> None:
@@ -133,10 +145,16 @@ def log_scale(axis: Axes) -> None:
     if not 0 < low < high or high / low < 3:
         return
     axis.set_yscale("log")
+    log_ticks(axis.yaxis, low, high)
+
+
+def log_ticks(axis: Axis, low: float, high: float) -> None:
+    """Plain numbers along a logarithmic axis of that extent, several within a decade too."""
     if high / low < 1e3:
-        axis.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-    axis.yaxis.set_major_formatter("{x:g}")
-    axis.yaxis.set_minor_locator(NullLocator())
+        within = (1.0, 1.5, 2.0, 3.0, 5.0, 7.0) if high / low < 10 else (1.0, 2.0, 5.0)
+        axis.set_major_locator(LogLocator(subs=within))
+    axis.set_major_formatter("{x:g}")
+    axis.set_minor_locator(NullLocator())
 
 
 def symmetric_log_scale(axis: Axes, linear: float = 1.0) -> bool:
@@ -259,7 +277,9 @@ def legend(figure: Figure, heading: str | None = None) -> None:
     widest = max(map(len, entries), default=0)  # in characters, beside a stretch of line
     columns = max(1, min(len(entries), int((figure.get_figwidth() - 0.3) / (0.75 + widest / 12))))
     if entries:
-        figure.legend(entries.values(), entries.keys(), loc="outside lower center", ncols=columns,
+        # A measured device's name is its table of steps, longer than any figure is wide.
+        labels = [_wrapped(label, figure.get_figwidth() - 1.2, 10.0) for label in entries]
+        figure.legend(entries.values(), labels, loc="outside lower center", ncols=columns,
                       title=heading)
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from experiments.cells import DEFAULTS
-from experiments.data import HOLDOUT
+from experiments.data import HOLDOUT, NAMES, TFDS
 
 __all__ = ["Scored", "is_held_out", "scored"]
 
@@ -31,10 +31,17 @@ def is_held_out(row: Mapping[str, Any]) -> bool:
     return row["dataset"].endswith(HOLDOUT)
 
 
+def _may_have_targets(row: Mapping[str, Any]) -> bool:
+    """Then what was measured is R²; if not, its data has classes, also under that loss."""
+    name = row["dataset"].removesuffix(HOLDOUT)
+    return (row.get("loss") or DEFAULTS["loss"]) == "squared_error" and not (
+        name in NAMES or name.startswith(TFDS))
+
+
 def scored(rows: Iterable[Mapping[str, Any]]) -> Scored:
     """How to call what was measured of these replicas; held-out if all are."""
     rows = list(rows)
-    losses = {row.get("loss") or DEFAULTS["loss"] for row in rows}
-    score = ("accuracy" if "squared_error" not in losses else
-             "R² or accuracy" if len(losses) == 1 else "score")  # R² of targets, else of classes
+    of_targets = {_may_have_targets(row) for row in rows} or {False}
+    score = "score" if len(of_targets) > 1 else ("R² or accuracy" if True in of_targets else
+                                                 "accuracy")
     return Scored(score, "held-out" if rows and all(map(is_held_out, rows)) else "test")

@@ -27,7 +27,7 @@ __all__ = [
     "read", "unfinished",
 ]
 
-EXPORT = "python -m experiments.export --out FOLDER --csv FILE"
+EXPORT = "python -m experiments.export --results FOLDER --csv FILE"
 EXPECTED = (
     "expected the --out folder of 'python -m experiments.run', its .sqlite file, or a CSV file "
     f"by '{EXPORT}'"

@@ -53,17 +53,18 @@ def _condition(text: str) -> Condition:
     return Condition(column, frozenset([values, *values.split(",")]))
 
 
-def meet(arguments: Sequence[str] | None, flag: str = "--results") -> None:
+def meet(arguments: Sequence[str] | None, *flags: str) -> None:
     """Enters memories of one's own that results have: their numbers are words from then on.
 
     Results that cannot be read are refused where they are wanted.
 
     Args:
       arguments: of a command line.
-      flag: that says which results; "results" if it is not there.
+      flags: that say which results [--results]; "results" if none is there.
     """
     p = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
-    p.add_argument(flag, dest="sources", nargs="+", type=Path, default=[Path("results")])
+    p.add_argument(*(flags or ["--results"]), dest="sources", nargs="+", type=Path,
+                   default=[Path("results")])
     with contextlib.suppress(argparse.ArgumentError, results.ResultsError):
         for path in p.parse_known_args(arguments)[0].sources:
             kinds.meet(results.memories(path))

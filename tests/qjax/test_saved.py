@@ -168,5 +168,5 @@ def test_files_that_are_none(tmp_path):
     for name in ("text", "half", "other", "later"):
         with pytest.raises(ValueError, match=f"{name}.npz is no trained network of qjax"):
             qjax.load(tmp_path / f"{name}.npz")
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(FileNotFoundError, match="is not there: expected a trained network"):
         qjax.load(tmp_path / "absent.npz")

@@ -472,7 +472,7 @@ def test_colours_of_numbers_are_never_lost_on_white():
     ("cross_entropy", "accuracy (%)", "cross-entropy (nats)"),
     ("squared_error", "R² or accuracy (%)", "squared error"), ("sigmoid", "accuracy (%)", "loss")])
 def test_curves_are_called_what_they_are(tmp_path, loss, above, below):
-    store_of(tmp_path, [replace(FLOAT, loss=loss)])
+    store_of(tmp_path, [replace(FLOAT, loss=loss, dataset="own.npz")])
     ((_, figure),) = gallery.drawn(rows_of(tmp_path), [tmp_path], kinds=["epochs"])
     assert [axis.get_ylabel() for axis in figure.axes] == [above, below]
     plt.close(figure)

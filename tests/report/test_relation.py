@@ -200,7 +200,8 @@ def test_what_is_the_same_for_all_is_in_the_title():
 
 
 def test_scores_are_called_what_they_are_on_axes_too():
-    rows = [row | {"loss": "squared_error"} for row in where(ROWS, algorithm="fa")]
+    rows = [row | {"loss": "squared_error", "dataset": "own.npz"}
+            for row in where(ROWS, algorithm="fa")]
     assert title_of(rows, Words("lr")).startswith("Test R² or accuracy (%) against learning rate")
     figure = graphs.draw_lines(relate(rows, Words("lr")), "title")
     assert figure.axes[0].get_ylabel().startswith("test R² or accuracy (%)")

@@ -88,12 +88,15 @@ def test_summary_shows_the_columns_that_differ(name, values):
 
 
 def test_scores_are_called_what_they_are():
-    def title(*losses):
-        rows = [row() | {"loss": loss, "seed": seed} for seed, loss in enumerate(losses)]
+    def title(*losses, dataset="own.npz"):
+        rows = [row() | {"loss": loss, "seed": seed, "dataset": dataset}
+                for seed, loss in enumerate(losses)]
         return summary.summary(rows, COLUMNS)[0].partition(" in percent")[0]
 
     assert title("cross_entropy", "sigmoid") == "Test accuracy"
     assert title("squared_error") == "Test R² or accuracy"
+    assert title("squared_error", dataset="digits") == "Test accuracy"  # it has classes
+    assert title("squared_error", dataset="tfds:kmnist") == "Test accuracy"
     assert title("squared_error", "sigmoid") == "Test score"
     rows = [row() | {"dataset": "digits_holdout"}]
     assert summary.summary(rows, COLUMNS)[0].startswith("Held-out accuracy in percent")

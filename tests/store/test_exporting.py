@@ -76,7 +76,8 @@ def test_csv_of_an_empty_store_still_has_its_header(tmp_path, capsys):
     assert capsys.readouterr().out.strip().split(",")[: len(REQUIRED)] == REQUIRED
 
 
-@pytest.mark.parametrize(("program", "flag"), [(export, "--out"), (plot, "--results")])
+@pytest.mark.parametrize(("program", "flag"), [(export, "--out"), (export, "--results"),
+                                               (plot, "--results")])
 def test_a_missing_store_is_refused(program, flag, tmp_path, capsys):
     message = refused(program, [flag, tmp_path / "nowhere"], capsys)
     assert str(tmp_path / "nowhere") in message
