@@ -39,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     p.add_argument("--steps", type=options.whole(1, 10_000), default=50,
                    help="points on the way of integrated gradients [50]")
     p.add_argument("--examples", type=options.whole(1, 200), default=None, metavar="N",
-                   help="examples in a picture [24 mistakes; attributions: one a class, up to 12]")
+                   help="examples in a picture [24 mistakes; attributions: one a class, 4 to 12]")
     args = p.parse_args(arguments)
     try:
         file = choosing.chosen(args.run, args.results, args.only, args.best)

@@ -139,6 +139,7 @@ def draw_fits(measured: Measured, found: Sequence[Fit], name: str) -> Figure:
         axis.set_xlabel("pulse")
         axis.set_ylabel(label)
     steps.set_xlabel("weight")
+    steps.set_xticks(np.arange(-1.0, 1.5, 0.5))
     steps.set_ylabel("step in the direction of the pulse")
     look.heading(path, "Path", 4.2)
     look.heading(off, "Residuals", 4.2)

@@ -13,7 +13,7 @@ from qjax.saved import Trained
 
 __all__ = ["Written", "write"]
 
-_MISTAKES, _ATTRIBUTED, _UNITS = 24, 12, 64  # in pictures
+_MISTAKES, _ATTRIBUTED, _FEWEST, _UNITS = 24, 12, 4, 64  # in pictures
 _AVERAGED = 500  # test examples whose attributions are averaged
 
 
@@ -169,7 +169,8 @@ def _attributions(to: _To, trained: Trained, data: Dataset, likely: np.ndarray, 
     # Of classes the predicted one; of several targets each in turn.
     which = likely.argmax(-1) if classes else np.arange(len(likely)) % likely.shape[-1]
     averaged = np.arange(min(_AVERAGED, len(which)))
-    shown = attributions.examples(which, most or min(likely.shape[-1], _ATTRIBUTED))
+    shown = attributions.examples(
+        which, most or max(_FEWEST, min(likely.shape[-1], _ATTRIBUTED)))
     rows = np.unique(np.concatenate([averaged, shown]))
     baseline = attributions.baseline_of(data)
     found = attributions.attribute(trained, data.test_images[rows], which[rows], baseline, steps)
@@ -189,13 +190,12 @@ def _attributions(to: _To, trained: Trained, data: Dataset, likely: np.ndarray, 
         captions = [f"target {which[i]}: {data.test_labels[i, which[i]]:.2g},\npredicted "
                     f"{likely[i, which[i]]:.2g}" for i in shown]
     known = np.flatnonzero(counts)[:_ATTRIBUTED]
-    word = "predicted" if classes else "target"
+    word, of = ("predicted", "output that is predicted") if classes else ("target", "target named")
     start = "a black image" if len(data.image_shape) == 3 else "the features' means in training"
     to.draw("attribution", pictures.draw_attributions(
         _shown(data, shown), found.values[places], captions, means[known],
         [f"{word} {number} ({counts[number]})" for number in known], (data.low, data.high),
-        f"{name}\nintegrated gradients of the output that is predicted, from {start}, in {steps} "
-        f"steps{_units(data)}"))
+        f"{name}\nintegrated gradients of the {of}, from {start}, in {steps} steps{_units(data)}"))
     if trained.crossbar is not None:
         to.left_out.append("converters, in attributions: they round in steps, which have no "
                            "gradient")

@@ -183,7 +183,7 @@ def test_titles_say_what_holds_the_weights(bits, memory, label):
 def test_files_that_are_none_are_refused(swept, tmp_path, capsys):
     np.savez(tmp_path / "other.npz", x=np.zeros(3))
     assert "is no trained network" in refused(capsys, tmp_path / "other.npz")
-    assert "No such file" in refused(capsys, tmp_path / "absent.npz")
+    assert "is not there: expected a trained network" in refused(capsys, tmp_path / "absent.npz")
     assert "is one network" in refused(capsys, tmp_path / "other.npz", "--best")
     network = qjax.load(file_of(swept.out, row_of(swept, 3, 1)["id"]))
     bare = qjax.saved.Trained(network.network, network.params, network.collections, network.inputs)
