@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.cells import DEFAULTS, Cell, Replica
+from experiments.store.endings import ending
 from experiments.store.locks import Claimant, is_alive
 from experiments.store.schema import (
     APPLICATION_ID,
@@ -25,10 +26,8 @@ from experiments.store.schema import (
     HISTORIES,
     OLDER,
     SCHEMA,
-    SCORES,
     TYPES,
     VERSION,
-    WRITES,
 )
 from qjax.diagnostics import Diagnosis
 
@@ -203,11 +202,9 @@ class Store:
         return {i for i, c in claimants.items() if c in alive}
 
     def _rows_of(self, ids: Iterable[str]) -> Iterator[sqlite3.Row]:
-        """Id, status and claimant of those that are here, looked up one by one: not all are read.
+        """What is known of those that are here, looked up one by one: not all are read.
 
-        Running without a device are those that only wait, see `plan`.
-
-        A chunk is asked for in a store of many.
+        A chunk is asked for in a store of many. Running without a device is what waits, see `plan`.
         """
         for i in ids:
             yield from self._db.execute(
@@ -294,23 +291,10 @@ class Store:
                 epochs = db.execute(
                     "SELECT * FROM epochs WHERE replica = ? ORDER BY epoch", [replica]
                 ).fetchall()
-                sound = [row for row in epochs if _is_sound(row)]
-                diverged = None if not epochs or _is_sound(epochs[-1]) else next(
-                    row["epoch"] for row in epochs if not _is_sound(row)
-                )
-                final = [sound[-1][name] if sound else None for name in SCORES]
-                known = [row[WRITES] for row in epochs if row[WRITES] is not None]
-                whole = diverged is None and known and len(known) == len(epochs)
-                writes = sum(known) if whole else None
-                assignments = ", ".join(f"{name} = ?" for name in SCORES)
-                db.execute(
-                    f"UPDATE replicas SET status = ?, {assignments}, diverged_epoch = ?, "
-                    f"seconds = ?, {WRITES} = ? WHERE id = ?",
-                    [
-                        "done" if diverged is None else "diverged",
-                        *final, diverged, seconds, writes, replica,
-                    ],
-                )
+                ended = {**ending(epochs), "seconds": seconds}
+                assignments = ", ".join(f"{name} = ?" for name in ended)
+                db.execute(f"UPDATE replicas SET {assignments} WHERE id = ?",
+                           [*ended.values(), replica])
 
     def fail(self, ids: Iterable[str]) -> None:
         """Marks replicas whose program could not run to its end."""
@@ -389,13 +373,3 @@ class Store:
         if not self.columns(table):
             return set()
         return {row["replica"] for row in self._db.execute(f"SELECT DISTINCT replica FROM {table}")}
-
-
-def _is_sound(epoch: Mapping[str, Any]) -> bool:
-    """Finite weights and, where the phase has one, a finite loss (SQLite keeps nan as NULL)."""
-    if not epoch["finite"]:
-        return False
-    if epoch["test_accuracy"] is None:
-        return epoch["objective"] is not None and abs(epoch["objective"]) != float("inf")
-    losses = (epoch["train_loss"], epoch["test_loss"])
-    return all(loss is not None and abs(loss) != float("inf") for loss in losses)
