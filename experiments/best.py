@@ -103,8 +103,10 @@ def _tested(own: choice.Ranked) -> str:
 def _notes(found: Mapping[tuple, Sequence[choice.Ranked]]) -> Iterator[str]:
     counts = [len(cells) for cells in found.values()]
     several = "-".join(str(n) for n in sorted({min(counts), max(counts)}))
-    yield f"Chosen among {several} cells{'' if len(found) == 1 else ' each'}."
-    tested = sum(not cells[0].held_out for cells in found.values())
+    noun = "cell" if several == "1" else "cells"
+    yield f"Chosen among {several} {noun}{'' if len(found) == 1 else ' each'}."
+    chosen = [cells for cells in found.values() if len(cells) > 1]  # of a single one nothing was
+    tested = sum(not cells[0].held_out for cells in chosen)
     if tested:
         which = "These are" if tested == len(found) else f"{tested} of {len(found)} groups are"
         yield (f"{which} without held-out results: chosen on the test set, which is optimistic. To "

@@ -134,8 +134,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             written += files
         if unfinished:
             print(unfinished, file=sys.stderr)
-        for said in gallery.left_out(rows) if words is None else ():
-            print(f"left out: {said}", file=sys.stderr)
+        if words is None:
+            for said in gallery.left_out(rows, args.kind or gallery.FIGURES):
+                print(f"left out: {said}", file=sys.stderr)
     except results.ResultsError as error:
         p.error(str(error))
     except BrokenPipeError:  # nobody reads the names of the files any more
@@ -143,7 +144,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         p.error(f"cannot write figures: {error}")
     if not written:
-        if all(map(panels.is_device, rows)):
+        if any(map(panels.is_device, rows)) and all(row["n_bits"] is None for row in rows):
             p.error("nothing to draw: these figures are by number of bits, which devices do not "
                     "have: say what is along x, such as --x epoch --hue update")
         p.error("nothing to draw: these results have no accuracies (overview, bits), or no rows "

@@ -85,9 +85,11 @@ def _idle(args, cells: Sequence[Cell]) -> list[str]:
 
 def _fewer_than_visible(args, cells: Sequence[Cell]) -> list[tuple[int, int]]:
     """(hidden bits that were asked for, bits) where the first are less."""
+    asked = [*(args.hidden_bits or ()), *(bits for own in args.by_table.values()
+                                          for bits in own.get("hidden_bits", ()))]
     visible = sorted({cell.n_bits for cell in cells if cell.hidden_bits is not None})
-    return [(asked, n_bits) for asked in args.hidden_bits or () if isinstance(asked, int)
-            for n_bits in visible if asked < n_bits]
+    return [(bits, n_bits) for bits in dict.fromkeys(asked) if isinstance(bits, int)
+            for n_bits in visible if bits < n_bits]
 
 
 def _never_cut(cell: Cell) -> bool:

@@ -150,13 +150,14 @@ def load(path: str | Path) -> Trained:
 
     Raises:
       ValueError: the file is none of ours, of a later format, or damaged.
-      FileNotFoundError, OSError: there is none, or it cannot be read.
+      OSError: it is not there, is a folder, or cannot be read.
       ImportError, AttributeError: a class or function of its network is not to be found.
     """
-    if not Path(path).is_file():
-        what = "is a folder" if Path(path).is_dir() else "is not there"
-        raise FileNotFoundError(f"{path} {what}: expected a trained network, a file from a run's "
-                                "OUT/networks, or from Trained.save")
+    if Path(path).is_dir() or not Path(path).exists():
+        kind, what = (IsADirectoryError, "is a folder") if Path(path).is_dir() else (
+            FileNotFoundError, "is not there")
+        raise kind(f"{path} {what}: expected a trained network, a file from a run's OUT/networks, "
+                   "or from Trained.save")
     try:
         if not is_zipfile(path):
             raise ValueError("it is no .npz file")

@@ -129,8 +129,8 @@ def read_measured(path: Path) -> Measured:
         else:
             turns = np.diff([float(row[names["pulse"]]) for row in rows])
     except (ValueError, AttributeError, TypeError) as error:
-        raise MeasuredError(f"{path}: expected numbers, and directions up (1) or down (-1) "
-                            f"({error})") from None
+        ways = ", and up (1) or down (-1) as directions" if "direction" in names else ""
+        raise MeasuredError(f"{path}: expected numbers{ways} ({error})") from None
     turns = np.sign(turns)
     low, high = conductance.min(initial=np.inf), conductance.max(initial=-np.inf)
     if len(conductance) < 10 or not np.all(np.isfinite(conductance)) or low == high:

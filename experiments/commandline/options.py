@@ -46,6 +46,9 @@ class Parser(argparse.ArgumentParser):
     def parse_args(self, args=None, namespace=None):
         """As in argparse; unknown flags are refused with the nearest known one."""
         args = list(sys.argv[1:] if args is None else args)
+        for flag in (text.partition("=")[0] for text in args):  # or its value is taken for a word
+            if flag.startswith("--") and flag not in (*self.flags(), "--"):
+                self._unknown(flag)
         if "--config" not in self.flags():
             return self._parsed(args, namespace)
         asked, _ = self.parse_known_args(args)
@@ -67,8 +70,11 @@ class Parser(argparse.ArgumentParser):
     def _parsed(self, args, namespace=None):
         parsed, unknown = self.parse_known_args(args, namespace)
         if unknown:
-            self.error(f"unknown argument {unknown[0]}{nearest(unknown[0], self.flags())}")
+            self._unknown(unknown[0])
         return parsed
+
+    def _unknown(self, text: str) -> NoReturn:
+        self.error(f"unknown argument {text}{nearest(text, self.flags())}")
 
     def _read(self, path: Path) -> config.Config:
         """The flags of a file, each looked at, so that an error names it."""

@@ -11,7 +11,6 @@ from experiments.data.datasets import (
     FORMS,
     HOLDOUT,
     NAMES,
-    TFDS,
     DataError,
     Dataset,
     DatasetSpec,
@@ -21,6 +20,6 @@ from experiments.data.idx import read_idx
 from experiments.data.loading import load, shape_of
 
 __all__ = [
-    "DATASETS", "FORMS", "HOLDOUT", "NAMES", "TFDS", "DataError", "Dataset", "DatasetSpec", "load",
+    "DATASETS", "FORMS", "HOLDOUT", "NAMES", "DataError", "Dataset", "DatasetSpec", "load",
     "read_idx", "shape_of", "word",
 ]

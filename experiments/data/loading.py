@@ -25,6 +25,7 @@ from experiments.data.packages import from_sklearn, from_tfds
 
 __all__ = ["load", "shape_of"]
 
+_SPARSE = 10  # times as many numbers of classes as there are classes: they do not count them
 _FROM_FOLDER = {"idx": from_folder, "cifar": from_binary}  # by `DatasetSpec.source`
 
 
@@ -103,14 +104,15 @@ def _own(name: str, parts: Parts) -> Dataset:
         for _, own_labels, _, source in parts.values():
             _check_classes(own_labels, outputs, source)
         low = min(int(own_labels.min()) for _, own_labels, *_ in parts.values())
-        present = len(np.unique(labels))
-        if 2 * present < outputs:
-            raise DataError(f"{parts['train'][3]}: {present} classes, with labels from {low} to "
-                            f"{labels.max()}: expected classes counted from 0 without such gaps: "
-                            "write numpy.unique(labels, return_inverse=True)[1]")
         if low > 0:
             raise DataError(f"{parts['train'][3]}: labels from {low} to {labels.max()}, expected "
                             f"classes counted from 0: write labels - {low}")
+        present = len(set().union(*(np.unique(own_labels) for _, own_labels, *_ in parts.values())))
+        if present * _SPARSE < outputs:
+            raise DataError(f"{parts['train'][3]}: only {present} classes with labels from 0 to "
+                            f"{labels.max()}: expected them counted without such gaps: write "
+                            "numpy.unique(labels, return_inverse=True)[1], of the labels for "
+                            "training and test together")
     scale = {} if pictures else {"low": float(images.min()), "high": float(images.max())}
     if scale and scale["low"] == scale["high"]:
         raise DataError(f"{parts['train'][2]}: all values are {scale['low']:g}")

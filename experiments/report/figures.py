@@ -156,14 +156,17 @@ def _best(rows: Rows) -> tuple[str, list[Mapping[str, Any]]]:
     return " ".join(best) + of, chosen + others
 
 
-def _label(held: int | str) -> str:
+def _holder_label(held: int | str) -> str:
+    """'3 bits', 'ecram', 'float', of what `panels.held_by` gives."""
     return held if isinstance(held, str) else f"{held} bit{'' if held == 1 else 's'}"
 
 
 def plot_epochs(
     rows: Rows, epochs: Sequence[Mapping[str, Any]], title: str, study: Study = NO_STUDY
 ) -> Figure:
-    """Accuracy and loss after every epoch: a column per algorithm, a line per bit width or device.
+    """Accuracy and loss after every epoch: a column per algorithm (and setting), a line per width.
+
+    Of devices, which have no number of bits, the line has their name.
 
     Shows the quantizer and scope with the best mean accuracy in each panel (named in its title),
     solid for the test set, dotted for the training set. Bands: one standard deviation of the
@@ -195,7 +198,7 @@ def plot_epochs(
                 pair, ("accuracy", "loss"), (look.deviation, look.extent), strict=True
             ):
                 for part, line in (("test", "-"), ("train", ":")):
-                    label = _label(held)
+                    label = _holder_label(held)
                     _curve(axis, runs, f"{part}_{metric}", spread, color=color, linestyle=line,
                            linewidth=1.3, label=label if part == "test" else f"_{label}")
         look.heading(pair[0], f"{name}\n{best}")
@@ -241,8 +244,8 @@ def _with(history: Iterable[Mapping[str, Any]], rows: Rows) -> list[Mapping[str,
 def plot_ranges(rows: Rows, ranges: Sequence[Mapping[str, Any]], title: str) -> Figure:
     """Smallest and largest value of every block's tensors along the training of one variant.
 
-    A column per block, kernels above biases, a colour per bit width or device, for the quantizer
-    and scope with the best mean accuracy. Bands are the extent over seeds.
+    A column per block, kernels above biases, a colour per bit width, or a device's, for the
+    quantizer and scope with the best mean accuracy. Bands are the extent over seeds.
 
     Args:
       rows: of one variant, data set and network.
@@ -251,19 +254,28 @@ def plot_ranges(rows: Rows, ranges: Sequence[Mapping[str, Any]], title: str) -> 
     """
     best, chosen = _best(_with(ranges, rows))
     known = split((r for r in ranges if r["tensor"].startswith("blocks/")), "tensor")
-    blocks = sorted({tensor.split("/")[1] for (tensor,) in known}, key=int)
-    names = sorted({tensor.split("/", 2)[2] for (tensor,) in known}, reverse=True)
+    names: dict[str, list[str]] = {}  # of every block's tensors: kernels above biases
+    tensors = sorted((tensor for (tensor,) in known), reverse=True)
+    for tensor in sorted(tensors, key=lambda tensor: tensor.rpartition("/")[0]):
+        _, block, name = tensor.split("/", 2)
+        names.setdefault(block, []).append(name)
+    blocks = sorted(names, key=int)
+    most = max(map(len, names.values()))
     holder = {r["id"]: panels.held_by(r) for r in chosen}
     colors = look.by_holder(holder.values())
-    figure, axes = look.grid(len(names), len(blocks), (2.8, 2.4))
-    for name, line in zip(names, axes, strict=True):
+    figure, axes = look.grid(most, len(blocks), (2.8, 2.4))
+    for place, line in enumerate(axes):
         beyond = False
         for block, axis in zip(blocks, line, strict=True):
-            here = known.get((f"blocks/{block}/{name}",), [])
+            if place >= len(names[block]):
+                axis.set_visible(False)
+                continue
+            name = names[block][place]
+            here = known[f"blocks/{block}/{name}",]
             for held, color in colors.items():
                 runs = [[r for r in here if holder.get(r["replica"]) == held]]
                 for end in ("low", "high"):
-                    label = _label(held)
+                    label = _holder_label(held)
                     _curve(axis, runs, end, look.extent, color=color, linewidth=1.2,
                            label=label if end == "low" else f"_{label}")
             look.whole_numbers(axis)
@@ -271,8 +283,8 @@ def plot_ranges(rows: Rows, ranges: Sequence[Mapping[str, Any]], title: str) -> 
             axis.set_title(f"block {int(block) + 1}, {name}", fontsize="medium")
         line[0].set_ylabel("smallest and largest value"
                            + ("\n(logarithmic beyond ±1)" if beyond else ""))
-    for axis in axes[-1]:
-        axis.set_xlabel("epoch")
+    for block, column in zip(blocks, zip(*axes, strict=True), strict=True):
+        column[len(names[block]) - 1].set_xlabel("epoch")
     look.title(figure, f"{title}{', ' if best else ''}{best}")
     look.legend(figure)
     return figure
@@ -281,8 +293,8 @@ def plot_ranges(rows: Rows, ranges: Sequence[Mapping[str, Any]], title: str) -> 
 def plot_diagnostics(rows: Rows, diagnostics: Sequence[Mapping[str, Any]], title: str) -> Figure:
     """What went on inside along the training of one variant: a row per figure, a column per block.
 
-    A colour per bit width or device, for the quantizer and scope with the best mean accuracy; lines
-    are medians over seeds, bands their extent. Figures that no block has are left out.
+    A colour per bit width, or a device's, for the quantizer and scope with the best mean accuracy;
+    lines are medians over seeds, bands their extent. Figures that no block has are left out.
 
     Args:
       rows: of one variant, data set and network.
@@ -304,7 +316,7 @@ def plot_diagnostics(rows: Rows, diagnostics: Sequence[Mapping[str, Any]], title
             for held, color in colors.items():
                 runs = [[r for r in by_block[block,] if holder[r["replica"]] == held]]
                 _curve(axis, runs, name, look.extent, color=color, linewidth=1.2,
-                       label=_label(held))
+                       label=_holder_label(held))
             look.whole_numbers(axis)
             if not axis.has_data():
                 axis.set_visible(False)

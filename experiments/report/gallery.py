@@ -15,6 +15,7 @@ from experiments.store import history_of, results
 __all__ = ["FIGURES", "drawn", "left_out"]
 
 FIGURES = ("overview", "bits", "epochs", "ranges", "diagnostics")
+_MOST = 24  # settings of a network, each with panels or a figure of its own
 _DEVIATION = "; bands: ±1 standard deviation"
 # Drawn from the store's tables of these names.
 _PER_BLOCK = {"ranges": figures.plot_ranges, "diagnostics": figures.plot_diagnostics}
@@ -38,6 +39,8 @@ def drawn(
     accurate = [r for r in panels.longest(rows) if r["test_accuracy"] is not None]
     by_bits = [r for r in accurate if not panels.is_device(r)]
     drawable = any(r["n_bits"] is not None for r in by_bits)
+    few = [r for members in _networks(rows) if len(panels.variants(members, study)) <= _MOST
+           for r in members]
     for kind in kinds:
         if kind == "overview" and drawable:
             for (dataset,), members in split(by_bits, "dataset").items():
@@ -56,14 +59,14 @@ def drawn(
                     stem = "-".join(("bits", in_file(name), panels.stem_of(*network)))
                     yield stem, figures.plot_bits(members, title, study)
         elif kind == "epochs":
-            for key, members in split(rows, "dataset", *panels.NETWORK).items():
+            for key, members in split(few, "dataset", *panels.NETWORK).items():
                 epochs = history_of(sources, "epochs", {r["id"] for r in members})
                 if epochs:
                     title = f"{key[0]}, {panels.layers_of(*key[1:])}, {_about(members, study)}"
                     stem = "-".join(("epochs", key[0], panels.stem_of(*key[1:])))
                     yield stem, figures.plot_epochs(members, epochs, title, study)
         elif kind in _PER_BLOCK:
-            for (dataset,), here in split(rows, "dataset").items():
+            for (dataset,), here in split(few, "dataset").items():
                 for network, name, members in _variants(here, study):
                     history = history_of(sources, kind, {r["id"] for r in members})
                     if history:
@@ -81,11 +84,25 @@ def _variants(
             yield network, name, members
 
 
-def left_out(rows: Rows) -> list[str]:
-    """What the figures do not show, in words."""
-    blank = sum(r["test_accuracy"] is None for r in panels.longest(rows))
-    said = [f"{blank} replicas without an accuracy, in overview and bits"] if blank else []
-    return panels.left_out(rows) + said
+def left_out(rows: Rows, kinds: Iterable[str] = FIGURES) -> list[str]:
+    """What the figures of some kinds do not show, in words."""
+    kept, kinds = panels.longest(rows), set(kinds)
+    said = panels.left_out(rows)
+    if kinds & {"overview", "bits"}:
+        devices = sum(map(panels.is_device, kept))
+        blank = sum(r["test_accuracy"] is None for r in kept)
+        said += [f"{count} replicas {what}, in overview and bits" for count, what in (
+            (devices, "of memories without levels, which have no number of bits"),
+            (blank, "without an accuracy")) if count]
+    crowded = max((len(panels.variants(members)) for members in _networks(rows)), default=0)
+    if crowded > _MOST and kinds - {"overview", "bits"}:
+        said.append(f"curves of networks with {crowded} settings, more than {_MOST}: choose some "
+                    "with --where, or say what is along x, such as --x epoch --hue lr")
+    return said
+
+
+def _networks(rows: Rows) -> Iterable[Rows]:
+    return split(rows, "dataset", *panels.NETWORK).values()
 
 
 def _about(rows: Rows, study: Study) -> str:

@@ -130,7 +130,8 @@ def _finish(
             axis.set_ylabel(down)
         if place + abreast >= len(axes):
             axis.set_xlabel(columns.label(found.words.x, found.scored))
-    values = f"{shown} {found.over}" if found.over else "one network each"
+    alone = not found.over or found.over.startswith(";")
+    values = f"one network each{found.over}" if alone else f"{shown} {found.over}"
     look.title(figure, f"{title}\n{values}" + (f"; {found.chosen}" if found.chosen else ""), _SIZE)
 
 

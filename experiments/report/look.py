@@ -1,5 +1,6 @@
 """How figures look: colours, bands, legends, files."""
 
+import math
 import re
 import statistics
 import textwrap
@@ -121,6 +122,11 @@ def _wrapped(text: str, inches: float, points: float) -> str:
                      for line in lines).replace(_NO_BREAK, " ")
 
 
+def _shortened(text: str, most: int) -> str:
+    """Of a name longer than that both ends: a measured device's is its whole table of steps."""
+    return text if len(text) <= most else f"{text[: most - 12]} … {text[-9:]}"
+
+
 def title(figure: Figure, text: str, points: float = 12.0) -> None:
     """The figure's title, in as many lines as it takes of letters of that size."""
     figure.suptitle(_wrapped(text, figure.get_figwidth() - 0.4, points), fontsize=points)
@@ -162,7 +168,13 @@ def symmetric_log_scale(axis: Axes, linear: float = 1.0) -> bool:
     beyond = max(map(abs, axis.dataLim.intervaly)) > linear
     if beyond:
         axis.set_yscale("symlog", linthresh=linear)
-        axis.yaxis.get_major_locator().set_params(numticks=7)
+        largest = max(map(abs, axis.dataLim.intervaly)) / linear
+        decades = int(math.log10(largest))
+        apart = -(-decades // 2)  # so that they do not run into the one at zero
+        above = ([10.0**n for n in range(apart, decades + 1, apart)] if decades else
+                 [n for n in (1.0, 2.0, 5.0) if n <= largest][-1:])
+        axis.set_yticks([*(-linear * n for n in reversed(above)), 0.0,
+                         *(linear * n for n in above)])
         axis.yaxis.set_major_formatter("{x:g}")
     return bool(beyond)
 
@@ -277,8 +289,8 @@ def legend(figure: Figure, heading: str | None = None) -> None:
     widest = max(map(len, entries), default=0)  # in characters, beside a stretch of line
     columns = max(1, min(len(entries), int((figure.get_figwidth() - 0.3) / (0.75 + widest / 12))))
     if entries:
-        # A measured device's name is its table of steps, longer than any figure is wide.
-        labels = [_wrapped(label, figure.get_figwidth() - 1.2, 10.0) for label in entries]
+        most = int(12 * (figure.get_figwidth() - 1.2))
+        labels = [_shortened(label, most) for label in entries]
         figure.legend(entries.values(), labels, loc="outside lower center", ncols=columns,
                       title=heading)
 

@@ -58,7 +58,7 @@ def is_device(row: Mapping[str, Any]) -> bool:
 
 
 def held_by(row: Mapping[str, Any]) -> int | str:
-    """What the weights are on, where one of a variant differs from the next: bits, a device."""
+    """What holds the weights: a number of bits, the name of a device, "float"."""
     if row["n_bits"] is not None:
         return row["n_bits"]
     return row["update"] if is_device(row) else spell(None, "n_bits")
@@ -121,10 +121,6 @@ def left_out(rows: Rows) -> list[str]:
     said = []
     if len(kept) < len(rows):
         said.append(f"{len(rows) - len(kept)} replicas of cells that were trained longer as well")
-    devices = sum(map(is_device, kept))
-    if devices:
-        said.append(f"{devices} replicas of memories without levels, which have no number of bits, "
-                    "in overview and bits")
     homeless = sum(id(r) not in shown for r in kept)
     if homeless:
         said.append(f"{homeless} unquantized replicas whose settings no quantized network has")

@@ -50,7 +50,8 @@ class Relation(NamedTuple):
     Attributes:
       words: what is along its axes.
       panels: panel -> hue -> points in the order of x; None where there is one for all.
-      over: what a point's values are of: "over 3 seeds", "over: lr (1, 2)"; "" of one each.
+      over: what a point's values are of: "over 3 seeds", "over: lr (1, 2)", and in what points
+        differ besides; "" of one each.
       chosen: what of it counts, in words; "" if all does.
       said: what one should know before one believes it, a line each.
       scored: what was measured, as it is called here.
@@ -232,8 +233,9 @@ def _over(groups: Iterable[Sequence[_Sample]], words: Words) -> tuple[str, list[
     several = max(seeds) > 1 and columns.SEED not in fixed
     between = [name for name in columns.differing(firsts.values(), fixed) if name not in values]
     others = [f"besides, some points differ in {', '.join(between)}"] if between else []
+    told = f"; some differ also in {', '.join(between)}" if 0 < len(between) <= _LISTED else ""
     if not values:
-        return _seeds(groups) if several else "", others
+        return (_seeds(groups) if several else "") + told, others
     listed = [f"{name} ({_listed(columns.order(name, own))})" for name, own in values.items()]
     if len(listed) > _LISTED:
         rest = len(listed) - _NAMED
@@ -242,7 +244,8 @@ def _over(groups: Iterable[Sequence[_Sample]], words: Words) -> tuple[str, list[
                     (("--where", "=VALUE,", True), ("--hue", ",", words.hue is None)) if free)
     said = (f"aggregated over {', '.join(values)}: on no axis of the figure. To choose, add{flags} "
             "or --best for the best cell of each point")
-    return f"over{' seeds and over' if several else ''}: {', '.join(listed)}", [said, *others]
+    return (f"over{' seeds and over' if several else ''}: {', '.join(listed)}{told}",
+            [said, *others])
 
 
 def _seeds(groups: Iterable[Sequence[_Sample]]) -> str:

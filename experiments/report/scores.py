@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from experiments.cells import DEFAULTS
-from experiments.data import HOLDOUT, NAMES, TFDS
+from experiments.data import HOLDOUT, NAMES
 
 __all__ = ["Scored", "is_held_out", "scored"]
 
@@ -33,9 +33,8 @@ def is_held_out(row: Mapping[str, Any]) -> bool:
 
 def _may_have_targets(row: Mapping[str, Any]) -> bool:
     """Then what was measured is R²; if not, its data has classes, also under that loss."""
-    name = row["dataset"].removesuffix(HOLDOUT)
-    return (row.get("loss") or DEFAULTS["loss"]) == "squared_error" and not (
-        name in NAMES or name.startswith(TFDS))
+    loss = row.get("loss") or DEFAULTS["loss"]
+    return loss == "squared_error" and row["dataset"] not in NAMES
 
 
 def scored(rows: Iterable[Mapping[str, Any]]) -> Scored:

@@ -13,7 +13,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 from experiments.report.page import page_of
-from experiments.store import FILE_NAME, results, selection
+from experiments.store import FILE_NAME, alive_in, results, selection
 
 __all__ = ["Live", "server_of", "stamp_of"]
 
@@ -22,13 +22,17 @@ _REST = 9.0  # times what the page took, at least, until it is made again
 
 
 def stamp_of(sources: Iterable[Path]) -> str:
-    """Names a state of the sources' files: another one as soon as one of them is written to."""
+    """Names a state of the sources: another one as soon as one of their files is written to.
+
+    Or as a program ends that was training there: one that is killed writes nothing.
+    """
     parts = []
     for path in sources:
         path = path / FILE_NAME if path.is_dir() else path
         with contextlib.suppress(OSError):  # what is wrong with a source says who reads it
             parts += [_state(file) for file in sorted(path.parent.iterdir())
                       if file.is_file() and _belongs(file.name, path.name)]
+            parts += sorted(alive_in(path.parent))
     return "-".join(filter(None, parts))
 
 

@@ -2,7 +2,7 @@
 
 import functools
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
@@ -13,7 +13,7 @@ from experiments.commandline import options
 from experiments.commandline.options import spell
 from experiments.data import shape_of
 from experiments.report.estimates import mean_and_deviation
-from experiments.report.panels import valued
+from experiments.report.panels import Rows, valued
 from experiments.report.scores import scored
 from experiments.store.results import cell_of
 
@@ -72,7 +72,7 @@ def summary(
     rows = list(rows)
     columns = [c for c in cell_columns if c != "n_bits"]
     value = valued(rows)
-    differing = [c for c in columns if _differs(c, rows)]
+    differing = _told_apart(rows, columns)
     bits = sorted({row["n_bits"] for row in rows}, key=lambda b: (b is None, b))
     results = {c for row in rows for c in row} - set(cell_columns)
     lines: dict[tuple, list] = {}
@@ -91,20 +91,40 @@ def summary(
         cells = [[m for m in members if m["n_bits"] == width] for width in bits]
         settings = (_spell(value(members[0], c), c, members[0]) for c in differing)
         table.add_row(*settings, *(_entry(cell) for cell in cells))
-    others = {c: [r for r in rows if _speaks(c, r)] for c in columns if c not in differing}
-    same = {c: own[0] for c, own in others.items()
-            if len({value(r, c) for r in own}) == 1 and own[0][c] != "" and _is_told(c, own[0])}
-    line = "All: " + ", ".join(f"{c} {spell(value(r, c), c)}" for c, r in same.items())
-    told = [line, *(_by_algorithm(c, own) for c, own in others.items()
-                    if len({value(r, c) for r in own}) > 1)]
-    return title, table, "\n".join(told)
+    lines_below, by_algorithm = [], []
+    for column in (c for c in columns if c not in differing):
+        speaking = [r for r in rows if _speaks(column, r)]
+        values = {value(r, column) for r in speaking}
+        if len(values) == 1 and values != {""} and _is_told(column, speaking[0]):
+            lines_below.append(f"{column} {spell(values.pop(), column)}")
+        elif len(values) > 1:
+            by_algorithm.append(_by_algorithm(column, speaking, value))
+    return title, table, "\n".join(["All: " + ", ".join(lines_below), *by_algorithm])
 
 
 def _speaks(column: str, row: Mapping[str, Any]) -> bool:
     """Does an axis say anything of a row's cell?"""
-    about = AXES.get(column)
-    return row[column] != NONE and (
-        about is None or about.only is None or about.only(cell_of(row)))
+    only = AXES[column].only
+    return only is None or only(cell_of(row))
+
+
+def _told_apart(rows: Rows, columns: Sequence[str]) -> list[str]:
+    """The columns of the table: what differs, and as much more as it takes to tell cells apart.
+
+    (A network that is held by devices from one that is not, say: of floats the axis is silent.)
+    """
+    value = valued(rows)
+    found = [c for c in columns if _differs(c, rows)]
+
+    def count(names: Iterable[str]) -> int:
+        names = ("algorithm", "n_bits", *names)
+        return len({tuple(value(row, name) for name in names) for row in rows})
+
+    every = count(columns)
+    for column in columns:
+        if count(found) < every and count([*found, column]) > count(found):
+            found.append(column)
+    return [c for c in columns if c in found]
 
 
 def _spell(value: Any, column: str, row: Mapping[str, Any]) -> str:
@@ -113,13 +133,15 @@ def _spell(value: Any, column: str, row: Mapping[str, Any]) -> str:
     return "-" if silent else spell(value, column) or "usual"
 
 
-def _by_algorithm(column: str, rows: Iterable[Mapping[str, Any]]) -> str:
+def _by_algorithm(
+    column: str, rows: Rows, value: Callable[[Mapping[str, Any], str], Any]
+) -> str:
     """'By algorithm: gain 1.5 (backprop, usf), 1.0 (fa)'."""
     of: dict[Any, dict[str, None]] = {}
     for row in rows:
-        of.setdefault(row[column], {})[row["algorithm"]] = None
+        of.setdefault(value(row, column), {})[row["algorithm"]] = None
     return f"By algorithm: {column} " + ", ".join(
-        f"{spell(value, column)} ({', '.join(names)})" for value, names in of.items())
+        f"{spell(own, column) or 'usual'} ({', '.join(names)})" for own, names in of.items())
 
 
 def _is_told(column: str, row: Mapping[str, Any]) -> bool:
@@ -140,7 +162,7 @@ def _width(n_bits: int | None, rows: Iterable[Mapping[str, Any]]) -> str:
         "float, devices")
 
 
-def _differs(column: str, rows: list[Mapping[str, Any]]) -> bool:
+def _differs(column: str, rows: Rows) -> bool:
     """Does a column tell rows apart that the algorithm (whose presets set it) does not?"""
     if column == "algorithm":
         return len({row["algorithm"] for row in rows}) > 1

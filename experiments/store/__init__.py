@@ -8,9 +8,10 @@
 from experiments.store import exporting, restoring, results, selection
 from experiments.store.database import NoStoreError, Store, StoreError
 from experiments.store.histories import history_of
+from experiments.store.locks import alive_in
 from experiments.store.schema import FILE_NAME, HISTORIES
 
 __all__ = [
-    "FILE_NAME", "HISTORIES", "Store", "StoreError", "NoStoreError", "exporting", "history_of",
-    "restoring", "results", "selection",
+    "FILE_NAME", "HISTORIES", "Store", "StoreError", "NoStoreError", "alive_in", "exporting",
+    "history_of", "restoring", "results", "selection",
 ]

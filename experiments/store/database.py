@@ -15,7 +15,7 @@ from typing import Any
 
 from experiments.cells import DEFAULTS, Cell, Replica
 from experiments.store.endings import ending
-from experiments.store.locks import Claimant, is_alive
+from experiments.store.locks import Claimant, alive_in
 from experiments.store.schema import (
     APPLICATION_ID,
     CAME_LATER,
@@ -197,36 +197,33 @@ class Store:
     def taken(self, ids: Iterable[str]) -> set[str]:
         """Those of `ids` that another program is training at this moment."""
         claimants = {row["id"]: row["claimant"] for row in self._rows_of(ids)
-                     if row["status"] == "running" and row["device"] is not None}
+                     if row["status"] == "running"}
         alive = {c for c in set(claimants.values()) if self._claimant.is_other_alive(c)}
         return {i for i, c in claimants.items() if c in alive}
 
     def _rows_of(self, ids: Iterable[str]) -> Iterator[sqlite3.Row]:
-        """What is known of those that are here, looked up one by one: not all are read.
+        """Id, status and claimant of those that are here, looked up one by one: not all are read.
 
-        A chunk is asked for in a store of many. Running without a device is what waits, see `plan`.
+        A chunk is asked for in a store of many.
         """
         for i in ids:
             yield from self._db.execute(
-                "SELECT id, status, claimant, device FROM replicas WHERE id = ?", [i])
+                "SELECT id, status, claimant FROM replicas WHERE id = ?", [i])
 
     def plan(self, replicas: Iterable[Replica]) -> None:
         """Enters what is to be trained here, waiting, so that one can see how much is left.
 
-        What programs that have ended had only planned, and not begun, is forgotten.
+        What waits here from earlier plans is forgotten, unless other programs are at work.
         """
-        columns = ["id", *CELL, "seed", "status", "claimant"]
+        columns = ["id", *CELL, "seed", "status"]
         names, marks = ", ".join(f'"{c}"' for c in columns), ", ".join("?" * len(columns))
-        waiting = "status = 'running' AND device IS NULL"
         with self._transaction() as db:
-            planners = db.execute(f"SELECT DISTINCT claimant FROM replicas WHERE {waiting}")
-            for (planner,) in planners.fetchall():
-                if not self._claimant.is_other_alive(planner):
-                    db.execute(f"DELETE FROM replicas WHERE {waiting} AND claimant IS ?", [planner])
+            if not alive_in(self.path.parent) - {self._claimant.name}:
+                db.execute("DELETE FROM replicas WHERE status = 'running' AND claimant IS NULL")
             db.executemany(
                 f"INSERT OR IGNORE INTO replicas ({names}) VALUES ({marks})",
-                ([r.id, *(getattr(r.cell, name) for name in CELL), r.seed, "running",
-                  self._claimant.name] for r in replicas))
+                ([r.id, *(getattr(r.cell, name) for name in CELL), r.seed, "running"]
+                 for r in replicas))
 
     def claim(self, replicas: Sequence[Replica], origin: Mapping[str, Any]) -> bool:
         """Enters replicas as running here; False, and nothing done, if any is not free.
@@ -345,12 +342,10 @@ class Store:
         order = ", ".join(f'"{name}"' for name in [*CELL, "seed"] if name in known)
         rows = [dict.fromkeys(CAME_LATER["replicas"]) | DEFAULTS | dict(row)
                 for row in self._db.execute(f"SELECT * FROM replicas ORDER BY {order}")]
-        begun = [row for row in rows if row["status"] == "running"]
-        folder = self.path.resolve().parent
-        alive = {name: is_alive(folder, name) for name in {row["claimant"] for row in begun}}
-        for row in begun:
-            row["status"] = ("waiting" if row["device"] is None else
-                             "running" if alive[row["claimant"]] else "interrupted")
+        alive = alive_in(self.path.parent) | alive_in(self.path.resolve().parent)
+        for row in (row for row in rows if row["status"] == "running"):
+            if row["claimant"] not in alive:
+                row["status"] = "waiting" if row["claimant"] is None else "interrupted"
         return rows
 
     def memories(self) -> list[str]:

@@ -11,21 +11,30 @@ import os
 import uuid
 from pathlib import Path
 
-__all__ = ["Claimant", "is_alive"]
+__all__ = ["Claimant", "alive_in"]
+
+_PREFIX = ".running-"
 
 
-def is_alive(folder: Path, name: str | None) -> bool:
-    """Is the program of this name still running? Where that cannot be asked, it is."""
-    if name is None:
-        return False
+def alive_in(folder: Path) -> set[str]:
+    """Names of the programs that have claims in a folder and are still running."""
+    return {file.name.removeprefix(_PREFIX) for file in Path(folder).glob(f"{_PREFIX}*")
+            if _is_locked(file)}
+
+
+def _is_locked(path: Path) -> bool:
+    """Is its program still running? Where that cannot be asked, it is.
+
+    Asks for a shared lock: two that ask at once must not take each other for the program.
+    """
     try:
-        file = os.open(_path(folder, name), os.O_RDWR | os.O_CLOEXEC)
+        file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
         return False
-    except OSError:  # another user's, or a file system that may only be read
+    except OSError:  # another user's
         return True
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
     finally:
@@ -34,7 +43,7 @@ def is_alive(folder: Path, name: str | None) -> bool:
 
 
 def _path(folder: Path, name: str) -> Path:
-    return Path(folder) / f".running-{name}"
+    return Path(folder) / f"{_PREFIX}{name}"
 
 
 class Claimant:
@@ -55,7 +64,7 @@ class Claimant:
         """Is `name` another program, and is it still running?"""
         if name is None or name == self.name:
             return False
-        if is_alive(self._folder, name):
+        if _is_locked(_path(self._folder, name)):
             return True
         self._remove(name)  # it ended without doing so itself
         return False

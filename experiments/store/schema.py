@@ -44,7 +44,7 @@ CREATE TABLE IF NOT EXISTS diagnostics (
 # Data of one's own, which can change under the same name; made when the first come.
 DATASETS = "CREATE TABLE IF NOT EXISTS datasets (name TEXT PRIMARY KEY, fingerprint TEXT NOT NULL)"
 
-# A replica that is planned and waits for its turn is 'running' without a device.
+# A replica that is planned and waits for its turn is 'running' without a claimant.
 SCHEMA = f"""
 CREATE TABLE replicas (
     id TEXT PRIMARY KEY,

@@ -150,10 +150,10 @@ class Sweep:
         fresh = True
         while True:
             left = processes.shared(self._left(wanted, failed, store, fresh) if store else None)
-            if not left:
-                return len(failed)
             if store and fresh:
                 store.plan(left)
+            if not left:
+                return len(failed)
             begun = processes.shared(self._begun(left)) if self.resume and fresh else []
             members = {replica for chunk in begun for replica in chunk.replicas}
             chunks, table = self.plan(r for r in left if r not in members)

@@ -129,6 +129,13 @@ def test_other_files_are_refused(tmp_path, text, message):
         circuit.read_measured(tmp_path / "m.csv")
 
 
+def test_a_flag_that_is_none_is_refused_before_its_value_is_taken_for_a_name(tmp_path, capsys):
+    for words in (["--out", str(tmp_path)], [f"--out={tmp_path}"]):
+        with pytest.raises(SystemExit):
+            devices.main(words)
+        assert "unknown argument --out" in capsys.readouterr().err
+
+
 def test_the_command_lists_shows_and_fits(tmp_path, capsys, monkeypatch):
     few = {name: fitting.MODELS[name] for name in ("constant_step", "soft_bounds")}
     monkeypatch.setattr(fitting, "MODELS", few)

@@ -82,6 +82,12 @@ def test_a_feature_that_never_differs_stays(tmp_path):
     assert load(write(tmp_path / "own.npz", **parts(features))).usual[1][2] == 1
 
 
+def test_classes_that_are_not_there_may_be(tmp_path):
+    for labels in (LABELS * 3, np.where(LABELS == 3, 9, LABELS)):
+        np.savez(tmp_path / "few.npz", images=IMAGES, labels=labels)
+        assert load(str(tmp_path / "few.npz")).outputs == 10
+
+
 def test_targets(tmp_path):
     several = load(write(tmp_path / "a.npz", **parts(labels=FEATURES[:, :2])))
     one = load(write(tmp_path / "b.npz", **parts(labels=FEATURES[:, 0])))
@@ -141,7 +147,8 @@ def test_a_function(tmp_path, monkeypatch):
     (parts(split=30), "0 images, expected at least 1"),
     (parts(labels=LABELS + 1), "labels from 1 to 4, expected classes counted from 0"),
     (parts(labels=np.where(LABELS == 3, 1000, LABELS)),
-     r"4 classes, with labels from 0 to 1000: .* numpy\.unique\(labels, return_inverse=True\)"),
+     r"only 4 classes with labels from 0 to 1000: .* for training and test together"),
+    (parts(labels=LABELS + 1990), "write labels - 1990"),
     ({"train_images": IMAGES},
      "^[^(]*: no train_labels, test_images, test_labels, only train_images"),
     ({"images": IMAGES, "labels": LABELS[:4]}, "expected as many of one as of the other"),

@@ -170,3 +170,5 @@ def test_files_that_are_none(tmp_path):
             qjax.load(tmp_path / f"{name}.npz")
     with pytest.raises(FileNotFoundError, match="is not there: expected a trained network"):
         qjax.load(tmp_path / "absent.npz")
+    with pytest.raises(IsADirectoryError, match="is a folder: expected a trained network"):
+        qjax.load(tmp_path)

@@ -1,6 +1,7 @@
 """Figures made of a store whose numbers are known."""
 
 import contextlib
+import itertools
 import math
 import struct
 from dataclasses import replace
@@ -14,7 +15,7 @@ from examples import CELL, FLOAT, GRID, ORIGIN, accuracy, refused, row, rows_of,
 from experiments import export, plot
 from experiments.cells import Replica
 from experiments.report import figures, gallery, look, panels
-from experiments.store import Store
+from experiments.store import Store, history_of
 from experiments.studies.thesis import THESIS, Key, Published, with_published
 from qjax import algorithms
 
@@ -398,7 +399,7 @@ def test_loss_axes_are_labelled_with_plain_numbers(low, high):
     plt.close(figure)
 
 
-@pytest.mark.parametrize("largest", [0.7, 3.0, 1e6])
+@pytest.mark.parametrize("largest", [0.7, 1.5, 3.0, 40.0, 1e6])
 def test_range_axes_are_labelled_with_plain_numbers(largest):
     figure, axis = plt.subplots()
     axis.plot([1, 2], [-largest, largest])
@@ -407,6 +408,9 @@ def test_range_axes_are_labelled_with_plain_numbers(largest):
     texts = [t.get_text() for t in axis.get_yticklabels() if t.get_text()]
     assert len(texts) >= 3
     assert not any("times" in text or "$" in text for text in texts)
+    boxes = sorted((t.get_window_extent() for t in axis.get_yticklabels() if t.get_text()),
+                   key=lambda box: box.y0)
+    assert all(a.y1 < b.y0 for a, b in itertools.pairwise(boxes))
     plt.close(figure)
 
 
@@ -447,8 +451,10 @@ def test_devices_have_curves_ranges_and_insides_under_their_names(tmp_path):
     shown = [axis.get_title() for axis in found["overview-digits"].axes if axis.get_visible()]
     assert len(shown) == 1
     assert not any("update" in title for title in shown)
-    assert [said for said in gallery.left_out(rows_of(tmp_path)) if "in overview and bits" in said
+    rows = rows_of(tmp_path)
+    assert [said for said in gallery.left_out(rows) if "in overview and bits" in said
             and said.startswith("4 replicas of memories")]
+    assert gallery.left_out(rows, ["epochs"]) == []
     plt.close("all")
 
 
@@ -458,6 +464,71 @@ def test_bits_hidden_behind_several_widths_are_one_line_if_one_flag_says_them():
     third = replace(cells[0], hidden_bits=6)
     names = panels.variants([row(c) for c in (*cells, third)])
     assert {name.rpartition(" ")[2] for name in names} == {"4", "5", "6"}
+
+
+def test_too_many_settings_are_no_figure_along_the_training_and_said(tmp_path, capsys):
+    store_of(tmp_path, [replace(CELL, lr=lr / 100) for lr in range(1, 26)], seeds=1, epochs=1)
+    stems = drawn(tmp_path, capsys, "--kind", "bits", "epochs", "ranges")
+    assert all(stem.startswith("bits") for stem in stems)
+    rows = rows_of(tmp_path)
+    assert "curves of networks with 25 settings, more than 24" in gallery.left_out(rows)[-1]
+    assert gallery.left_out(rows, ["bits"]) == []
+    assert gallery.left_out(rows[1:]) == []
+
+
+def test_titles_break_between_items_and_legends_fit():
+    figure, axis = plt.subplots(figsize=(4, 3))
+    look.title(figure, "Test accuracy against lr: fa, mnist, n_bits 3, hidden_bits 12345, gain 1.5")
+    assert "\n" in figure.get_suptitle()
+    assert all(line.endswith((",", ":")) for line in figure.get_suptitle().splitlines()[:-1])
+    look.title(figure, " ".join(["word"] * 40))  # one item that is too long for any line
+    assert len(figure.get_suptitle().splitlines()) > 2
+    axis.plot([0, 1], label="piecewise_step:" + ",".join(["0.125"] * 40))
+    look.legend(figure)
+    figure.canvas.draw()
+    (text,) = figure.legends[0].get_texts()
+    assert text.get_text().startswith("piecewise_step:0.125")
+    assert text.get_text().endswith("0.125")
+    box = figure.legends[0].get_window_extent()
+    assert 0 <= box.x0 < box.x1 <= figure.bbox.width
+    plt.close(figure)
+
+
+@pytest.mark.parametrize(("low", "high"), [(3.1, 9.5), (0.2, 7.0), (2e-3, 50.0)])
+def test_logarithmic_axes_have_several_labels(low, high):
+    figure, axis = plt.subplots()
+    axis.plot([0, 1], [low, high])
+    look.log_scale(axis)
+    figure.canvas.draw()
+    bottom, top = axis.get_ylim()
+    shown = [t for t in axis.get_yticklabels() if t.get_text() and bottom <= t._y <= top]
+    assert len(shown) >= 3
+    plt.close(figure)
+
+
+def test_ranges_say_where_they_are_logarithmic(tmp_path):
+    store_of(tmp_path, [FLOAT])
+    rows = rows_of(tmp_path)
+    known = history_of([tmp_path], "ranges", {r["id"] for r in rows})
+    for largest, said in ((0.5, False), (30.0, True)):
+        scaled = [{**r, "low": -largest, "high": largest} for r in known]
+        figure = figures.plot_ranges(rows, scaled, "title")
+        assert ("logarithmic beyond ±1" in figure.axes[0].get_ylabel()) is said
+        plt.close(figure)
+
+
+def test_ranges_have_a_panel_for_every_tensor_and_no_others(tmp_path):
+    store_of(tmp_path, [FLOAT])
+    rows = rows_of(tmp_path)
+    tensors = ("blocks/0/layers_0/kernel", "blocks/0/layers_0/bias", "blocks/0/layers_1/kernel",
+               "blocks/1/kernel", "blocks/1/bias")
+    known = [{"replica": rows[0]["id"], "epoch": 0, "tensor": t, "low": -1.0, "high": 1.0}
+             for t in tensors]
+    figure = figures.plot_ranges(rows, known, "title")
+    shown = [axis.get_title() for axis in figure.axes if axis.get_visible()]
+    assert shown == ["block 1, layers_0/kernel", "block 2, kernel", "block 1, layers_0/bias",
+                     "block 2, bias", "block 1, layers_1/kernel"]
+    plt.close(figure)
 
 
 def test_colours_of_numbers_are_never_lost_on_white():

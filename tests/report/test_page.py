@@ -7,6 +7,8 @@ import os
 import re
 import shutil
 import statistics
+import subprocess
+import sys
 import threading
 import urllib.error
 import urllib.request
@@ -243,6 +245,31 @@ def test_a_served_page_is_made_again_when_results_have_come(tmp_path, capsys):
             file.unlink()
         assert len(lines_in(fetched(address))) == 2
         assert "the page stays as it is" in capsys.readouterr().err
+
+
+def counts(live):
+    """Of the plan's first line: done, diverged, running, interrupted, waiting, failed."""
+    return re.findall(r"<td>(\d*)</td>", live.page.decode())[:6]
+
+
+def test_a_served_page_tells_of_a_program_that_was_killed(tmp_path):
+    store_of(tmp_path, [FLOAT], seeds=1)
+    code = f"""
+import sys; sys.path[:0] = {sys.path!r}
+from pathlib import Path
+from examples import CELL, ORIGIN, Replica, Store
+store = Store(Path({str(tmp_path)!r})); store.claim([Replica(CELL, 0)], ORIGIN)
+print("claimed", flush=True); input()
+"""
+    program = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE,
+                               stdout=subprocess.PIPE)
+    assert program.stdout.readline() == b"claimed\n"
+    live = serving.Live([tmp_path], clock=iter(range(0, 10**6, 1000)).__next__)
+    assert counts(live) == ["1", "", "1", "", "", ""]
+    program.kill()
+    program.communicate()
+    live.refresh()
+    assert counts(live) == ["1", "", "", "1", "", ""]
 
 
 def test_a_taken_port_is_refused(folder, capsys):

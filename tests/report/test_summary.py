@@ -1,12 +1,14 @@
 """What a run ends with: the table, and what it does not show."""
 
 import io
+import random
 from dataclasses import fields, replace
 
 import pytest
 from examples import CELL, FLOAT
 from rich.console import Console
 
+from experiments import run
 from experiments.cells import DEFAULTS, Cell, Replica
 from experiments.report import summary
 
@@ -42,7 +44,7 @@ def row(cell=CELL, seed=0, test_accuracy=50.0, status="done"):
 
 def rendered(rows):
     console = Console(width=200, file=io.StringIO(), color_system=None)
-    title, table, line = summary.summary(rows, COLUMNS)
+    title, table, line = summary.summary(list(rows), COLUMNS)
     console.print(title)
     console.print(table)
     return console.file.getvalue(), line
@@ -96,7 +98,6 @@ def test_scores_are_called_what_they_are():
     assert title("cross_entropy", "sigmoid") == "Test accuracy"
     assert title("squared_error") == "Test R² or accuracy"
     assert title("squared_error", dataset="digits") == "Test accuracy"  # it has classes
-    assert title("squared_error", dataset="tfds:kmnist") == "Test accuracy"
     assert title("squared_error", "sigmoid") == "Test score"
     rows = [row() | {"dataset": "digits_holdout"}]
     assert summary.summary(rows, COLUMNS)[0].startswith("Held-out accuracy in percent")
@@ -125,6 +126,38 @@ def test_bits_hidden_behind_several_widths_are_one_line_if_one_flag_says_them():
     assert [cells[0] for cells in body(text)] == ["4", "5", "6"]
 
 
+def test_every_entry_is_of_one_cell():
+    unit = [replace(CELL, normalize=word) for word in ("none", "mean-std")]
+    text, line = rendered([row(unit[0], test_accuracy=10.0), row(unit[1], test_accuracy=90.0)])
+    assert body(text) == [["none", "10.0"], ["mean-std", "90.0"]]
+    assert "normalize" not in line
+    device = replace(FLOAT, update="ecram")
+    text, line = rendered([row(device, test_accuracy=10.0), row(FLOAT, test_accuracy=90.0)])
+    assert body(text) == [["ecram", "10.0"], ["none", "90.0"]]
+    assert "update" not in line
+    by_rule = [replace(unit[0], algorithm="fa"), unit[1]]
+    _, line = rendered(map(row, by_rule))
+    assert "By algorithm: normalize none (fa), mean-std (backprop)" in line
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_every_entry_is_of_one_cell_whatever_is_asked_for(seed):
+    pick = random.Random(seed)
+    words = []
+    for flag, values in {
+        "algorithm": ("backprop", "fa", "dni", "hsic"), "normalize": ("none", "mean-std", "unit"),
+        "memory": ("nearest", "hidden", "ecram", "counter", "mixed_precision"),
+        "n-bits": ("2", "4", "float"), "gain": ("none", "1", "2"), "bias": ("float", "quantized"),
+        "schedule": ("linear", "exponential"), "hidden-bits": ("+1", "+2", "6"),
+    }.items():
+        if pick.random() < 0.6:
+            words += [f"--{flag}", *pick.sample(values, pick.randint(1, 2))]
+    cells = run.cells_of(run.parser().parse_args(words))
+    text, _ = rendered([row(cell) for cell in cells])
+    entries = [entry for line in body(text) for entry in line if entry == "50.0"]
+    assert len(entries) == len(cells), words
+
+
 def test_what_the_algorithm_decides_on_is_told_below_and_what_says_nothing_is_no_column():
     cells = [replace(CELL, algorithm=a, gain=g, bias="float")
              for a, g in (("backprop", 1.5), ("usf", 1.5), ("fa", 1.0))]
@@ -134,6 +167,17 @@ def test_what_the_algorithm_decides_on_is_told_below_and_what_says_nothing_is_no
     assert ", bias float" in line
     assert "gain" not in text
     assert "bias" not in text
+
+
+def test_what_the_algorithm_decides_on_has_the_words_of_the_table():
+    cells = [replace(CELL, update="hidden", n_bits=n, hidden_bits=n + 2) for n in (2, 3)]
+    other = replace(CELL, algorithm="fa", update="hidden", hidden_bits=None)
+    assert "By algorithm: hidden_bits +2 (backprop), float (fa)" in rendered(
+        [row(c) for c in (*cells, other)])[1]
+    device = replace(FLOAT, update="ecram")
+    others = [device, replace(device, algorithm="fa", numbers="dw_min=0.01")]
+    assert "By algorithm: numbers usual (backprop), dw_min=0.01 (fa)" in rendered(
+        map(row, others))[1]
 
 
 def test_a_silent_axis_and_numbers_as_usual_have_a_word_in_the_table():

@@ -13,7 +13,7 @@ import pytest
 from examples import CELL, FLOAT, ORIGIN, epoch, fill, ranges
 
 from experiments.cells import DEFAULTS, Replica
-from experiments.store import FILE_NAME, NoStoreError, Store, StoreError
+from experiments.store import FILE_NAME, NoStoreError, Store, StoreError, alive_in
 from experiments.store.schema import VERSION
 
 NAN, INF = math.nan, math.inf
@@ -339,18 +339,49 @@ def test_what_is_planned_waits_is_not_taken_and_is_begun_by_a_claim(store):
     assert statuses(store) == {A.id: "interrupted", B.id: "waiting"}
 
 
-def test_a_plan_replaces_those_of_programs_that_have_ended_and_nothing_that_was_begun(store):
+def test_a_plan_replaces_earlier_ones_unless_others_are_at_work_and_nothing_that_was_begun(store):
     c, d = Replica(CELL, 7), Replica(CELL, 8)
-    with Store(store.path.parent) as ended:
-        ended.plan([A, B, c])
-        ended.claim([A], ORIGIN)
-    with Store(store.path.parent) as alive:
-        alive.plan([d])
-        store.plan([A, B])
-        assert statuses(store) == {A.id: "interrupted", B.id: "waiting", d.id: "waiting"}
+    with Store(store.path.parent) as other:
+        other.plan([A, B, c])
+        other.claim([A], ORIGIN)
+        store.plan([d])
+        assert set(statuses(store)) == {A.id, B.id, c.id, d.id}
+    store.plan([A, B])
+    assert statuses(store) == {A.id: "interrupted", B.id: "waiting"}
     store.finish([A.id], 1.0)
-    store.plan([A])  # what is finished stays so
+    store.plan([])
     assert statuses(store) == {A.id: "done"}
+
+
+def test_readers_that_ask_at_once_do_not_take_each_other_for_a_program(store):
+    """Or who resumes would leave alone what nobody trains."""
+    dead = store.path.parent / ".running-dead"
+    dead.touch()
+    code = f"""
+import sys; sys.path[:0] = {sys.path!r}
+from pathlib import Path
+from experiments.store import alive_in
+print("asking", flush=True)
+while True: alive_in(Path({str(dead.parent)!r}))
+"""
+    program = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
+    try:
+        assert program.stdout.readline() == b"asking\n"
+        for _ in range(3000):
+            assert "dead" not in alive_in(dead.parent)
+    finally:
+        program.kill()
+        program.communicate()
+
+
+def test_a_claim_is_seen_through_a_link_to_the_file(tmp_path):
+    (tmp_path / "out").mkdir()
+    with Store(tmp_path / "big"):
+        pass
+    (tmp_path / "out" / FILE_NAME).symlink_to(tmp_path / "big" / FILE_NAME)
+    with Store(tmp_path / "out") as linked:
+        linked.claim([A], ORIGIN)
+        assert statuses(linked) == {A.id: "running"}
 
 
 # Several processes
