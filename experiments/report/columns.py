@@ -15,7 +15,8 @@ from experiments.store import results
 
 __all__ = [
     "ALONG_TRAINING", "ANALOG", "EPOCH", "LOSSES", "MEASURED", "OF_MEMORY", "SEED", "differing",
-    "grouping", "label", "measured", "order", "spell", "told", "value_of", "word",
+    "grouping", "label", "measured", "order", "speaks", "spell", "told", "value_of",
+    "word",
 ]
 
 EPOCH, SEED = "epoch", "seed"
@@ -122,7 +123,7 @@ def differing(
     apart = [name for name in (known[0] if known else ()) if len({own[name] for own in known}) > 1]
     cells = [results.cell_of(row) for row in rows]
     speaking = {name: {own[name] for own, cell in zip(known, cells, strict=True)
-                       if _speaks(name, cell)} for name in apart}
+                       if speaks(name, cell)} for name in apart}
     chosen = [name for name in apart if len(speaking[name]) > 1]
     if _count(known, chosen) < _count(known, apart):
         chosen, speaking = apart, {name: {own[name] for own in known} for name in apart}
@@ -131,7 +132,8 @@ def differing(
     return {name: order(name, speaking[name]) for name in chosen if name not in fixed}
 
 
-def _speaks(name: str, cell: Cell) -> bool:
+def speaks(name: str, cell: Cell) -> bool:
+    """Does an axis, or a number of memories, say anything of a cell?"""
     if name not in AXES:
         number = name.removeprefix("numbers.")
         return kinds.number_of(cell.update, cell.numbers, number) is not None

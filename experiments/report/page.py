@@ -16,7 +16,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from experiments.cells import AXES, DEFAULTS, Cell, kinds
+from experiments.cells import AXES, DEFAULTS, NONE, Cell, kinds
 from experiments.commandline import options
 from experiments.report import columns, scores
 from experiments.report.estimates import mean_and_deviation
@@ -77,14 +77,16 @@ def content(rows: Rows, epochs: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     """
     cells = results.by_cell(rows)
     firsts = [members[0] for members in cells.values()]
-    axes = {name: [columns.value_of(row, name) for row in firsts]
+    axes = {name: [_said(name, row, cell) for row, cell in zip(firsts, cells, strict=True)]
             for name in AXES if name != "numbers"}
     named = sorted({name for row in firsts for name in results.numbers_of(row)})
     axes |= {f"numbers.{name}": [results.number_in(row, name) for row in firsts] for name in named}
-    differing = {name: values for name, values in axes.items() if len(set(values)) > 1}
+    differing = {name: values for name, values in axes.items()
+                 if len(set(values) - ({None} if name in AXES else set())) > 1}
     implied = _implied(differing)
-    constant = [(_title(name), options.spell(values[0], name), _is_default(name, values[0]))
-                for name, values in axes.items() if name not in differing and values[0] != ""]
+    constant = [(_title(name), columns.spell(told[0]), _is_default(name, told[0]))
+                for name, values in axes.items() if name not in differing
+                and (told := [v for v in values if v is not None]) and told[0] != ""]
     measured = [_measured(cell, members) for cell, members in cells.items()]
     kept = {name: [m[name] for m in measured] for name in _MEASURED
             if name in _ALWAYS or any(m[name] for m in measured)}
@@ -113,6 +115,12 @@ def _implied(axes: Mapping[str, Sequence[Any]]) -> set[str]:
     algorithms = axes.get("algorithm", ())
     return {name for name, values in axes.items() if algorithms and name != "algorithm"
             and len(set(zip(algorithms, values, strict=True))) == len(set(algorithms))}
+
+
+def _said(name: str, row: Mapping[str, Any], cell: Cell) -> float | str | None:
+    """The value of an axis; None where it says nothing, as of the biases of a float network."""
+    value = columns.value_of(row, name)
+    return value if value == NONE or columns.speaks(name, cell) else None
 
 
 def _title(name: str) -> str:

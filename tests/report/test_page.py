@@ -94,6 +94,17 @@ def test_only_columns_that_tell_cells_apart_are_columns(text):
     assert "settings at their defaults schedule exponential gain none" in words
 
 
+def test_an_axis_that_says_nothing_of_floats_is_no_difference(tmp_path):
+    cells = [replace(CELL, update="hidden", n_bits=n, hidden_bits=n + 2, bias="float")
+             for n in (2, 3)]
+    path = csv_of(tmp_path / "x.csv", [row(cell, 0) for cell in (*cells, FLOAT)])
+    names = {c["name"] for c in data_in(page.page_of([path]))["columns"]}
+    assert {"n_bits", "hidden_bits", "update"} < names
+    assert "bias" not in names
+    lines = lines_in(page.page_of([path]))
+    assert {line["update"]: line["hidden_bits"] for line in lines} == {"hidden": 5, "none": None}
+
+
 def test_axes_that_the_algorithm_decides_on_are_told_apart(tmp_path):
     cells = [replace(CELL, algorithm=a, gain=g, lr=lr) for a, g in (("backprop", 1.5), ("fa", 1.0))
              for lr in (0.1, 1.0)]
