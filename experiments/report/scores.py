@@ -14,7 +14,7 @@ class Scored(NamedTuple):
 
     Attributes:
       score: what the share of right answers is with their losses, in a word or two.
-      on: the data that networks were not trained on: the test set, or a held-out part.
+      on: the data that networks were not trained on: the test set, a held-out part, or either.
     """
 
     score: str = "accuracy"
@@ -38,9 +38,11 @@ def _may_have_targets(row: Mapping[str, Any]) -> bool:
 
 
 def scored(rows: Iterable[Mapping[str, Any]]) -> Scored:
-    """How to call what was measured of these replicas; held-out if all are."""
+    """How to call what was measured of these replicas."""
     rows = list(rows)
     of_targets = {_may_have_targets(row) for row in rows} or {False}
     score = "score" if len(of_targets) > 1 else ("R² or accuracy" if True in of_targets else
                                                  "accuracy")
-    return Scored(score, "held-out" if rows and all(map(is_held_out, rows)) else "test")
+    held_out = {is_held_out(row) for row in rows}
+    on = {frozenset([True]): "held-out", frozenset([True, False]): "test or held-out"}
+    return Scored(score, on.get(frozenset(held_out), "test"))

@@ -31,6 +31,8 @@ class Checkpoint:
     def __enter__(self) -> "Checkpoint":
         import orbax.checkpoint as ocp  # slow to import
 
+        for unfinished in self._folder.glob("*.orbax-checkpoint-tmp*"):  # a program was ended there
+            shutil.rmtree(unfinished, ignore_errors=True)
         options = ocp.CheckpointManagerOptions(max_to_keep=1, enable_async_checkpointing=False)
         self._args = ocp.args
         try:

@@ -22,17 +22,24 @@ class Interrupts:
         numbers = [signal.SIGTERM]
         if signal.getsignal(signal.SIGINT) != signal.SIG_IGN:  # in a script's background it is
             numbers.append(signal.SIGINT)
+        self._told, sys.unraisablehook = sys.unraisablehook, self._tell
         self._before = {number: signal.signal(number, self._interrupt) for number in numbers}
         return self
 
     def __exit__(self, *exception) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
+        sys.unraisablehook = self._told
 
     def check(self) -> None:
         """Raises KeyboardInterrupt if one was asked for."""
         if self._requested:
             raise KeyboardInterrupt
+
+    def _tell(self, dropped):
+        """Of what Python drops all but the interruption, which is not lost."""
+        if not isinstance(dropped.exc_value, KeyboardInterrupt):
+            self._told(dropped)
 
     def _interrupt(self, number, frame):
         self._requested = True

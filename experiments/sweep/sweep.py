@@ -154,13 +154,18 @@ class Sweep:
                 store.plan(left)
             if not left:
                 return len(failed)
-            begun = processes.shared(self._begun(left)) if self.resume and fresh else []
+            begun = processes.shared(self._begun(left)) if fresh else []
             members = {replica for chunk in begun for replica in chunk.replicas}
+            if begun and not self.resume:
+                self._say(f"Checkpoints of {counted(len(members), 'replica')} are here, which "
+                          "start over now; --resume goes on from them.")
+                begun, members = [], set()
             chunks, table = self.plan(r for r in left if r not in members)
             if fresh and chunks:
                 self.console.print(table)
             if begun:
-                self._say(f"From their checkpoints: {counted(len(members), 'replica')}.")
+                names = ", ".join(dict.fromkeys(map(_label, begun)))
+                self._say(f"From their checkpoints: {counted(len(members), 'replica')}, {names}.")
             failed |= self._work([*begun, *chunks], store, interrupts)
             fresh = False  # what is left now belonged to others when its turn came
 
@@ -219,7 +224,7 @@ class Sweep:
                 if error is None:
                     continue
                 if is_exhausted(error) and len(chunk.replicas) > 1:
-                    self._say(f"{chunk.cells[0].label}: out of memory with "
+                    self._say(f"{_label(chunk)}: out of memory with "
                               f"{len(chunk.replicas)} replicas at once, going on with half of them")
                     queue = _halved(chunk, [chunk, *queue])
                     forecast.skip(-sum(self._costs(chunk)))
@@ -229,7 +234,7 @@ class Sweep:
                 if store:
                     store.fail(ids)
                 reason = str(error).partition("\n")[0]
-                self._say(f"failed: {chunk.cells[0].label}, "
+                self._say(f"failed: {_label(chunk)}, "
                           f"{counted(len(ids), 'replica')}: {reason}")
         return failed
 
@@ -243,7 +248,7 @@ class Sweep:
 
     def _run(self, chunk, store, interrupts, forecast, update) -> Exception | None:
         """Runs a chunk to its end; returns what the device reported if it could not."""
-        size, label, text = len(chunk.replicas), chunk.cells[0].label, ""
+        size, label, text = len(chunk.replicas), _label(chunk), ""
         costs, seen = self._costs(chunk), 0
         update(description=label)
         spoken = time.monotonic()
@@ -281,6 +286,12 @@ class Sweep:
                       f"{counted(chunk.epochs, 'epoch')}, {text}; "
                       f"{forecast.share:.0%} done, {left} left")
         return None
+
+
+def _label(chunk: grid.Chunk) -> str:
+    """Its group, and what holds the weights where that is not as usual."""
+    held = next((c.update for c in chunk.cells if c.update != grid.NONE), "")
+    return f"{chunk.cells[0].label} {held}" if held not in ("", "nearest") else chunk.cells[0].label
 
 
 def _halved(chunk: grid.Chunk, queue: Iterable[grid.Chunk]) -> list[grid.Chunk]:

@@ -215,7 +215,7 @@ def test_held_out_parts_are_called_so():
         [row(replace(CELL, dataset=name, lr=lr)) for lr in (0.1, 1.0)]
         for name in ("digits_holdout", "digits"))
     for rows, title in ((held_out, "Held-out accuracy"), (test, "Test accuracy"),
-                        (held_out + test, "Test accuracy")):
+                        (held_out + test, "Test or held-out accuracy")):
         assert title_of(rows, Words("lr")).startswith(f"{title} (%) against learning rate")
         figure = graphs.draw_lines(relate(rows, Words("lr", hue="dataset")), "title")
         assert figure.axes[0].get_ylabel().startswith(f"{title.lower()} (%)")

@@ -104,7 +104,7 @@ def test_two_killed_processes_resume_together(two_processes, tmp_path):
         process.kill()
         process.communicate()
     first, _ = end(pair(tmp_path, SWEEP, "backprop --resume"))
-    assert "From their checkpoints: 4 replicas." in first
+    assert "From their checkpoints: 4 replicas, " in first
     assert numbers(tmp_path) == numbers(two_processes[0])
 
 

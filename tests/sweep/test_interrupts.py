@@ -3,6 +3,7 @@
 import gc
 import os
 import signal
+import sys
 
 import pytest
 
@@ -35,6 +36,27 @@ def test_a_signal_inside_a_finalizer_is_kept():
         gc.collect()
         with pytest.raises(KeyboardInterrupt):
             interrupts.check()
+
+
+def test_what_python_drops_is_told_but_for_the_interruption(monkeypatch):
+    told = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda dropped: told.append(dropped.exc_type))
+
+    class Object:
+        def __init__(self, what):
+            self.what = what
+
+        def __del__(self):
+            raise self.what
+
+    with Interrupts():
+        for what in (KeyboardInterrupt, ValueError):
+            Object(what)
+            gc.collect()
+    assert told == [ValueError]
+    Object(KeyboardInterrupt)
+    gc.collect()
+    assert told == [ValueError, KeyboardInterrupt]
 
 
 def test_handlers_are_put_back_and_an_ignored_ctrl_c_stays_ignored():

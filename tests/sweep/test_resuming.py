@@ -10,6 +10,7 @@ import pytest
 from examples import TINY
 from programs import Result, command, planned, recorded, start, wait_until, weights_of
 
+from experiments import run
 from experiments.cells import Chunk
 from experiments.data import load
 from experiments.store import Store
@@ -204,6 +205,15 @@ def test_a_fresh_run_may_save_the_epoch_that_an_old_checkpoint_has(tmp_path):
     assert train(tmp_path, chunk) == [0, 1, 2]
 
 
+def test_what_a_killed_program_was_writing_is_cleared_away(tmp_path, capfd):
+    left = tmp_path / "chunk" / "10.orbax-checkpoint-tmp"
+    left.mkdir(parents=True)
+    with Checkpoint(tmp_path / "chunk", []) as checkpoint:
+        assert checkpoint.epoch == 0
+    assert not left.exists()
+    assert "already exists" not in capfd.readouterr().err
+
+
 def saved_in(folder, chunk):
     """(epoch, seconds) of a chunk's checkpoint."""
     with Checkpoint(folder / "checkpoints" / chunk.id, []) as checkpoint:
@@ -263,12 +273,21 @@ def test_a_checkpoint_of_a_longer_training_is_not_used(tmp_path):
     assert len(words) == 1
 
 
+def test_a_run_that_leaves_a_checkpoint_alone_says_so(tmp_path, capsys):
+    words = f"{TINY} --memory stochastic --n-bits 3 --seeds 1 --epochs 2"
+    train(tmp_path, Chunk(tuple(planned(words)), (0,)), stop=1)
+    assert run.main([*words.split(), "--out", str(tmp_path)]) == 0
+    printed = capsys.readouterr().out
+    assert "Checkpoints of 1 replica are here, which start over now; --resume goes on" in printed
+    assert "stochastic: 1 replica, 2 epochs" in printed
+
+
 def test_a_run_resumes_chunks_as_they_were_cut(tmp_path):
     """Whatever the plan is now: here memory is scarcer, and a seed was added."""
     words = f"{TINY} --n-bits 3 4 --epochs 3"
     train(tmp_path, Chunk(tuple(planned(words)), (0, 1)), stop=2)
     result = command(tmp_path, words, "--resume --seeds 3 --memory-limit 1M")
-    assert "From their checkpoints: 4 replicas." in result.printed
+    assert "From their checkpoints: 4 replicas, backprop digits (0,4)." in result.printed
     assert {r["status"] for r in result.replicas} == {"done"}
     assert len(result.replicas) == 6
     # The same cut trained at once (that of the added seed is another: its rounding may differ).
