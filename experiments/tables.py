@@ -16,6 +16,8 @@ from experiments.studies.thesis import THESIS
 
 __all__ = ["main"]
 
+_SMALL = 20  # lines of a table of cells, up to which the terminal shows it too
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line; returns the exit code."""
@@ -46,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         p.error(f"cannot write {error.filename or folder}: {error.strerror}. "
                 "Choose another --folder")
     for stem, table in tables.items():
-        if stem.startswith("float-"):
+        if stem.startswith("float-") or len(table.rows) <= _SMALL:
             print(markdown(table))
     print("\n".join(map(str, files)))
     if unfinished:

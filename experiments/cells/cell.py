@@ -38,7 +38,7 @@ from experiments.commandline.options import (
     share,
     whole,
 )
-from experiments.data import FORMS, NAMES
+from experiments.data import FORMS, NAMES, label_of
 from qjax.algorithms import ALGORITHMS
 from qjax.losses import LOSSES
 from qjax.memories import MEMORIES
@@ -218,7 +218,7 @@ class Cell:
     def label(self) -> str:
         """Algorithm, data set and network in few words, for tables and progress bars."""
         shape = network_label(self.network, self.n_layers, self.hidden_width)
-        return f"{self.algorithm} {self.dataset} {shape}"
+        return f"{self.algorithm} {label_of(self.dataset)} {shape}"
 
 
 # What was said of every axis, by name.

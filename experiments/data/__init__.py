@@ -14,12 +14,14 @@ from experiments.data.datasets import (
     DataError,
     Dataset,
     DatasetSpec,
+    label_of,
     word,
 )
 from experiments.data.idx import read_idx
-from experiments.data.loading import load, shape_of
+from experiments.data.loading import has_targets, load, shape_of
 
 __all__ = [
-    "DATASETS", "FORMS", "HOLDOUT", "NAMES", "DataError", "Dataset", "DatasetSpec", "load",
+    "DATASETS", "FORMS", "HOLDOUT", "NAMES", "DataError", "Dataset", "DatasetSpec", "has_targets",
+    "label_of", "load",
     "read_idx", "shape_of", "word",
 ]

@@ -5,6 +5,7 @@ import functools
 import hashlib
 import types
 from collections.abc import Mapping
+from pathlib import Path
 
 import numpy as np
 
@@ -12,7 +13,7 @@ from experiments.commandline import options
 
 __all__ = [
     "DATASETS", "FOLDER_VARIABLE", "FORMS", "HOLDOUT", "NAMES", "PARTS", "TFDS", "DataError",
-    "Dataset", "DatasetSpec", "Parts", "word",
+    "Dataset", "DatasetSpec", "Parts", "label_of", "word",
 ]
 
 FOLDER_VARIABLE = "QJAX_DATA_DIR"  # of the environment
@@ -78,6 +79,13 @@ def word(name: str) -> str:
     raise DataError(
         f"unknown data set {name!r}{hint} (valid: {', '.join(DATASETS)}, {', '.join(FORMS)}, and "
         f"any with {HOLDOUT} behind it; a folder in this one is ./NAME)")
+
+
+def label_of(name: str) -> str:
+    """What people call it: of data of their own that have a path, its last part."""
+    base = name.removesuffix(HOLDOUT)
+    has_path = base not in DATASETS and not base.startswith(TFDS) and not options.is_name(base)
+    return Path(name).name or name if has_path else name
 
 
 @dataclasses.dataclass(frozen=True, eq=False)  # eq would compare arrays, which is ambiguous

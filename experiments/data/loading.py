@@ -23,7 +23,7 @@ from experiments.data.idx import from_folder
 from experiments.data.own import from_own
 from experiments.data.packages import from_sklearn, from_tfds
 
-__all__ = ["load", "shape_of"]
+__all__ = ["has_targets", "load", "shape_of"]
 
 _SPARSE = 10  # times as many numbers of classes as there are classes: they do not count them
 _FROM_FOLDER = {"idx": from_folder, "cifar": from_binary}  # by `DatasetSpec.source`
@@ -167,6 +167,18 @@ def shape_of(name: str) -> tuple[tuple[int, ...], int] | None:
     except DataError:
         return None
     return data.image_shape, data.outputs
+
+
+@functools.lru_cache
+def has_targets(name: str) -> bool | None:
+    """Are the labels of a data set targets, floats, and no classes? None: it is not at hand."""
+    base = name.removesuffix(HOLDOUT)
+    if base in DATASETS or base.startswith(TFDS):
+        return False if base in DATASETS else None
+    try:
+        return load(base).train_labels.dtype.kind == "f"
+    except DataError:
+        return None
 
 
 def _check_sizes(images, labels, images_source, labels_source, limit=None):

@@ -86,7 +86,7 @@ def tested_on(trained: Trained) -> str:
 
 def score_name(labels: np.ndarray, loss: str) -> str:
     """What the score is."""
-    return "R^2" if loss == "squared_error" and not are_classes(labels) else "accuracy"
+    return "R²" if loss == "squared_error" and not are_classes(labels) else "accuracy"
 
 
 def probabilities(outputs: np.ndarray, loss: str) -> np.ndarray:

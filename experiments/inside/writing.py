@@ -190,7 +190,8 @@ def _attributions(to: _To, trained: Trained, data: Dataset, likely: np.ndarray, 
         captions = [f"target {which[i]}: {data.test_labels[i, which[i]]:.2g},\npredicted "
                     f"{likely[i, which[i]]:.2g}" for i in shown]
     known = np.flatnonzero(counts)[:_ATTRIBUTED]
-    word, of = ("predicted", "output that is predicted") if classes else ("target", "target named")
+    word, of = ("predicted", "output that is predicted") if classes else (
+        "target", "target named, each in turn")
     start = "a black image" if len(data.image_shape) == 3 else "the features' means in training"
     to.draw("attribution", pictures.draw_attributions(
         _shown(data, shown), found.values[places], captions, means[known],

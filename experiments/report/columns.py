@@ -9,6 +9,7 @@ from typing import Any
 
 from experiments.cells import AXES, NONE, Cell, by_flag, kinds
 from experiments.commandline import options
+from experiments.data import label_of
 from experiments.report.scores import Scored
 from experiments.report.tables import memory_in
 from experiments.store import results
@@ -89,6 +90,8 @@ def spell(value: float | str) -> str:
 def told(name: str, value: float | str) -> str:
     """A column's value where nothing else says of what: 'mnist', but 'n_bits 3'."""
     alone = name in ("algorithm", "dataset", "network", "update", "quantizer") and value != NONE
+    if name == "dataset":
+        return label_of(str(value))
     return spell(value) if alone else f"{name} {spell(value)}"
 
 

@@ -41,6 +41,7 @@ def drawn(
     drawable = any(r["n_bits"] is not None for r in by_bits)
     few = [r for members in _networks(rows) if len(panels.variants(members, study)) <= _MOST
            for r in members]
+    called = panels.datasets(rows)
     for kind in kinds:
         if kind == "overview" and drawable:
             for (dataset,), members in split(by_bits, "dataset").items():
@@ -48,9 +49,9 @@ def drawn(
                 trained = f"{study.name}'s number of epochs unless noted" if whole else (
                     panels.trained(members, study))
                 what = scored(members).title("Test accuracy")
-                title = (f"{what} on {dataset}, {panels.seeds_of(members)}; {trained}"
+                title = (f"{what} on {called[dataset]}, {panels.seeds_of(members)}; {trained}"
                          f"{_DEVIATION}")
-                yield f"overview-{dataset}", figures.plot_overview(members, title, study)
+                yield f"overview-{called[dataset]}", figures.plot_overview(members, title, study)
         elif kind == "bits" and drawable:
             for network, name, members in _variants(by_bits, study):
                 if any(r["n_bits"] is not None for r in members):
@@ -62,17 +63,19 @@ def drawn(
             for key, members in split(few, "dataset", *panels.NETWORK).items():
                 epochs = history_of(sources, "epochs", {r["id"] for r in members})
                 if epochs:
-                    title = f"{key[0]}, {panels.layers_of(*key[1:])}, {_about(members, study)}"
-                    stem = "-".join(("epochs", key[0], panels.stem_of(*key[1:])))
+                    title = ", ".join((called[key[0]], panels.layers_of(*key[1:]),
+                                       _about(members, study)))
+                    stem = "-".join(("epochs", called[key[0]], panels.stem_of(*key[1:])))
                     yield stem, figures.plot_epochs(members, epochs, title, study)
         elif kind in _PER_BLOCK:
             for (dataset,), here in split(few, "dataset").items():
                 for network, name, members in _variants(here, study):
                     history = history_of(sources, kind, {r["id"] for r in members})
                     if history:
-                        title = (f"{name}, {dataset}, {panels.layers_of(*network)}, "
+                        title = (f"{name}, {called[dataset]}, {panels.layers_of(*network)}, "
                                  f"{_about(members, study)}; bands: extent over seeds")
-                        stem = "-".join((kind, in_file(name), dataset, panels.stem_of(*network)))
+                        stem = "-".join((kind, in_file(name), called[dataset],
+                                         panels.stem_of(*network)))
                         yield stem, _PER_BLOCK[kind](members, history, title)
 
 

@@ -20,7 +20,7 @@ from experiments.cells import AXES, DEFAULTS, NONE, Cell, kinds
 from experiments.commandline import options
 from experiments.report import columns, scores
 from experiments.report.estimates import mean_and_deviation
-from experiments.report.panels import Rows, split
+from experiments.report.panels import Rows, datasets, split
 from experiments.report.tables import (
     DIVERGED,
     MEMORY,
@@ -77,7 +77,9 @@ def content(rows: Rows, epochs: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     """
     cells = results.by_cell(rows)
     firsts = [members[0] for members in cells.values()]
-    axes = {name: [_said(name, row, cell) for row, cell in zip(firsts, cells, strict=True)]
+    called = datasets(firsts)
+    axes = {name: [_said(name, row | {"dataset": called[row["dataset"]]}, cell)
+                   for row, cell in zip(map(dict, firsts), cells, strict=True)]
             for name in AXES if name != "numbers"}
     named = sorted({name for row in firsts for name in results.numbers_of(row)})
     axes |= {f"numbers.{name}": [results.number_in(row, name) for row in firsts] for name in named}
@@ -240,7 +242,8 @@ def page_of(
     data = content(rows, history_of(sources, "epochs", {r["id"] for r in rows}))
     only = "".join(f", only {condition}" for condition in conditions)
     facts = {"from": ", ".join(map(str, sources)) + only,
-             "networks": f"{len(rows)} in {len(data['rows'])} configurations (rows below)",
+             "networks": f"{len(rows)} in {options.counted(len(data['rows']), 'configuration')} "
+                         "(rows below)",
              "written": f"{datetime.now().astimezone():%Y-%m-%d %H:%M %Z}",
              **_versions(rows)}
     mark = results.unfinished(rows)

@@ -1,18 +1,20 @@
 """What belongs together in a figure: replicas by variant, network and line."""
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
 from experiments.cells import AXES, NONE, UNQUANTIZED, Cell, network_label
 from experiments.commandline.options import spell
+from experiments.data import label_of
 from experiments.report.study import NO_STUDY, Study, position
 from experiments.store import results
 
 __all__ = [
-    "NETWORK", "Rows", "architecture", "architectures", "held_by", "is_device", "layers_of",
-    "left_out", "longest", "place", "seeds_of", "stem_of", "split", "trained", "valued",
-    "variants",
+    "NETWORK", "Rows", "architecture", "architectures", "datasets", "held_by", "is_device",
+    "layers_of", "left_out", "longest", "place", "seeds_of", "stem_of", "split", "trained",
+    "valued", "variants",
 ]
 
 Rows = Sequence[Mapping[str, Any]]
@@ -50,6 +52,13 @@ def valued(rows: Rows) -> Callable[[Mapping[str, Any], str], Any]:
         return f"+{own - row['n_bits']}" if relative and name == "hidden_bits" and own else own
 
     return value
+
+
+def datasets(rows: Rows) -> dict[str, str]:
+    """Names of their data sets -> what to call them, without paths where that tells them apart."""
+    names = dict.fromkeys(row["dataset"] for row in rows)
+    labels = Counter(map(label_of, names))
+    return {name: label_of(name) if labels[label_of(name)] == 1 else name for name in names}
 
 
 def is_device(row: Mapping[str, Any]) -> bool:

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from experiments.cells import DEFAULTS
-from experiments.data import HOLDOUT, NAMES
+from experiments.data import HOLDOUT, has_targets
 
 __all__ = ["Scored", "is_held_out", "scored"]
 
@@ -31,18 +31,18 @@ def is_held_out(row: Mapping[str, Any]) -> bool:
     return row["dataset"].endswith(HOLDOUT)
 
 
-def _may_have_targets(row: Mapping[str, Any]) -> bool:
-    """Then what was measured is R²; if not, its data has classes, also under that loss."""
-    loss = row.get("loss") or DEFAULTS["loss"]
-    return loss == "squared_error" and row["dataset"] not in NAMES
+def _score_of(row: Mapping[str, Any]) -> str:
+    """In a word: R² of targets; data with classes have accuracies under that loss too."""
+    if (row.get("loss") or DEFAULTS["loss"]) != "squared_error":
+        return "accuracy"
+    return {True: "R²", False: "accuracy", None: "R² or accuracy"}[has_targets(row["dataset"])]
 
 
 def scored(rows: Iterable[Mapping[str, Any]]) -> Scored:
     """How to call what was measured of these replicas."""
     rows = list(rows)
-    of_targets = {_may_have_targets(row) for row in rows} or {False}
-    score = "score" if len(of_targets) > 1 else ("R² or accuracy" if True in of_targets else
-                                                 "accuracy")
+    words = {_score_of(row) for row in rows} or {"accuracy"}
+    score = words.pop() if len(words) == 1 else "score"
     held_out = {is_held_out(row) for row in rows}
     on = {frozenset([True]): "held-out", frozenset([True, False]): "test or held-out"}
     return Scored(score, on.get(frozenset(held_out), "test"))

@@ -19,9 +19,10 @@ from experiments.cells import (
     preset_of,
 )
 from experiments.commandline import options
+from experiments.data import label_of
 from experiments.report.estimates import estimate, paired_differences
 from experiments.report.formats import Column, Table
-from experiments.report.panels import place
+from experiments.report.panels import datasets, place
 from experiments.report.scores import scored
 from experiments.report.study import NO_STUDY, Study, position
 from experiments.store import results
@@ -143,7 +144,7 @@ def float_table(
     names = ("algorithm", *networks, "seeds", "diverged", "epochs")
     what = scored(row for members in cells.values() for row in members).title("Test accuracy")
     return Table(
-        f"{what} of the unquantized networks on {dataset}", _notes(cells, study),
+        f"{what} of the unquantized networks on {label_of(dataset)}", _notes(cells, study),
         tuple(map(Column, names)), tuple(entries),
     )
 
@@ -209,7 +210,7 @@ def cell_table(
                              "epochs")))
     more = [WRITES_NOTE] if counted else []
     notes = _notes(cells, study, DIFFERENCE, MEMORY_NOTE, *more, _settings(cells, differing))
-    return Table(f"{algorithm} on {dataset}, every cell", notes, columns, tuple(entries))
+    return Table(f"{algorithm} on {label_of(dataset)}, every cell", notes, columns, tuple(entries))
 
 
 def _settings(cells: Iterable[Cell], but: Iterable[str]) -> str:
@@ -235,6 +236,7 @@ def tables_of(rows: Sequence[Mapping[str, Any]], study: Study = NO_STUDY) -> dic
     pairs = sorted({(r["dataset"], r["algorithm"]) for r in rows}, key=lambda pair: (
         position(study.datasets, pair[0]), position(study.algorithms, pair[1])))
     floats = dict.fromkeys(r["dataset"] for r in rows if r["update"] == NONE)
-    tables = {f"float-{d}": float_table(rows, d, study)
+    called = datasets(rows)
+    tables = {f"float-{called[d]}": float_table(rows, d, study)
               for d in sorted(floats, key=lambda d: position(study.datasets, d))}
-    return tables | {f"cells-{d}-{a}": cell_table(rows, d, a, study) for d, a in pairs}
+    return tables | {f"cells-{called[d]}-{a}": cell_table(rows, d, a, study) for d, a in pairs}

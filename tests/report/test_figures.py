@@ -517,6 +517,16 @@ def test_ranges_say_where_they_are_logarithmic(tmp_path):
         plt.close(figure)
 
 
+def test_data_with_a_path_are_called_by_their_last_part_unless_two_have_the_same(tmp_path):
+    cells = [replace(CELL, dataset=name) for name in ("/my/a.npz", "/my/b.npz", "/other/b.npz")]
+    store_of(tmp_path, cells, seeds=1, epochs=1)
+    found = dict(gallery.drawn(rows_of(tmp_path), [tmp_path], kinds=["overview"]))
+    assert list(found) == ["overview-a.npz", "overview-/my/b.npz", "overview-/other/b.npz"]
+    assert "on a.npz, 1 seed" in found["overview-a.npz"].get_suptitle()
+    assert cells[0].label == "backprop a.npz (1,50)"
+    plt.close("all")
+
+
 def test_ranges_have_a_panel_for_every_tensor_and_no_others(tmp_path):
     store_of(tmp_path, [FLOAT])
     rows = rows_of(tmp_path)

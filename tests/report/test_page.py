@@ -22,7 +22,7 @@ from experiments.report import __main__ as command
 from experiments.report import page, serving
 from experiments.store import Store, exporting, history_of, results
 
-EVIL = '</script><img src=x onerror="document.title=1">&amp;'
+EVIL = 'tfds:</script><img src=x onerror="document.title=1">&amp;'
 BITS = (2, 4, 8, 16)
 CELLS = [*(replace(CELL, n_bits=n) for n in BITS), FLOAT, replace(CELL, dataset=EVIL)]
 
@@ -383,7 +383,8 @@ def test_it_filters(opened, name, typed, bits):
     invalid = opened.one(f'[data-filter="{name}"]').get_attribute("aria-invalid")
     assert invalid == str(bits is None).lower()
     count = len(bits or everything)
-    assert opened.one("#count").text == f"{count} rows shown" + (", 6 in all" if bits else "")
+    noun = "row" if count == 1 else "rows"
+    assert opened.one("#count").text == f"{count} {noun} shown" + (", 6 in all" if bits else "")
     assert len(opened.all("#plot .point")) == count
 
 

@@ -4,13 +4,14 @@ import io
 import random
 from dataclasses import fields, replace
 
+import numpy as np
 import pytest
 from examples import CELL, FLOAT
 from rich.console import Console
 
 from experiments import run
 from experiments.cells import DEFAULTS, Cell, Replica
-from experiments.report import summary
+from experiments.report import scores, summary
 
 COLUMNS = [f.name for f in fields(Cell)]
 
@@ -101,6 +102,17 @@ def test_scores_are_called_what_they_are():
     assert title("squared_error", "sigmoid") == "Test score"
     rows = [row() | {"dataset": "digits_holdout"}]
     assert summary.summary(rows, COLUMNS)[0].startswith("Held-out accuracy in percent")
+
+
+def test_scores_of_data_at_hand_are_called_by_what_its_labels_are(tmp_path):
+    for name, labels in (("targets", np.linspace(0, 1, 30)), ("classes", np.arange(30) % 3)):
+        np.savez(tmp_path / f"{name}.npz", images=np.ones((30, 2)) * np.arange(30)[:, None],
+                 labels=labels)
+    made = {name: row() | {"loss": "squared_error", "dataset": f"{tmp_path / name}.npz"}
+            for name in ("targets", "classes")}
+    assert scores.scored([made["targets"]]).score == "R²"
+    assert scores.scored([made["classes"]]).score == "accuracy"
+    assert scores.scored(made.values()).score == "score"
 
 
 def test_what_is_the_same_stands_below_the_summary():

@@ -150,7 +150,7 @@ function rows() {
   const visible = kept.slice(0, state.limit);
   byId("cells").tBodies[0].replaceChildren(...visible.flatMap(line));
   const all = data.rows.length, rest = kept.length - visible.length;
-  byId("count").textContent = `${visible.length} rows shown` +
+  byId("count").textContent = `${visible.length} row${visible.length === 1 ? "" : "s"} shown` +
     (rest ? ` of ${kept.length} that match` : "") + (kept.length < all ? `, ${all} in all` : "");
   byId("more").hidden = !rest;
   byId("more").textContent = `show ${Math.min(rest, 2 * state.limit)} more rows`;
