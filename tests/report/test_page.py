@@ -439,6 +439,21 @@ def test_a_number_that_some_memories_lack_is_an_axis_too(browser, tmp_path):
     assert seen.errors() == []
 
 
+def test_it_opens_with_what_one_compares_by(browser, tmp_path):
+    """Not with a gain that the algorithm decides on, nor coloured by what is the same so far."""
+    cells = [replace(CELL, algorithm=a, gain=g, update=u) for a, g in (("backprop", 1.5), ("fa", 1))
+             for u in ("nearest", "stochastic")]
+    done = [row(cell) for cell in cells if cell.algorithm == "fa"]
+    waiting = [row(cell, status="waiting") for cell in cells if cell.algorithm != "fa"]
+    for rows, x, colour in (([row(cell) for cell in cells], "algorithm", "update"),
+                            ([*done, *waiting], "algorithm", "update")):
+        (tmp_path / "page.html").write_text(page.page_of([csv_of(tmp_path / "x.csv", rows)]),
+                                            encoding="utf-8")
+        seen = Page(browser, (tmp_path / "page.html").as_uri())
+        assert seen("document.getElementById('x').value") == x
+        assert seen("document.getElementById('colour').value") == colour
+
+
 def test_texts_of_the_results_stay_texts_in_a_browser(opened):
     assert opened("document.images.length") == 0
     assert opened.driver.title.startswith("Results: ")

@@ -177,7 +177,8 @@ function choices() {
   const numbers = free.filter(c => values(c).every(isNumber))
     .sort((a, b) => a.tuned - b.tuned || count(b) - count(a));
   const x = (widths || numbers[0] || free[0] || measured[0])?.name;
-  const colour = free.find(c => c.name !== x && !c.tuned && count(c) <= 12)?.name || "";
+  const colour = free.find(
+    c => c.name !== x && !c.tuned && count(c) > 1 && count(c) <= 12)?.name || "";
   const named = columns => columns.map(c => [c.name, c.title]);
   options(byId("x"), named([...settings, ...measured]), x);
   options(byId("colour"), [["", "nothing"], ...named(settings)], colour);
