@@ -274,7 +274,8 @@ class Sweep:
                         description=f"{label} {epoch.phase} {seen}/{chunk.epochs}",
                     )
                     if not self.console.is_terminal and time.monotonic() - spoken > _SILENCE:
-                        self._say(f"{label}: {epoch.phase} {seen}/{chunk.epochs}, {text}; "
+                        known = f", {text}" if text else ""  # a bottleneck has no accuracy
+                        self._say(f"{label}: {epoch.phase} {seen}/{chunk.epochs}{known}; "
                                   f"{forecast.share:.0%} done, {left} left")
                         spoken = time.monotonic()
                     interrupts.check()
