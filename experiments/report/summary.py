@@ -71,14 +71,16 @@ def summary(
     """
     rows = list(rows)
     columns = [c for c in cell_columns if c != "n_bits"]
-    value = valued(rows)
-    differing = _told_apart(rows, columns)
-    bits = sorted({row["n_bits"] for row in rows}, key=lambda b: (b is None, b))
     results = {c for row in rows for c in row} - set(cell_columns)
+    cells = list(by_cell(rows, results).values())
+    firsts = [members[0] for members in cells]
+    value, speaking = valued(firsts), _speaking(firsts, columns)
+    differing = _told_apart(firsts, columns, speaking)
+    bits = sorted({row["n_bits"] for row in rows}, key=lambda b: (b is None, b))
     lines: dict[tuple, list] = {}
     for row in rows:
         lines.setdefault(tuple(value(row, c) for c in ("algorithm", *differing)), []).append(row)
-    seeds = {len(cell) for cell in by_cell(rows, results).values()} or {0}
+    seeds = set(map(len, cells)) or {0}
     count = "-".join(str(n) for n in sorted({min(seeds), max(seeds)}))
     over = ", one seed" if count == "1" else f", mean ± standard deviation over {count} seeds"
     title = f"{scored(rows).title('Test accuracy')} in percent{over}"
@@ -88,48 +90,52 @@ def summary(
     for width in bits:
         table.add_column(_width(width, rows), justify="right", no_wrap=True)
     for members in lines.values():
-        cells = [[m for m in members if m["n_bits"] == width] for width in bits]
         settings = (_spell(value(members[0], c), c, members[0]) for c in differing)
-        table.add_row(*settings, *(_entry(cell) for cell in cells))
+        table.add_row(*settings, *(_entry([m for m in members if m["n_bits"] == width])
+                                   for width in bits))
     lines_below, by_algorithm = [], []
     for column in (c for c in columns if c not in differing):
-        speaking = [r for r in rows if _speaks(column, r)]
-        values = {value(r, column) for r in speaking}
-        if len(values) == 1 and values != {""} and _is_told(column, speaking[0]):
+        values = {value(r, column) for r in speaking[column]}
+        if len(values) == 1 and values != {""} and _is_told(column, speaking[column][0]):
             lines_below.append(f"{column} {spell(values.pop(), column)}")
         elif len(values) > 1:
-            by_algorithm.append(_by_algorithm(column, speaking, value))
+            by_algorithm.append(_by_algorithm(column, speaking[column], value))
     return title, table, "\n".join(["All: " + ", ".join(lines_below), *by_algorithm])
 
 
-def _speaks(column: str, row: Mapping[str, Any]) -> bool:
-    """Does an axis say anything of a row's cell?"""
-    only = AXES[column].only
-    return only is None or only(cell_of(row))
+def _speaking(rows: Rows, columns: Iterable[str]) -> dict[str, Rows]:
+    """Of every axis the rows of whose cells it says something."""
+    cells = list(map(cell_of, rows))
+    only = {column: AXES[column].only for column in columns}
+    return {column: [row for row, cell in zip(rows, cells, strict=True) if says(cell)]
+            if says else rows for column, says in only.items()}
 
 
-def _told_apart(rows: Rows, columns: Sequence[str]) -> list[str]:
+def _told_apart(
+    rows: Rows, columns: Sequence[str], speaking: Mapping[str, Rows]
+) -> list[str]:
     """The columns of the table: what differs, and as much more as it takes to tell cells apart.
 
     (A network that is held by devices from one that is not, say: of floats the axis is silent.)
     """
     value = valued(rows)
-    found = [c for c in columns if _differs(c, rows)]
+    found = [c for c in columns if _differs(c, rows, speaking[c])]
 
     def count(names: Iterable[str]) -> int:
         names = ("algorithm", "n_bits", *names)
         return len({tuple(value(row, name) for name in names) for row in rows})
 
-    every = count(columns)
+    told, every = count(found), count(columns)
     for column in columns:
-        if count(found) < every and count([*found, column]) > count(found):
+        if told < every and (more := count([*found, column])) > told:
             found.append(column)
+            told = more
     return [c for c in columns if c in found]
 
 
 def _spell(value: Any, column: str, row: Mapping[str, Any]) -> str:
     """A value in a row of the table; '-' where the axis says nothing of its cells."""
-    silent = value != NONE and not _speaks(column, row)
+    silent = value != NONE and not _speaking([row], [column])[column]
     return "-" if silent else spell(value, column) or "usual"
 
 
@@ -162,15 +168,14 @@ def _width(n_bits: int | None, rows: Iterable[Mapping[str, Any]]) -> str:
         "float, devices")
 
 
-def _differs(column: str, rows: Rows) -> bool:
+def _differs(column: str, rows: Rows, speaking: Rows) -> bool:
     """Does a column tell rows apart that the algorithm (whose presets set it) does not?"""
     if column == "algorithm":
         return len({row["algorithm"] for row in rows}) > 1
     values: dict[str, set] = {}
     value = valued(rows)
-    for row in rows:
-        if column in ("quantizer", "scope") or _speaks(column, row):
-            values.setdefault(row["algorithm"], set()).add(value(row, column))
+    for row in rows if column in ("quantizer", "scope") else speaking:
+        values.setdefault(row["algorithm"], set()).add(value(row, column))
     return any(len(of_algorithm) > 1 for of_algorithm in values.values()) or (
         column in ("dataset", "n_layers", "hidden_width")
         and len({row[column] for row in rows}) > 1
@@ -191,9 +196,12 @@ def warnings(rows: Iterable[Mapping[str, Any]], cell_columns: Iterable[str]) -> 
     """
     rows, cell_columns = list(rows), list(cell_columns)
     exploded, guessing = [], []
+    cells = list(by_cell(rows, {c for row in rows for c in row} - set(cell_columns)).values())
+    firsts = [members[0] for members in cells]
+    speaking = _speaking(firsts, cell_columns)
     named = functools.partial(_named, also=[c for c in cell_columns if c not in _ALWAYS
-                                            and _differs(c, rows)])
-    for members in by_cell(rows, {c for row in rows for c in row} - set(cell_columns)).values():
+                                            and _differs(c, firsts, speaking[c])])
+    for members in cells:
         if any(_exploded(row) for row in members):
             exploded.append(members)
         elif all(row["test_accuracy"] is not None for row in members):
