@@ -148,4 +148,5 @@ def test_one_bit_has_no_symmetric_grid_and_the_study_takes_another():
 
 
 def test_every_optimizer_has_a_usual_learning_rate():
-    assert LEARNING_RATES.keys() == OPTIMIZERS.keys()
+    own = {name for name in OPTIMIZERS if ":" in name}  # which another test has entered
+    assert LEARNING_RATES.keys() == OPTIMIZERS.keys() - own

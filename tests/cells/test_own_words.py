@@ -40,7 +40,7 @@ class Blurred:
     """Rounded at random, and blurred."""
 
     grid: Quantizer = Quantizer(bits=0)
-    blur: float = number(0.1, "deviation, as a share of a change", 0)
+    haze: float = number(0.1, "deviation, as a share of a change", 0)
 
     def init(self, key, weights):
         return quantize(weights, make_grid(weights, self.grid))
@@ -49,14 +49,14 @@ class Blurred:
         return held
 
     def write(self, key, held, change):
-        after = held + change * (1 + self.blur * jax.random.normal(key, held.shape))
+        after = held + change * (1 + self.haze * jax.random.normal(key, held.shape))
         return quantize(after, make_grid(after, self.grid), key)
 
     def account(self):
         return Bits(self.grid.bits, 0.0)
 '''
 ALL = ("--network my_things:net --algorithm my_things:rule --optimizer my_things:lion "
-       "--memory my_things:Blurred --set blur=0,0.5 --n-bits 3")
+       "--memory my_things:Blurred --set haze=0,0.5 --n-bits 3")
 
 
 @pytest.fixture
@@ -104,14 +104,14 @@ def test_their_numbers_are_words_where_results_have_them(things, tmp_path, capsy
     assert export.main(["--out", str(tmp_path / "out"), "--csv", str(tmp_path / "out.csv")]) == 0
     for source in ("out", "out.csv"):
         del own.MEMORY.words["my_things:Blurred"]
-        assert plot.main(["--results", str(tmp_path / source), "--format", "png", "--x", "blur",
-                          "--where", "blur=0,0.5"]) == 0
+        assert plot.main(["--results", str(tmp_path / source), "--format", "png", "--x", "haze",
+                          "--where", "haze=0,0.5"]) == 0
     del own.MEMORY.words["my_things:Blurred"]
     for program, words in ((export, ["--out"]), (report, ["--results"]), (best, ["--results"])):
-        assert program.main([*words, str(tmp_path / "out"), "--only", "blur=0.5"]) == 0
+        assert program.main([*words, str(tmp_path / "out"), "--only", "haze=0.5"]) == 0
         del own.MEMORY.words["my_things:Blurred"]
     capsys.readouterr()
-    assert "unknown value 'blur'" in refused(plot, ["--x", "blur", "--results", "absent"], capsys)
+    assert "unknown value 'haze'" in refused(plot, ["--x", "haze", "--results", "absent"], capsys)
 
 
 def test_what_nobody_finds_any_more_has_no_account(things):
