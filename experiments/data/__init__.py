@@ -22,6 +22,5 @@ from experiments.data.loading import has_targets, load, shape_of
 
 __all__ = [
     "DATASETS", "FORMS", "HOLDOUT", "NAMES", "DataError", "Dataset", "DatasetSpec", "has_targets",
-    "label_of", "load",
-    "read_idx", "shape_of", "word",
+    "label_of", "load", "read_idx", "shape_of", "word",
 ]

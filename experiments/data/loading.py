@@ -154,31 +154,30 @@ def _hold_out(whole: Dataset) -> Dataset:
     )
 
 
-@functools.lru_cache(maxsize=64)
 def shape_of(name: str) -> tuple[tuple[int, ...], int] | None:
     """(shape of an image, outputs) of a data set; None where it is not at hand."""
-    base = name.removesuffix(HOLDOUT)
-    if base in DATASETS:
-        return DATASETS[base].image_shape, DATASETS[base].n_classes
-    if base.startswith(TFDS):  # too slow to ask for a shape
-        return None
-    try:
-        data = load(base)
-    except DataError:
-        return None
-    return data.image_shape, data.outputs
+    known = _about(name.removesuffix(HOLDOUT))
+    return known and known[:2]
 
 
-@functools.lru_cache
 def has_targets(name: str) -> bool | None:
     """Are the labels of a data set targets, floats, and no classes? None: it is not at hand."""
-    base = name.removesuffix(HOLDOUT)
-    if base in DATASETS or base.startswith(TFDS):
-        return False if base in DATASETS else None
+    known = _about(name.removesuffix(HOLDOUT))
+    return known and known[2]
+
+
+@functools.lru_cache(maxsize=64)
+def _about(name: str) -> tuple[tuple[int, ...], int, bool] | None:
+    """(shape of an image, outputs, has it targets?) of a data set that is at hand."""
+    if name in DATASETS:
+        return DATASETS[name].image_shape, DATASETS[name].n_classes, False
+    if name.startswith(TFDS):  # too slow to ask
+        return None
     try:
-        return load(base).train_labels.dtype.kind == "f"
+        data = load(name)
     except DataError:
         return None
+    return data.image_shape, data.outputs, data.train_labels.dtype.kind == "f"
 
 
 def _check_sizes(images, labels, images_source, labels_source, limit=None):

@@ -89,9 +89,9 @@ def spell(value: float | str) -> str:
 
 def told(name: str, value: float | str) -> str:
     """A column's value where nothing else says of what: 'mnist', but 'n_bits 3'."""
-    alone = name in ("algorithm", "dataset", "network", "update", "quantizer") and value != NONE
     if name == "dataset":
         return label_of(str(value))
+    alone = name in ("algorithm", "network", "update", "quantizer") and value != NONE
     return spell(value) if alone else f"{name} {spell(value)}"
 
 

@@ -191,9 +191,8 @@ def plot_epochs(
     colors = look.by_holder(panels.held_by(r) for members in variants.values() for r in members)
     for pair, (name, members) in zip(pairs, variants.items(), strict=False):
         best, chosen = _best(members)
-        shown = split([{**r, "held": panels.held_by(r)} for r in chosen], "held")
         for held, color in colors.items():
-            runs = [curves[(r["id"],)] for r in shown.get((held,), ())]
+            runs = [curves[(r["id"],)] for r in chosen if panels.held_by(r) == held]
             for axis, metric, spread in zip(
                 pair, ("accuracy", "loss"), (look.deviation, look.extent), strict=True
             ):

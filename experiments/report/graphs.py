@@ -16,6 +16,7 @@ __all__ = ["MOST", "KINDS", "draw_fields", "draw_lines"]
 
 MOST = 48  # panels, beyond which a figure is none
 _ABREAST = 4  # panels
+_TOLD = 4  # columns that a title names
 _SIZE = 10.0  # of the title's letters, in points
 
 
@@ -130,8 +131,9 @@ def _finish(
             axis.set_ylabel(down)
         if place + abreast >= len(axes):
             axis.set_xlabel(columns.label(found.words.x, found.scored))
-    alone = not found.over or found.over.startswith(";")
-    values = f"one network each{found.over}" if alone else f"{shown} {found.over}"
+    values = f"{shown} {found.over}" if found.over else "one network each"
+    if 0 < len(found.between) <= _TOLD:
+        values += f"; some differ also in {', '.join(found.between)}"
     look.title(figure, f"{title}\n{values}" + (f"; {found.chosen}" if found.chosen else ""), _SIZE)
 
 

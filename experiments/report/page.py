@@ -78,9 +78,9 @@ def content(rows: Rows, epochs: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     cells = results.by_cell(rows)
     firsts = [members[0] for members in cells.values()]
     called = datasets(firsts)
-    axes = {name: [_said(name, row | {"dataset": called[row["dataset"]]}, cell)
-                   for row, cell in zip(map(dict, firsts), cells, strict=True)]
+    axes = {name: [_said(name, row, cell) for row, cell in zip(firsts, cells, strict=True)]
             for name in AXES if name != "numbers"}
+    axes["dataset"] = [called[row["dataset"]] for row in firsts]
     named = sorted({name for row in firsts for name in results.numbers_of(row)})
     axes |= {f"numbers.{name}": [results.number_in(row, name) for row in firsts] for name in named}
     differing = {name: values for name, values in axes.items()

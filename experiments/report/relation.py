@@ -50,11 +50,11 @@ class Relation(NamedTuple):
     Attributes:
       words: what is along its axes.
       panels: panel -> hue -> points in the order of x; None where there is one for all.
-      over: what a point's values are of: "over 3 seeds", "over: lr (1, 2)", and in what points
-        differ besides; "" of one each.
+      over: what a point's values are of: "over 3 seeds", "over: lr (1, 2)"; "" of one each.
       chosen: what of it counts, in words; "" if all does.
       said: what one should know before one believes it, a line each.
       scored: what was measured, as it is called here.
+      between: columns in which points differ besides.
     """
 
     words: Words
@@ -63,6 +63,7 @@ class Relation(NamedTuple):
     chosen: str
     said: list[str]
     scored: scores.Scored = scores.Scored()
+    between: Sequence[str] = ()
 
 
 class _Sample(NamedTuple):
@@ -122,7 +123,7 @@ def relate(
         for key, members in groups.items():
             groups[key], made = _best(members, trials)
             chosen += made
-    over, more = _over(groups.values(), words)
+    over, more, between = _over(groups.values(), words)
     how, without = _how(chosen, "line" if words.x == columns.EPOCH else "point")
     panels: dict = {}
     for key, members in groups.items():
@@ -133,7 +134,7 @@ def relate(
                 for hue in _ordered(words.hue, lines)}
         for panel, lines in ((p, panels[p]) for p in _ordered(words.panels, panels))}
     scored = scores.scored(_rows(samples))
-    return Relation(words, ordered, over, how, [*said, *more, *without], scored)
+    return Relation(words, ordered, over, how, [*said, *more, *without], scored, between)
 
 
 def _samples(
@@ -217,8 +218,10 @@ def title_of(rows: Rows, words: Words) -> str:
 # What a point is of
 
 
-def _over(groups: Iterable[Sequence[_Sample]], words: Words) -> tuple[str, list[str]]:
-    """What the points are of, and what to say of that."""
+def _over(
+    groups: Iterable[Sequence[_Sample]], words: Words
+) -> tuple[str, list[str], list[str]]:
+    """What the points are of, what to say of that, and in what they differ besides."""
     fixed = {word for word in words if word is not None}
     values: dict[str, set] = {}
     seeds = {1}
@@ -233,9 +236,8 @@ def _over(groups: Iterable[Sequence[_Sample]], words: Words) -> tuple[str, list[
     several = max(seeds) > 1 and columns.SEED not in fixed
     between = [name for name in columns.differing(firsts.values(), fixed) if name not in values]
     others = [f"besides, some points differ in {', '.join(between)}"] if between else []
-    told = f"; some differ also in {', '.join(between)}" if 0 < len(between) <= _LISTED else ""
     if not values:
-        return (_seeds(groups) if several else "") + told, others
+        return _seeds(groups) if several else "", others, between
     listed = [f"{name} ({_listed(columns.order(name, own))})" for name, own in values.items()]
     if len(listed) > _LISTED:
         rest = len(listed) - _NAMED
@@ -244,8 +246,8 @@ def _over(groups: Iterable[Sequence[_Sample]], words: Words) -> tuple[str, list[
                     (("--where", "=VALUE,", True), ("--hue", ",", words.hue is None)) if free)
     said = (f"aggregated over {', '.join(values)}: on no axis of the figure. To choose, add{flags} "
             "or --best for the best cell of each point")
-    return (f"over{' seeds and over' if several else ''}: {', '.join(listed)}{told}",
-            [said, *others])
+    return (f"over{' seeds and over' if several else ''}: {', '.join(listed)}", [said, *others],
+            between)
 
 
 def _seeds(groups: Iterable[Sequence[_Sample]]) -> str:

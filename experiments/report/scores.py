@@ -44,5 +44,5 @@ def scored(rows: Iterable[Mapping[str, Any]]) -> Scored:
     words = {_score_of(row) for row in rows} or {"accuracy"}
     score = words.pop() if len(words) == 1 else "score"
     held_out = {is_held_out(row) for row in rows}
-    on = {frozenset([True]): "held-out", frozenset([True, False]): "test or held-out"}
-    return Scored(score, on.get(frozenset(held_out), "test"))
+    on = "held-out" if held_out == {True} else "test or held-out" if True in held_out else "test"
+    return Scored(score, on)

@@ -12,6 +12,7 @@ from experiments.cells import AXES, DEFAULTS, NONE, kinds
 from experiments.commandline import options
 from experiments.commandline.options import spell
 from experiments.data import shape_of
+from experiments.report.columns import speaks
 from experiments.report.estimates import mean_and_deviation
 from experiments.report.panels import Rows, valued
 from experiments.report.scores import scored
@@ -105,10 +106,8 @@ def summary(
 
 def _speaking(rows: Rows, columns: Iterable[str]) -> dict[str, Rows]:
     """Of every axis the rows of whose cells it says something."""
-    cells = list(map(cell_of, rows))
-    only = {column: AXES[column].only for column in columns}
-    return {column: [row for row, cell in zip(rows, cells, strict=True) if says(cell)]
-            if says else rows for column, says in only.items()}
+    cells = [(row, cell_of(row)) for row in rows]
+    return {column: [row for row, cell in cells if speaks(column, cell)] for column in columns}
 
 
 def _told_apart(
@@ -135,7 +134,7 @@ def _told_apart(
 
 def _spell(value: Any, column: str, row: Mapping[str, Any]) -> str:
     """A value in a row of the table; '-' where the axis says nothing of its cells."""
-    silent = value != NONE and not _speaking([row], [column])[column]
+    silent = value != NONE and not speaks(column, cell_of(row))
     return "-" if silent else spell(value, column) or "usual"
 
 

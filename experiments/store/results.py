@@ -106,8 +106,7 @@ def merge(paths: Iterable[Path]) -> list[dict[str, Any]]:
 
 
 def everything(paths: Iterable[Path]) -> list[dict[str, Any]]:
-    """As `merge`, with the replicas that no source has finished: waiting, running, interrupted
-    or failed.
+    """As `merge`, with the replicas that no source has finished.
 
     Raises:
       ResultsError: missing, or something else; not where nothing is finished.

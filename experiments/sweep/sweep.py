@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import itertools
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -290,9 +291,9 @@ class Sweep:
 
 
 def _label(chunk: grid.Chunk) -> str:
-    """Its group, and what holds the weights where that is not as usual."""
-    held = next((c.update for c in chunk.cells if c.update != grid.NONE), "")
-    return f"{chunk.cells[0].label} {held}" if held not in ("", "nearest") else chunk.cells[0].label
+    """Its group, and what holds the weights of those that are no floats."""
+    held = (c.update for c in chunk.cells if c.update != grid.NONE)
+    return " ".join([chunk.cells[0].label, *itertools.islice(held, 1)])
 
 
 def _halved(chunk: grid.Chunk, queue: Iterable[grid.Chunk]) -> list[grid.Chunk]:

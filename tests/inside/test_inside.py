@@ -45,7 +45,7 @@ CASES = {
 
 
 def check_targets(data, written, folder):
-    """The farthest predictions come first, and the score is R^2."""
+    """The farthest predictions come first, and the score is R²."""
     rows = list(csv.DictReader((folder / "mistakes.csv").open()))
     off = [sum((float(r[f"target_{k}"]) - float(r[f"predicted_{k}"]))**2 for k in (0, 1))
            for r in rows]
@@ -60,7 +60,7 @@ def check_targets(data, written, folder):
 def test_every_kind_of_data_has_its_files(case, tmp_path):
     data, network, loss = CASES[case]
     trained = trained_on(data, network, loss)
-    most = None if case == "colour" else 4
+    most = None if case in ("colour", "targets") else 4
     written = writing.write(trained, data, tmp_path, steps=100, most=most)
     names = {path.name for path in written.files}
     assert {path.name for path in tmp_path.iterdir()} == names
@@ -88,6 +88,7 @@ def test_every_kind_of_data_has_its_files(case, tmp_path):
         np.testing.assert_allclose(found["outputs"], own, rtol=1e-4, atol=1e-5)
         assert found["mean_absolute"].shape == (data.outputs, *data.image_shape)
         assert found["mean_absolute_count"].sum() == len(data.test_labels)
+        assert len(found["example"]) == 4  # as many as outputs, and of two targets no fewer
 
 
 def test_probabilities():

@@ -1,12 +1,10 @@
 """Figures made of a store whose numbers are known."""
 
 import contextlib
-import itertools
 import math
 import struct
 from dataclasses import replace
 
-import matplotlib.colors
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
@@ -17,7 +15,6 @@ from experiments.cells import Replica
 from experiments.report import figures, gallery, look, panels
 from experiments.store import Store, history_of
 from experiments.studies.thesis import THESIS, Key, Published, with_published
-from qjax import algorithms
 
 NAN = math.nan
 ALGORITHMS = ("backprop", "fa", "dni", "hsic")
@@ -375,56 +372,6 @@ def test_figures_of_what_is_unfinished_say_so(tmp_path, capsys, monkeypatch):
         assert (mark or "error") in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("width", [3.0, 6.0, 12.0])
-def test_titles_stay_inside_their_figure(width):
-    figure = plt.figure(figsize=(width, 3), layout="constrained")
-    look.title(figure, "Test accuracy on fashion_mnist, 1-3 seeds; " + "and more words " * 8)
-    figure.canvas.draw()
-    box = figure._suptitle.get_window_extent()
-    assert box.x0 >= 0
-    assert box.x1 <= figure.bbox.width
-    plt.close(figure)
-
-
-@pytest.mark.parametrize(("low", "high"), [(1.93, 2.1), (0.3, 2.3), (1e-4, 1e3), (0.02, 5.0)])
-def test_loss_axes_are_labelled_with_plain_numbers(low, high):
-    figure, axis = plt.subplots()
-    axis.plot([1, 2], [low, high])
-    look.log_scale(axis)
-    figure.canvas.draw()
-    texts = [t.get_text() for t in (*axis.get_yticklabels(), *axis.get_yticklabels(minor=True))]
-    texts = [text for text in texts if text]
-    assert len(texts) >= 2
-    assert not any("times" in text or "$" in text for text in texts)
-    plt.close(figure)
-
-
-@pytest.mark.parametrize("largest", [0.7, 1.5, 3.0, 40.0, 1e6])
-def test_range_axes_are_labelled_with_plain_numbers(largest):
-    figure, axis = plt.subplots()
-    axis.plot([1, 2], [-largest, largest])
-    look.symmetric_log_scale(axis)
-    figure.canvas.draw()
-    texts = [t.get_text() for t in axis.get_yticklabels() if t.get_text()]
-    assert len(texts) >= 3
-    assert not any("times" in text or "$" in text for text in texts)
-    boxes = sorted((t.get_window_extent() for t in axis.get_yticklabels() if t.get_text()),
-                   key=lambda box: box.y0)
-    assert all(a.y1 < b.y0 for a, b in itertools.pairwise(boxes))
-    plt.close(figure)
-
-
-def test_algorithms_of_one_figure_never_share_a_colour_while_there_are_enough():
-    every = list(algorithms.ALGORITHMS)
-    usual = {name: look.algorithm_colors([name])[name] for name in every}
-    for start in range(len(every)):
-        some = (every + every)[start : start + 10]
-        assert len(set(look.algorithm_colors(some).values())) == 10
-    assert look.algorithm_colors(["fa", "backprop"]) == {n: usual[n] for n in ("fa", "backprop")}
-    assert len(set(look.algorithm_colors(["mine:rule", "ours:rule", "fa"]).values())) == 3
-    assert look.algorithm_colors(every).keys() == set(every)
-
-
 def test_figures_of_held_out_parts_say_so():
     rows = [row(replace(CELL, dataset="digits_holdout", n_bits=bits)) for bits in (2, 3)]
     for figure in (figures.plot_overview(rows, "title"), figures.plot_bits(rows, "title")):
@@ -476,36 +423,6 @@ def test_too_many_settings_are_no_figure_along_the_training_and_said(tmp_path, c
     assert gallery.left_out(rows[1:]) == []
 
 
-def test_titles_break_between_items_and_legends_fit():
-    figure, axis = plt.subplots(figsize=(4, 3))
-    look.title(figure, "Test accuracy against lr: fa, mnist, n_bits 3, hidden_bits 12345, gain 1.5")
-    assert "\n" in figure.get_suptitle()
-    assert all(line.endswith((",", ":")) for line in figure.get_suptitle().splitlines()[:-1])
-    look.title(figure, " ".join(["word"] * 40))  # one item that is too long for any line
-    assert len(figure.get_suptitle().splitlines()) > 2
-    axis.plot([0, 1], label="piecewise_step:" + ",".join(["0.125"] * 40))
-    look.legend(figure)
-    figure.canvas.draw()
-    (text,) = figure.legends[0].get_texts()
-    assert text.get_text().startswith("piecewise_step:0.125")
-    assert text.get_text().endswith("0.125")
-    box = figure.legends[0].get_window_extent()
-    assert 0 <= box.x0 < box.x1 <= figure.bbox.width
-    plt.close(figure)
-
-
-@pytest.mark.parametrize(("low", "high"), [(3.1, 9.5), (0.2, 7.0), (2e-3, 50.0)])
-def test_logarithmic_axes_have_several_labels(low, high):
-    figure, axis = plt.subplots()
-    axis.plot([0, 1], [low, high])
-    look.log_scale(axis)
-    figure.canvas.draw()
-    bottom, top = axis.get_ylim()
-    shown = [t for t in axis.get_yticklabels() if t.get_text() and bottom <= t._y <= top]
-    assert len(shown) >= 3
-    plt.close(figure)
-
-
 def test_ranges_say_where_they_are_logarithmic(tmp_path):
     store_of(tmp_path, [FLOAT])
     rows = rows_of(tmp_path)
@@ -539,14 +456,6 @@ def test_ranges_have_a_panel_for_every_tensor_and_no_others(tmp_path):
     assert shown == ["block 1, layers_0/kernel", "block 2, kernel", "block 1, layers_0/bias",
                      "block 2, bias", "block 1, layers_1/kernel"]
     plt.close(figure)
-
-
-def test_colours_of_numbers_are_never_lost_on_white():
-    for colors in (look.by_size(range(2, 9)), look.by_holder([2, 3, 8, "ecram", "float"])):
-        assert len(set(colors.values())) == len(colors)
-        for color in colors.values():
-            red, green, blue = matplotlib.colors.to_rgb(color)
-            assert 0.2126 * red + 0.7152 * green + 0.0722 * blue < 0.75
 
 
 @pytest.mark.parametrize(("loss", "above", "below"), [

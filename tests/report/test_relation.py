@@ -66,8 +66,7 @@ def test_what_is_aggregated_over_is_said():
 def test_what_differs_between_points_is_said_too():
     rows = [row(CELL), row(replace(CELL, n_bits=2, lr=2.0)), row(replace(FLOAT, epochs=3))]
     found = relate(rows, Words("n_bits"))
-    assert found[2:5] == ("; some differ also in lr, epochs", "",
-                          ["besides, some points differ in lr, epochs"])
+    assert found[2:5] == ("", "", ["besides, some points differ in lr, epochs"])
     shown = graphs.draw_lines(found, "title").get_suptitle()
     assert shown.endswith("one network each; some differ also in lr, epochs")
 

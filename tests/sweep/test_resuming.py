@@ -287,7 +287,7 @@ def test_a_run_resumes_chunks_as_they_were_cut(tmp_path):
     words = f"{TINY} --n-bits 3 4 --epochs 3"
     train(tmp_path, Chunk(tuple(planned(words)), (0, 1)), stop=2)
     result = command(tmp_path, words, "--resume --seeds 3 --memory-limit 1M")
-    assert "From their checkpoints: 4 replicas, backprop digits (0,4)." in result.printed
+    assert "From their checkpoints: 4 replicas, backprop digits (0,4) nearest." in result.printed
     assert {r["status"] for r in result.replicas} == {"done"}
     assert len(result.replicas) == 6
     # The same cut trained at once (that of the added seed is another: its rounding may differ).
