@@ -168,6 +168,15 @@ def test_without_a_gain_other_rates_are_tried_by_schemes_that_have_some():
     assert tried("agad", 0.5) == {(1.0, 0.5)}
 
 
+def test_schedules_are_tried_where_a_scheme_has_several():
+    def tried(scheme):
+        return [cell.schedule for cell in imperfect.tried_on("fa", "ecram", scheme, "digits", [1.0],
+                                                             2)]
+
+    assert set(tried("cttv2")) == {"linear"}
+    assert tried("ttv2").count("linear") == tried("ttv2").count("constant") == len(tried("cttv2"))
+
+
 @pytest.mark.parametrize("scheme", imperfect.SCHEMES)
 @pytest.mark.parametrize("device", imperfect.DEVICES)
 def test_every_device_and_scheme_is_found_again_and_can_be_made(device, scheme):

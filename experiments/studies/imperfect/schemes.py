@@ -26,12 +26,14 @@ class Scheme(NamedTuple):
       rates: to choose from.
       numbers: to choose from, as cells have them.
       unscaled: rates to choose from without a gain, where weights start small; none: always with.
+      schedules: of the rate, to choose from.
     """
 
     word: str
     rates: Sequence[float]
     numbers: Sequence[str]
     unscaled: Sequence[float] = ()
+    schedules: Sequence[str] = ("linear",)
 
 
 _UNSCALED = (0.03, 0.1, 0.3)
@@ -44,7 +46,8 @@ SCHEMES: Mapping[str, Scheme] = {
     PLAIN: Scheme("{}", (1.0, 3.0, 10.0), ("",), _UNSCALED),
     "mixed_precision": Scheme("mixed_precision:{}", (1.0, 3.0, 10.0), ("",), _UNSCALED),
     "tiki_taka": Scheme("tiki_taka:{}", (1.0, 3.0), _UNCHOPPED),
-    "ttv2": Scheme("ttv2:{}", (1.0, 3.0), _UNCHOPPED),
+    # What it has learnt fades in the last epoch of a rate that falls to zero.
+    "ttv2": Scheme("ttv2:{}", (1.0, 3.0), _UNCHOPPED, schedules=("linear", "constant")),
     "cttv2": Scheme("cttv2:{}", (1.0, 3.0), _CHOPPED),
     "agad": Scheme("agad:{}", (1.0, 3.0), _CHOPPED),
 }
@@ -83,7 +86,8 @@ def tried_on(
             continue
         axes = base([algorithm], dataset, rates or rates_for(algorithm, usual), [gain], epochs,
                     synthesizer_rates)
-        cells += product(axes | {"update": [word], "numbers": numbers})
+        cells += product(axes | {"update": [word], "numbers": numbers,
+                                 "schedule": list(about.schedules)})
     return cells
 
 
