@@ -16,7 +16,7 @@ from experiments.store import results
 
 __all__ = [
     "ALONG_TRAINING", "ANALOG", "EPOCH", "LOSSES", "MEASURED", "OF_MEMORY", "SEED", "differing",
-    "grouping", "label", "measured", "order", "speaks", "spell", "told", "value_of",
+    "enough", "grouping", "label", "measured", "order", "speaks", "spell", "told", "value_of",
     "word",
 ]
 
@@ -128,11 +128,10 @@ def differing(
     speaking = {name: {own[name] for own, cell in zip(known, cells, strict=True)
                        if speaks(name, cell)} for name in apart}
     chosen = [name for name in apart if len(speaking[name]) > 1]
-    if _count(known, chosen) < _count(known, apart):
-        chosen, speaking = apart, {name: {own[name] for own in known} for name in apart}
     if "numbers" in fixed:
         fixed = {*fixed, *numbers}
-    return {name: order(name, speaking[name]) for name in chosen if name not in fixed}
+    return {name: order(name, speaking[name] if name in chosen else {own[name] for own in known})
+            for name in enough(chosen, apart, known) if name not in fixed}
 
 
 def speaks(name: str, cell: Cell) -> bool:
@@ -143,5 +142,28 @@ def speaks(name: str, cell: Cell) -> bool:
     return name == "n_bits" or AXES[name].only is None or AXES[name].only(cell)
 
 
-def _count(known: Iterable[Mapping[str, Any]], names: Collection[str]) -> int:
-    return len({tuple(own[name] for name in names) for own in known})
+def enough(
+    chosen: Iterable[str], columns: Iterable[str], known: Iterable[Mapping[str, Any]],
+    beside: Iterable[str] = ()
+) -> list[str]:
+    """Some columns, and as many more as it takes to tell cells apart as all of them would.
+
+    (A network that is held by devices from one that is not, say: of floats the axis is silent.)
+
+    Args:
+      chosen: the columns that are wanted anyway.
+      columns: all, in the order of the answer.
+      known: of every cell the values.
+      beside: columns that are seen elsewhere.
+    """
+    found, columns, known, beside = list(chosen), list(columns), list(known), list(beside)
+
+    def count(names: Iterable[str]) -> int:
+        return len({tuple(own[name] for name in (*beside, *names)) for own in known})
+
+    told, every = count(found), count(columns)
+    for column in columns:
+        if told < every and (more := count([*found, column])) > told:
+            found.append(column)
+            told = more
+    return [column for column in columns if column in found]

@@ -12,7 +12,7 @@ from experiments.cells import AXES, DEFAULTS, NONE, kinds
 from experiments.commandline import options
 from experiments.commandline.options import spell
 from experiments.data import shape_of
-from experiments.report.columns import speaks
+from experiments.report.columns import enough, speaks
 from experiments.report.estimates import mean_and_deviation
 from experiments.report.panels import Rows, valued
 from experiments.report.scores import scored
@@ -76,7 +76,9 @@ def summary(
     cells = list(by_cell(rows, results).values())
     firsts = [members[0] for members in cells]
     value, speaking = valued(firsts), _speaking(firsts, columns)
-    differing = _told_apart(firsts, columns, speaking)
+    differing = enough([c for c in columns if _differs(c, firsts, speaking[c])], columns,
+                       [{c: value(row, c) for c in cell_columns} for row in firsts],
+                       beside=("algorithm", "n_bits"))
     bits = sorted({row["n_bits"] for row in rows}, key=lambda b: (b is None, b))
     lines: dict[tuple, list] = {}
     for row in rows:
@@ -108,28 +110,6 @@ def _speaking(rows: Rows, columns: Iterable[str]) -> dict[str, Rows]:
     """Of every axis the rows of whose cells it says something."""
     cells = [(row, cell_of(row)) for row in rows]
     return {column: [row for row, cell in cells if speaks(column, cell)] for column in columns}
-
-
-def _told_apart(
-    rows: Rows, columns: Sequence[str], speaking: Mapping[str, Rows]
-) -> list[str]:
-    """The columns of the table: what differs, and as much more as it takes to tell cells apart.
-
-    (A network that is held by devices from one that is not, say: of floats the axis is silent.)
-    """
-    value = valued(rows)
-    found = [c for c in columns if _differs(c, rows, speaking[c])]
-
-    def count(names: Iterable[str]) -> int:
-        names = ("algorithm", "n_bits", *names)
-        return len({tuple(value(row, name) for name in names) for row in rows})
-
-    told, every = count(found), count(columns)
-    for column in columns:
-        if told < every and (more := count([*found, column])) > told:
-            found.append(column)
-            told = more
-    return [c for c in columns if c in found]
 
 
 def _spell(value: Any, column: str, row: Mapping[str, Any]) -> str:
