@@ -50,12 +50,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     args = p.parse_args(arguments)
     if args.set and not args.names:
         p.error("--set says numbers of the named devices: name one")
+    for setting in args.set:
+        if len(setting.values) > 1:
+            p.error(f"--set {setting.name}: expected one value, to show one device; got "
+                    f"{len(setting.values)}")
     try:
         kinds.check_settings(args.set, args.names)
         args.folder.mkdir(parents=True, exist_ok=True)
         if args.fit:
             print(_fitted(circuit.read_measured(args.fit), args.fit.stem, args.folder))
-        own = {s.name: s.values[-1] for s in args.set}
+        own = {s.name: s.values[0] for s in args.set}
         names = args.names
         if args.pages and not names:
             names = [word for word, memory in MEMORIES.items() if isinstance(memory, Pulsed)]

@@ -13,6 +13,7 @@ from dataclasses import fields
 from experiments import commandline, sweep
 from experiments.cells import (
     AXES,
+    NONE,
     UNQUANTIZED,
     Cell,
     Replica,
@@ -77,10 +78,16 @@ def _loses_steps(cell: Cell) -> bool:
 def _idle(args, cells: Sequence[Cell]) -> list[str]:
     """Flags that were given and say nothing to any of the cells, unquantized ones apart."""
     names = {flag: by_flag(flag) for flag in args.config.flags}
+    held = [cell for cell in cells if cell.update != NONE]
+
+    def silent(name):
+        asked = held if name in UNQUANTIZED else cells
+        return asked and all(getattr(cell, name) == AXES[name].off for cell in asked)
+
     return [f"--{flag}" for flag, name in names.items()
-            if name in AXES.keys() - UNQUANTIZED.keys() - {*_EPOCHS} and AXES[name].only
+            if name in AXES.keys() - {*_EPOCHS} and AXES[name].only
             and any(value != AXES[name].off for value in getattr(args, name) or ())
-            and all(getattr(cell, name) == AXES[name].off for cell in cells)]
+            and silent(name)]
 
 
 def _fewer_than_visible(args, cells: Sequence[Cell]) -> list[tuple[int, int]]:

@@ -126,18 +126,27 @@ def share_changed(before: Array, after: Array, quantizer: Quantizer) -> Array:
     return jnp.mean(moved(before, then, after, now).astype(jnp.float32))
 
 
-def share_written(before: tuple, after: tuple, quantizers: Sequence[Quantizer]) -> Array:
+def share_written(
+    before: tuple, after: tuple, quantizers: Sequence[Quantizer],
+    programmed: Sequence[Any] | None = None
+) -> Array:
     """Share (0 to 1) of a network's weights whose level is another; nan without kernels.
 
     Args:
       before, after: weights of every block, as the device showed them then and as it shows them
         now.
       quantizers: of every block's weights, scalars; of 0 bits where these have no levels.
+      programmed: of every block a tree like its kernels, of the shares that are known better, see
+        `qjax.memories.programmed`; None where they are not.
     """
     kernels = [[jax.tree.leaves(kernels_of(b)) for b in blocks] for blocks in (before, after)]
     grids = [q for q, leaves in zip(quantizers, kernels[1], strict=True) for _ in leaves]
     old, new = (jax.tree.leaves(leaves) for leaves in kernels)
-    return _mean(share_changed, old, new, grids)
+    known = [None] * len(new) if programmed is None else jax.tree.leaves(
+        list(programmed), is_leaf=lambda node: node is None)
+    return _weighted([
+        (share_changed(*each) if share is None else share, each[1].size)
+        for share, *each in zip(known, old, new, grids, strict=True)])
 
 
 def diagnose(
@@ -195,7 +204,12 @@ def _or_nan(function: Callable[[Any, Any], Array], a: Any, b: Any) -> Array:
 def _mean(function: Callable[..., Array], *trees: Any) -> Array:
     """Mean of a share over all weights of some trees; nan of none."""
     leaves = [jax.tree.leaves(tree, is_leaf=_is_quantizer) for tree in trees]
-    shares = [(function(*each), each[0].size) for each in zip(*leaves, strict=True)]
+    return _weighted([(function(*each), each[0].size) for each in zip(*leaves, strict=True)])
+
+
+def _weighted(shares: Sequence[tuple[Array, int]]) -> Array:
+    """Mean of (share, size); nan of none."""
     if len(shares) < 2:
         return shares[0][0] if shares else jnp.asarray(jnp.nan)
-    return sum(share * size for share, size in shares) / sum(size for _, size in shares)
+    total = sum((share * size for share, size in shares), jnp.zeros(()))
+    return total / sum(size for _, size in shares)

@@ -67,8 +67,8 @@ class EpochMetrics(NamedTuple):
     Attributes:
       objective: mean over the epoch's steps of what the phase minimizes.
       writes: how often a weight of the network's kernels was programmed to another level in the
-        epoch, on average; without levels, to another value. None of a phase that does not show its
-        weights.
+        epoch, on average; without levels, to another value, and of a device, by how many writes
+        it was moved. None of a phase that does not show its weights.
       train, test: scores after the epoch; None in a phase that does not predict.
       ranges: of every trained tensor as its memory knows it, over all steps of the epoch.
       finite: no weight is inf or nan after the epoch.
@@ -98,13 +98,15 @@ def counted_step(
 ) -> tuple[TrainState, Array, Array | None]:
     """A step, its objective, and the share of the kernels' weights that it wrote.
 
-    Written is what shows another level than before; see `EpochMetrics.writes`.
+    Written is what shows another level than before, or what a memory says that it programmed; see
+    `EpochMetrics.writes`.
     """
     after, objective = phase.step(key, settings, state, batch)
     if phase.show is None:
         return after, objective, None
     then, now = (turned(phase.show(settings, s)) for s in (state, after))
-    return after, objective, share_written(then, now, _grids(settings, after))
+    known = [memories.programmed(settings.memory, kernels_of(b)) for b in after.held["blocks"]]
+    return after, objective, share_written(then, now, _grids(settings, after), known)
 
 
 def train_epoch(

@@ -85,12 +85,8 @@ def has_levels(memory: str) -> bool:
 
 def optimizer_bits(text: str) -> int | None:
     """Argument type: 2 to 7 bits, or float."""
-    value = options.bits(text)
     about = kind_of("pow2")
-    if value is not None and not about.least <= value <= about.most:
-        raise argparse.ArgumentTypeError(
-            f"expected {about.least} to {about.most} bits, or float; got {text!r}")
-    return value
+    return options.bits(text, about.least, about.most)
 
 
 def memory(text: str) -> str:
@@ -117,10 +113,7 @@ def _table(part: str) -> str:
 
 def converter_bits(text: str) -> int | None:
     """Argument type: 2 to 16 bits, or float."""
-    value = options.bits(text)
-    if value == 1:
-        raise argparse.ArgumentTypeError("expected 2 to 16 bits, or float; got '1'")
-    return value
+    return options.bits(text, 2)
 
 
 class More(NamedTuple):

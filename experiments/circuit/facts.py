@@ -126,6 +126,9 @@ def facts_of(memory: Pulsed) -> Facts:
     up, down = float(here.up), float(here.down)
     drawn = device.draw(jax.random.key(1), (20_000,))
     drawn = jax.tree.map(lambda x: jnp.broadcast_to(x, (20_000,)), drawn)
+    if not np.any(np.asarray(drawn.high > drawn.low)):
+        raise ValueError("all of these devices are stuck: nothing of them is to be shown; "
+                         "corrupt_devices_prob is their share")
     each = np.asarray(device.moves(drawn, jnp.zeros(20_000)).up)
     step = float(device.granularity)
     if not step > 0:

@@ -46,6 +46,7 @@ _FIXED: Mapping[str, dict[str, float]] = {
 }
 
 
+_EQUAL = 1e-3  # of a range from -1 to 1: models that differ by less follow a device equally well
 _WINDOWS = 30  # parts of the pulses, over which a model looks ahead
 
 
@@ -113,28 +114,39 @@ def read_measured(path: Path) -> Measured:
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             rows = list(csv.DictReader(file))
-    except (OSError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError:
+        raise MeasuredError(f"{path}: expected text, a CSV file") from None
+    except (OSError, csv.Error) as error:
         raise MeasuredError(f"cannot read {path}: {error}") from None
     names = {name.strip().lower(): name for name in (rows[0] if rows else {}) if name}
     if "conductance" not in names or not {"direction", "pulse"} & set(names):
         raise MeasuredError(
             f"{path}: expected a line of names and the columns direction (up or down) and "
             f"conductance, or pulse and conductance; got {', '.join(names) or 'nothing'}")
-    words = {"up": 1.0, "down": -1.0}
-    try:
-        conductance = np.array([float(row[names["conductance"]]) for row in rows])
-        if "direction" in names:
-            told = [row[names["direction"]].strip().lower() for row in rows[1:]]
-            turns = np.array([words.get(word) or float(word) for word in told])
-        else:
-            turns = np.diff([float(row[names["pulse"]]) for row in rows])
-    except (ValueError, AttributeError, TypeError) as error:
-        ways = ", and up (1) or down (-1) as directions" if "direction" in names else ""
-        raise MeasuredError(f"{path}: expected numbers{ways} ({error})") from None
+
+    def column(name, words, expected, first=0):
+        found = []
+        for number, row in enumerate(rows[first:], start=first + 2):  # the names are line 1
+            text = (row[names[name]] or "").strip()
+            try:
+                found.append(words[text.lower()] if text.lower() in words else float(text))
+            except ValueError:
+                found.append(np.nan)
+            if not np.isfinite(found[-1]):
+                raise MeasuredError(f"{path}, line {number}: expected {expected} as {name}, got "
+                                    f"{text!r}")
+        return np.array(found)
+
+    conductance = column("conductance", {}, "a finite number")
+    if "direction" in names:
+        turns = column("direction", {"up": 1.0, "down": -1.0}, "up (1) or down (-1)", first=1)
+    else:
+        turns = np.diff(column("pulse", {}, "a finite number"))
     turns = np.sign(turns)
     low, high = conductance.min(initial=np.inf), conductance.max(initial=-np.inf)
-    if len(conductance) < 10 or not np.all(np.isfinite(conductance)) or low == high:
-        raise MeasuredError(f"{path}: expected at least ten finite conductances that differ")
+    if len(conductance) < 10 or low == high:
+        raise MeasuredError(f"{path}: expected at least ten conductances, not all the same; got "
+                            f"{len(conductance)}")
     if not np.all(turns):
         raise MeasuredError(f"{path}: expected one pulse between any two rows")
     if np.all(turns == turns[0]):
@@ -226,5 +238,9 @@ def fit(measured: Measured, model: str) -> Fit:
 
 
 def fits(measured: Measured) -> list[Fit]:
-    """Of every model its best, that which follows the device best first."""
-    return sorted((fit(measured, model) for model in MODELS), key=lambda found: found.later)
+    """Of every model its best, that which follows the device best first; of equals the simplest.
+
+    Equal are those that differ by less than 0.05 % of the range.
+    """
+    return sorted((fit(measured, model) for model in MODELS),
+                  key=lambda found: (round(found.later / _EQUAL), len(MODELS[found.model])))

@@ -213,17 +213,17 @@ def fraction(text: str) -> float:
     return value
 
 
-def bits(text: str) -> int | None:
-    """Argument type: 1 to 16 bits, or the word float for no quantization."""
+def bits(text: str, least: int = 1, most: int = 16) -> int | None:
+    """Argument type: 1 to 16 bits, or so many, or the word float for no quantization."""
     if text == "float":
         return None
     try:
         value = int(text)
     except ValueError:
         value = None
-    if value is None or not 1 <= value <= 16:
+    if value is None or not least <= value <= most:
         raise argparse.ArgumentTypeError(
-            f"expected a whole number of bits from 1 to 16, or float; got {text!r}"
+            f"expected a whole number of bits from {least} to {most}, or float; got {text!r}"
             f"{nearest(text, ['float'])}"
         )
     return value

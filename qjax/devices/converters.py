@@ -170,7 +170,8 @@ def product(
         start = (0, jnp.zeros(shape.shape, shape.dtype), shrink, scale > 0)
         _, z, shrink, _ = jax.lax.while_loop(lambda carry: jnp.any(carry[3]), again, start)
     z = jnp.clip(z, -c.out_bound, c.out_bound)
-    return jnp.where(_for(scale > 0, z), c.out_scale * _for(scale * shrink, z) * z, 0.0)
+    # Of inputs that are all zero nothing comes back, no noise either; of nan, nan.
+    return jnp.where(_for(scale == 0, z), 0.0, c.out_scale * _for(scale * shrink, z) * z)
 
 
 def _for(values: Array, like: Array) -> Array:

@@ -17,7 +17,7 @@ from qjax.trees import Where, is_floating, paths_of
 
 __all__ = [
     "Bits", "ByLeaf", "Held", "Memory", "account", "behind", "by_leaf", "grid_of", "hold",
-    "is_a_memory", "is_held", "place", "read", "takes_activity", "wait", "write",
+    "is_a_memory", "is_held", "place", "programmed", "read", "takes_activity", "wait", "write",
 ]
 
 
@@ -89,6 +89,14 @@ class Memory(Protocol):
     #     def wait(self, key: Array, held: Any, seconds: ArrayLike) -> Any
     #
     # held after that time; after none it is what it was. The key is consumed.
+    #
+    # A memory whose weights change without being programmed, or of which more are programmed than
+    # show it, also has
+    #
+    #     def programmed(self, held: Any) -> Array
+    #
+    # the share of its weights, 0 to 1, that the last write programmed. Of all others it is that of
+    # the weights that show another level, or another value.
 
 
 @struct.dataclass
@@ -248,6 +256,20 @@ def behind(memory: Any, held: Any) -> Any:
             return node
         own = entries.memories[node.which]
         return _turn(getattr(own, "behind", own.read)(node.state), node.turned)
+
+    return jax.tree.map(one, held, is_leaf=is_held)
+
+
+def programmed(memory: Any, held: Any) -> Any:
+    """The tree with the share of the weights that the last write programmed in their places.
+
+    None where a memory does not know more than can be seen of its weights.
+    """
+    entries = _entries(memory)
+
+    def one(node):
+        own: Any = entries.memories[node.which] if is_held(node) else None
+        return own.programmed(node.state) if hasattr(own, "programmed") else None
 
     return jax.tree.map(one, held, is_leaf=is_held)
 

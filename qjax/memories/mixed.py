@@ -25,7 +25,7 @@ class MixedPrecision:
 
     Attributes:
       device: what holds the weights.
-      accumulator_bits: 2-16, of which one is the sign, the others parts of a pulse, rounded to at
+      accumulator_bits: 1-16, of which one is the sign, the others parts of a pulse, rounded to at
         random; 0: a float.
     """
 
@@ -70,6 +70,10 @@ class MixedPrecision:
         chance = jax.random.uniform(key, gathered.shape, gathered.dtype)
         drawn = jnp.floor(gathered / part + chance) * part
         return jnp.where(bits > 0, drawn, gathered)
+
+    def programmed(self, held: Any) -> Array:
+        """Of the devices."""
+        return self.device.programmed(held["device"])
 
     def wait(self, key: Array, held: Any, seconds: ArrayLike) -> Any:
         """The devices drift."""

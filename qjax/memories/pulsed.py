@@ -89,7 +89,8 @@ class Pulsed:
 
     def set(self, key: Array, held: Any, weights: Array) -> Any:
         """The same devices at other weights, within their bounds; the key is consumed."""
-        held = {**held, "weights": devices.bound(held["points"], weights)}
+        held = {"programmed": jnp.zeros((), weights.dtype), **held,
+                "weights": devices.bound(held["points"], weights)}
         if self.write_noise_std is not None:
             held["shown"] = self._shown(key, held["weights"])
         return held
@@ -105,6 +106,11 @@ class Pulsed:
     def behind(self, held: Any) -> Array:
         """What they are."""
         return held["weights"]
+
+    def programmed(self, held: Any) -> Array:
+        """The share of the devices that pulses moved; where numbers of them are means, of those
+        that got one."""
+        return held["programmed"]
 
     def write(
         self, key: Array, held: Any, change: Array, activity: Activity | None = None
@@ -130,6 +136,9 @@ class Pulsed:
             counts = chance.rounded(key, jnp.abs(change) / self.unit)
             ups, downs = (jnp.where(way * change > 0, counts, 0.0) for way in (1, -1))
         ups, downs = (jnp.minimum(n, self.most).astype(change.dtype) for n in (ups, downs))
+        # What is no number must show: chance would make no pulses of it.
+        weights = jnp.where(jnp.isnan(change), jnp.nan, held["weights"])
+        held = {**held, "weights": weights.astype(held["weights"].dtype)}
         return self._kept(key, self.pulse(jax.random.fold_in(key, 1), held, ups, downs, spread))
 
     def _saturated(self, change: Array) -> Array:
@@ -153,14 +162,17 @@ class Pulsed:
         else:
             weights = devices.jump(self.device, points, before, ups, downs,
                                    jax.random.fold_in(key, 0), spread=spread)
-        held = {**held, "weights": weights.astype(before.dtype)}  # numbers may be wider
+        weights = weights.astype(before.dtype)  # numbers may be wider
+        # Where numbers are means some devices get no pulse.
+        chance = -jnp.expm1(-(ups + downs)) if spread else weights != before
+        held = {**held, "weights": weights,
+                "programmed": jnp.mean(chance.astype(held["programmed"].dtype))}
         if self.write_noise_std is not None:
-            shown = self._shown(jax.random.fold_in(key, 1), held["weights"])
+            shown = self._shown(jax.random.fold_in(key, 1), weights)
             pulsed = ups + downs > 0
-            if spread:  # numbers are means: some devices get no pulse
-                chance_key = jax.random.fold_in(key, 2)
-                pulsed = jax.random.uniform(chance_key, ups.shape) < -jnp.expm1(-(ups + downs))
-            held["shown"] = jnp.where(pulsed, shown, held["shown"])
+            if spread:
+                pulsed = jax.random.uniform(jax.random.fold_in(key, 2), ups.shape) < chance
+            held["shown"] = jnp.where(pulsed | jnp.isnan(weights), shown, held["shown"])
         return held
 
     def _kept(self, key: Array, held: Any) -> Any:

@@ -96,6 +96,11 @@ class OneSided:
             after[name] = there
         return after
 
+    def programmed(self, held: Any) -> Array:
+        """Of the pairs, as if no two were one, but for refreshes."""
+        plus, minus = (self.device.programmed(held[name]) for name in ("plus", "minus"))
+        return plus + minus
+
     def wait(self, key: Array, held: Any, seconds: ArrayLike) -> Any:
         """Both drift."""
         keys = jax.random.split(key)
@@ -150,6 +155,10 @@ class Several:
         changes = share.reshape(-1, *[1] * change.ndim) * change
         return {"devices": jax.vmap(self.device.write)(keys, held["devices"], changes),
                 "writes": held["writes"] + 1}
+
+    def programmed(self, held: Any) -> Array:
+        """Of all devices."""
+        return jnp.mean(jax.vmap(self.device.programmed)(held["devices"]))
 
     def wait(self, key: Array, held: Any, seconds: ArrayLike) -> Any:
         """All drift."""

@@ -132,6 +132,10 @@ class TikiTaka:
         del key, turn, sweep
         return self.transfer_lr * seen, held
 
+    def programmed(self, held: Any) -> Array:
+        """Of the slow array."""
+        return self.slow.programmed(held["slow"])
+
     def wait(self, key: Array, held: Any, seconds: ArrayLike) -> Any:
         """Both arrays drift."""
         fast_key, slow_key = jax.random.split(key)

@@ -24,8 +24,8 @@ class WriteVerify:
     write_std: ArrayLike = number(0.05, "deviation of an attempt, in units of the weights", 0)
     tolerance: ArrayLike = number(0.02, "an attempt that misses by less is good", 0)
     tries: ArrayLike = number(5, "attempts at most", 1)
-    w_max: ArrayLike = number(1.0, "upper bound of a weight")
-    w_min: ArrayLike = number(-1.0, "lower bound of a weight")
+    w_max: ArrayLike = number(1.0, "upper bound of a weight", 0)
+    w_min: ArrayLike = number(-1.0, "lower bound of a weight", high=0)
 
     def init(self, key: Array, weights: Array) -> Array:
         """Programs every device."""

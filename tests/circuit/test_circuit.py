@@ -119,14 +119,33 @@ def test_pulses_may_be_counted_instead(tmp_path):
 @pytest.mark.parametrize(("text", "message"), [
     ("", "got nothing"), ("a,b\n1,2\n", "got a, b"),
     ("pulse,conductance\n" + "\n".join(f"{n},{n}" for n in range(20)), "all pulses go the same"),
-    ("pulse,conductance\n" + "\n".join(f"{n},1" for n in range(20)), "ten finite conductances"),
+    ("pulse,conductance\n" + "\n".join(f"{n},1" for n in range(20)), "ten conductances, not all"),
     ("pulse,conductance\n" + "\n".join(f"0,{n}" for n in range(20)), "one pulse between"),
-    ("pulse,conductance\n" + "\n".join(f"{n},x" for n in range(20)), "expected numbers"),
+    ("pulse,conductance\n0,1\n1,x\n", "line 3: expected a finite number as conductance, got 'x'"),
+    ("pulse,conductance\n0,1\n1,nan\n", "line 3: expected a finite number .* got 'nan'"),
+    ("pulse,conductance\n0,1\n1\n", "line 3: expected a finite number .* got ''"),
+    ("direction,conductance\nup,1\nleft,2\n", "line 3: expected up .* got 'left'"),
 ])
 def test_other_files_are_refused(tmp_path, text, message):
     (tmp_path / "m.csv").write_text(text)
     with pytest.raises(fitting.MeasuredError, match=message):
         circuit.read_measured(tmp_path / "m.csv")
+
+
+def test_a_file_that_is_no_text_is_refused(tmp_path):
+    (tmp_path / "m.csv").write_bytes(bytes(range(128, 256)))
+    with pytest.raises(fitting.MeasuredError, match="expected text, a CSV file"):
+        circuit.read_measured(tmp_path / "m.csv")
+
+
+def test_of_models_that_follow_equally_well_the_simplest_is_first(tmp_path, monkeypatch):
+    device = ConstantStep(dw_min=0.06, w_max=1.0, w_min=-1.0, **EQUAL)
+    measured(device, tmp_path / "m.csv", noise=0.0)
+    monkeypatch.setattr(fitting, "MODELS", {
+        name: fitting.MODELS[name] for name in ("piecewise_step", "linear_step", "constant_step")})
+    found = circuit.fits(circuit.read_measured(tmp_path / "m.csv"))
+    assert [one.model for one in found] == ["constant_step", "linear_step", "piecewise_step"]
+    assert max(one.later for one in found) - min(one.later for one in found) < 1e-3
 
 
 def test_a_flag_that_is_none_is_refused_before_its_value_is_taken_for_a_name(tmp_path, capsys):
@@ -168,8 +187,11 @@ def test_the_command_lists_shows_and_fits(tmp_path, capsys, monkeypatch):
     (["soft_bound"], "did you mean soft_bounds"),
     (["--fit", "nothing.csv"], "cannot read nothing.csv"),
     (["soft_bounds", "--set", "gamma_up=1"], "a number of"),
-    (["soft_bounds", "--set", "dw_min=-1"], "of at least 0"),
-    (["soft_bounds", "--set", "dw_min=0"], "never moves"),
+    (["soft_bounds", "--set", "dw_min=-1"], "from 1e-09"),
+    (["soft_bounds", "--set", "dw_min=0"], "from 1e-09"),
+    (["soft_bounds", "--set", "dw_min=0.1,0.2"], "expected one value, to show one device; got 2"),
+    (["soft_bounds", "--set", "corrupt_devices_prob=1"], "all of these devices are stuck"),
+    (["pow_step", "--set", "dw_min=1e300"], "to 1e+09"),
 ])
 def test_the_command_says_what_is_wrong(arguments, message, capsys):
     with pytest.raises(SystemExit) as end:

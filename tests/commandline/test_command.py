@@ -77,6 +77,10 @@ def test_nothing_is_computed_before_a_command_has_said_on_what():
     ("--algorithm backprop --bp-lambda 0.5", "--bp-lambda says nothing to any of these networks"),
     ("--algorithm backprop fa --bp-lambda 0.5 --truncation 4", "--bp-lambda and --truncation say"),
     ("--algorithm dni --bp-lambda 0.5", ""),
+    ("--n-bits float --memory soft_bounds --hidden-bits 4", "--hidden-bits says nothing"),
+    ("--n-bits float --memory soft_bounds --scope global --quantizer asymm",
+     "--scope and --quantizer say nothing"),
+    ("--n-bits float --quantizer asymm", ""),
     ("--algorithm tbptt --network recurrent --truncation 8", "nothing of them is cut"),
     ("--algorithm tbptt --network recurrent --truncation 7", ""),
 ])

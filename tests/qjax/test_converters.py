@@ -67,6 +67,14 @@ def test_without_anything_products_are_exact_and_zero_stays_zero():
     assert np.mean(y[0] != 0) > 0.5
 
 
+def test_what_is_no_number_comes_back_as_none():
+    x = jnp.asarray([[jnp.nan, 1.0], [0.5, 1.0]])
+    for ours in (Converters(out_noise=0.0), EXACT):
+        found = product(None, ours, x, jnp.eye(2))
+        assert np.all(np.isnan(found[0]))
+        assert np.all(np.isfinite(found[1]))
+
+
 def test_no_key_is_no_noise():
     x, _, w = tensors()
     noisy = Converters(inp_noise=0.1, w_noise=0.1, out_noise=0.3)

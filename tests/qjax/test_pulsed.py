@@ -10,7 +10,15 @@ from simulated import assert_near, device_of, equal, parameters, reference
 
 from qjax import devices
 from qjax.algorithms import Batch, Rules, Settings, backprop
-from qjax.memories import Activity, Pulse, Pulsed
+from qjax.memories import (
+    Activity,
+    Buffered,
+    MixedPrecision,
+    OneSided,
+    Pulse,
+    Pulsed,
+    Several,
+)
 from qjax.networks import mlp
 from qjax.optimizers import OPTIMIZERS
 from qjax.quantize import make_quantizer
@@ -286,6 +294,56 @@ def test_weights_decay_and_diffuse_with_every_write_and_drift_by_waiting():
     plain = Pulsed(CONSTANT)
     held = init(plain, KEY, WEIGHTS)
     assert plain.wait(KEY, held, 9.0) is held
+
+
+def test_what_is_programmed_are_devices_that_pulses_moved():
+    none, few = jnp.zeros(50_000), jnp.full(50_000, 1e-4)  # a hundredth of a pulse
+    asked = Activity(few)
+    leaky = devices.Upkeep(lifetime=4.0)
+    for memory in (Pulsed(CONSTANT, counting="normal", upkeep=leaky), Pulsed(CONSTANT)):
+        held = init(memory, KEY, none + 0.1)
+        assert memory.programmed(held) == 0
+        after = write(memory, KEY, held, none)
+        assert memory.programmed(after) == 0, "decay is no programming"
+        after = write(memory, KEY, held, few, asked)
+        assert memory.programmed(after) == pytest.approx(0.01, abs=0.002)
+        after = write(memory, KEY, held, few)
+        assert memory.programmed(after) == pytest.approx(0.01, abs=0.002)
+    held = init(memory, KEY, none + 0.1)
+    after = write(memory, KEY, held, few, asked)
+    shown = float(np.mean(memory.read(after) != memory.read(held)))
+    assert float(memory.programmed(after)) == pytest.approx(shown, rel=1e-5)
+
+
+@pytest.mark.parametrize("memory", [
+    MixedPrecision(Pulsed(CONSTANT)), Several(Pulsed(CONSTANT)), OneSided(Pulsed(CONSTANT)),
+    Buffered(fast=Pulsed(CONSTANT), slow=Pulsed(CONSTANT)),
+], ids=lambda memory: type(memory).__name__)
+def test_schemes_tell_what_they_programmed(memory):
+    held = init(memory, KEY, WEIGHTS)
+    assert memory.programmed(held) == 0
+    first = write(memory, KEY, held, jnp.full_like(WEIGHTS, 0.02))
+    later = write(memory, KEY, first, jnp.full_like(WEIGHTS, 0.02))
+    # Nothing leaves an accumulator at first, and one line at a time a fast array.
+    at_first = {MixedPrecision: 0, Buffered: 1 / len(WEIGHTS)}.get(type(memory), 1)
+    assert float(memory.programmed(first)) == pytest.approx(at_first)
+    shown = float(np.mean(memory.read(first) != memory.read(later)))
+    assert float(memory.programmed(later)) == pytest.approx(shown)
+    assert shown > 0
+
+
+@pytest.mark.parametrize("counting", ["whole", "normal", "nearest"])
+@pytest.mark.parametrize("told", [False, True], ids=["change", "activity"])
+@pytest.mark.parametrize("wrap", [lambda m: m, MixedPrecision], ids=["plain", "mixed"])
+def test_a_change_that_is_no_number_shows(counting, told, wrap):
+    memory = wrap(Pulsed(CONSTANT, counting=counting, write_noise_std=1.0))
+    held = write(memory, KEY, init(memory, KEY, WEIGHTS), jnp.zeros_like(WEIGHTS))
+    change = jnp.zeros_like(WEIGHTS).at[1, 2].set(jnp.nan)
+    more = (Activity(jnp.abs(change)),) if told and type(memory) is Pulsed else ()
+    after = write(memory, KEY, held, change, *more)
+    for seen in (memory.read(after), memory.behind(after)):
+        assert np.isnan(seen[1, 2])
+        assert np.sum(np.isnan(seen)) == 1
 
 
 @pytest.mark.parametrize("name", ["counting", "saturation"])
