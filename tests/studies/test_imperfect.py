@@ -89,7 +89,7 @@ def test_report_by_command(tmp_path, capsys):
     assert command.main(["--report", "--results", str(study), "--out", str(tmp_path / "out"),
                          "--dataset", "digits"]) == 0
     out = capsys.readouterr().out
-    assert "| accuracy on ideal devices | 90.5 | 80.5 |" in out
+    assert "| median accuracy on ideal devices | 90.5 | 80.5 |" in out
     assert "| asymmetry | 0.03 to 0.1 | none up to 0.1 |" in out
     assert "| stuck | none up to 0.01 | - |" in out
     names = {f.name for f in (tmp_path / "out").iterdir()}
