@@ -39,10 +39,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import struct
 from jax import Array
 from jax.typing import ArrayLike
 
+from qjax import structs
 from qjax.kinds import MAX_BITS, kind_of
 from qjax.metrics import wide_type
 from qjax.spacings import Spacing, Uniform
@@ -58,7 +58,7 @@ Ends = tuple[Array, Array]
 _LARGE = 2**13  # elements
 
 
-@struct.dataclass
+@structs.dataclass
 class Quantizer:
     """What decides a grid, as numbers that may be traced or batched.
 
@@ -75,10 +75,10 @@ class Quantizer:
     symmetric: ArrayLike = True
     local: ArrayLike = True
     bound: ArrayLike = 1.0
-    spacing: Spacing = struct.field(pytree_node=False, default=Uniform())
+    spacing: Spacing = structs.field(pytree_node=False, default=Uniform())
 
 
-@struct.dataclass
+@structs.dataclass
 class Grid:
     """The levels of one tensor (or, with keepdims axes of size 1, of each of its channels).
 
@@ -93,7 +93,7 @@ class Grid:
     end: Array
     codes: Array
     fixed: Array
-    spacing: Spacing = struct.field(pytree_node=False, default=Uniform())
+    spacing: Spacing = structs.field(pytree_node=False, default=Uniform())
 
 
 def make_quantizer(
@@ -202,8 +202,13 @@ def make_grid(x: Array, quantizer: Quantizer, axis: int | tuple[int, ...] | None
     x = tensor(x)
     _check_resolution(x.dtype, quantizer)
     kept = set() if axis is None else kept_axes(x.shape, axis)
+    return _laid(x, quantizer, tuple(a for a in range(x.ndim) if a not in kept), axis is not None)
+
+
+@functools.partial(jax.jit, static_argnums=(2, 3))
+def _laid(x: Array, quantizer: Quantizer, axes: tuple[int, ...], keepdims: bool) -> Grid:
     x = x.astype(wide_type(x.dtype))
-    low, high = _extremes(x, tuple(a for a in range(x.ndim) if a not in kept), axis is not None)
+    low, high = _extremes(x, axes, keepdims)
 
     bits, bound = (jnp.asarray(v, x.dtype) for v in (quantizer.bits, quantizer.bound))
     local, symmetric = (jnp.asarray(v) != 0 for v in (quantizer.local, quantizer.symmetric))

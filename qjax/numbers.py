@@ -13,7 +13,8 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from flax import struct
+
+from qjax import structs
 
 __all__ = [
     "Number", "check_numbers", "has_grid", "number", "numbers_of", "optional", "with_numbers",
@@ -55,12 +56,12 @@ def number(
 ) -> Any:
     """A field of a memory or device that is a number; see `Number`."""
     about = Number(default, help, low, high, optional=default is None)
-    return struct.field(default=default, metadata={"number": about})
+    return structs.field(default=default, metadata={"number": about})
 
 
 def optional(kind: type) -> Any:
     """A field that is None, or a struct of numbers of this kind if any of them is given."""
-    return struct.field(default=None, metadata={"optional": kind})
+    return structs.field(default=None, metadata={"optional": kind})
 
 
 def _fields(memory: Any) -> dict[str, tuple[Number | None, Any, Any]]:

@@ -91,6 +91,7 @@ def _at_jvp(primals, tangents):
     return _at(*primals), moved
 
 
+@jax.jit
 def quantize(x: Array, grid: Grid, key: Array | None = None) -> Array:
     """Moves every element of `x` to a level of `grid`.
 
@@ -111,6 +112,7 @@ def quantize(x: Array, grid: Grid, key: Array | None = None) -> Array:
     return _at(_codes(x, grid, key), grid, x)
 
 
+@jax.jit
 def pulse(x: Array, change: Array, grid: Grid, key: Array) -> Array:
     """Moves every element of `x` by at most one level, up or down, at random.
 
@@ -150,6 +152,7 @@ def _scale_toward(code, direction, grid):
     return scale / jnp.where(grid.codes > 0, grid.codes, 1) / step
 
 
+@jax.jit
 def moved(before: Array, then: Grid, after: Array, now: Grid) -> Array:
     """Is the level of an element another? Where a grid is missing: is its value?
 

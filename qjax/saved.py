@@ -235,7 +235,7 @@ def _by_block(tree: Mapping[str, Any], count: int) -> tuple:
 
 def _described(made: Any) -> dict[str, Any]:
     fields = {field.name: getattr(made, field.name) for field in dataclasses.fields(made)
-              if field.init and field.name not in ("parent", "name", "key")}
+              if field.init and field.name not in ("parent", "name", "key", "_class")}
     # Functions that are defaults need no name of their own (Flax's initializers have none).
     defaults = {field.name: field.default for field in dataclasses.fields(made)}
     fields = {name: value for name, value in fields.items()

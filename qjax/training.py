@@ -66,9 +66,8 @@ class EpochMetrics(NamedTuple):
 
     Attributes:
       objective: mean over the epoch's steps of what the phase minimizes.
-      writes: how often a weight of the network's kernels was programmed to another level in the
-        epoch, on average; without levels, to another value, and of a device, by how many writes
-        it was moved. None of a phase that does not show its weights.
+      writes: how often a kernel's weight was programmed to another level in the epoch, on average;
+        without levels, to another value; a device, moved. None if weights are not shown.
       train, test: scores after the epoch; None in a phase that does not predict.
       ranges: of every trained tensor as its memory knows it, over all steps of the epoch.
       finite: no weight is inf or nan after the epoch.
@@ -98,8 +97,7 @@ def counted_step(
 ) -> tuple[TrainState, Array, Array | None]:
     """A step, its objective, and the share of the kernels' weights that it wrote.
 
-    Written is what shows another level than before, or what a memory says that it programmed; see
-    `EpochMetrics.writes`.
+    Written is what shows another level, or what a memory says; see `EpochMetrics.writes`.
     """
     after, objective = phase.step(key, settings, state, batch)
     if phase.show is None:

@@ -10,10 +10,10 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import optax
-from flax import struct
 from jax import Array
 from jax.typing import ArrayLike
 
+from qjax import structs
 from qjax.blocks import Network
 from qjax.devices import Crossbar
 from qjax.diagnostics import Probe
@@ -33,7 +33,7 @@ class Batch(NamedTuple):
     labels: Array
 
 
-@struct.dataclass
+@structs.dataclass
 class Settings:
     """Numbers of one replica in one phase; any of them may be traced or batched.
 
@@ -73,7 +73,7 @@ class Settings:
     bp_lambda: ArrayLike = 0.0
 
 
-@struct.dataclass
+@structs.dataclass
 class TrainState:
     """All that changes while one replica trains, and what it needs besides.
 
@@ -89,7 +89,7 @@ class TrainState:
     held: dict[str, Any]
     collections: tuple
     opt_state: Any = ()
-    fixed: dict[str, Any] = struct.field(default_factory=dict)
+    fixed: dict[str, Any] = structs.field(default_factory=dict)
 
 
 class Rules(NamedTuple):

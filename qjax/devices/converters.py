@@ -11,16 +11,16 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
-from flax import struct
 from jax import Array
 from jax.typing import ArrayLike
 
+from qjax import structs
 from qjax.numbers import number
 
 __all__ = ["Converters", "Crossbar", "digitized", "product", "resolution_of"]
 
 
-@struct.dataclass
+@structs.dataclass
 class Converters:
     """Numbers of the converters on both sides of a product.
 
@@ -41,12 +41,12 @@ class Converters:
     nm_thres: ArrayLike = number(0.0, "inputs above are cut by noise management; 0: none", 0)
     max_bm_factor: ArrayLike = number(1000.0, "inputs are at most so much smaller", 0)
     max_bm_res: ArrayLike = number(0.25, "and have steps of at most this share of their range", 0)
-    noise_management: str = struct.field(pytree_node=False, default="abs_max")
-    bound_management: str = struct.field(pytree_node=False, default="iterative")
-    w_noise_by_weight: bool = struct.field(pytree_node=False, default=False)
+    noise_management: str = structs.field(pytree_node=False, default="abs_max")
+    bound_management: str = structs.field(pytree_node=False, default="iterative")
+    w_noise_by_weight: bool = structs.field(pytree_node=False, default=False)
 
 
-@struct.dataclass
+@structs.dataclass
 class Crossbar:
     """An array's converters on the way up and on the way down.
 
@@ -59,7 +59,7 @@ class Crossbar:
     forward: Converters | None = None
     backward: Converters | None = None
     key: Array | None = None
-    noisy: bool = struct.field(pytree_node=False, default=True)
+    noisy: bool = structs.field(pytree_node=False, default=True)
 
 
 def resolution_of(bits: int | None) -> float:
@@ -77,7 +77,7 @@ def resolution_of(bits: int | None) -> float:
 def _step(resolution: ArrayLike, bound: ArrayLike) -> Array:
     share = jnp.asarray(resolution, jnp.float32)
     share = jnp.where(share > 1, 1 / jnp.where(share > 1, share, 1.0), share)
-    return share * 2 * bound
+    return jnp.where(jnp.isinf(bound), 0.0, share * 2 * bound)  # no range can be divided
 
 
 def _rounded(values: Array, step: Array) -> Array:

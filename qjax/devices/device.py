@@ -16,16 +16,16 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from flax import struct
 from jax import Array
 from jax.typing import ArrayLike
 
+from qjax import structs
 from qjax.numbers import number
 
 __all__ = ["Device", "Moves", "Points"]
 
 
-@struct.dataclass
+@structs.dataclass
 class Points:
     """Constants of every crosspoint; arrays of the shape of the weights.
 
@@ -39,7 +39,7 @@ class Points:
     down: Array
     low: Array
     high: Array
-    own: dict[str, Array] = struct.field(default_factory=dict)
+    own: dict[str, Array] = structs.field(default_factory=dict)
 
 
 class Moves(NamedTuple):
@@ -54,7 +54,7 @@ class Moves(NamedTuple):
     down_std: Array
 
 
-@struct.dataclass
+@structs.dataclass
 class Device:
     """The numbers of a pulsed device; the models of `qjax.devices.steps` add their own."""
 

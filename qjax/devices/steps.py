@@ -11,10 +11,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import struct
 from jax import Array
 from jax.typing import ArrayLike
 
+from qjax import structs
 from qjax.devices.device import Device, Moves, Points
 from qjax.numbers import number
 
@@ -28,7 +28,7 @@ def _normal(key: Array, like: Array) -> Array:
     return jax.random.normal(key, like.shape, like.dtype)
 
 
-@struct.dataclass
+@structs.dataclass
 class ConstantStep(Device):
     """The same step everywhere between the bounds (Gokmen and Vlasov 2016)."""
 
@@ -37,7 +37,7 @@ class ConstantStep(Device):
         return jnp.ones_like(weights), jnp.ones_like(weights)
 
 
-@struct.dataclass
+@structs.dataclass
 class LinearStep(Device):
     """A step that falls linearly on the way to the bound: ``1 - gamma w / bound``.
 
@@ -86,7 +86,7 @@ def _moves(device: Any, points: Points, weights: Array) -> Moves:
     return Moves(points.up * up, points.down * down, up_noise, down_noise)
 
 
-@struct.dataclass
+@structs.dataclass
 class SoftBounds(Device):
     """A step that falls linearly to nothing at the bound (Frascaroli et al. 2018)."""
 
@@ -138,7 +138,7 @@ def soft_bounds_pmax(
                       up_down=1 + 2 * range_min / scale, **numbers)
 
 
-@struct.dataclass
+@structs.dataclass
 class SoftBoundsReference(Device):
     """`SoftBounds` whose weight is the difference to a reference device (Gong et al. 2022)."""
 
@@ -175,7 +175,7 @@ class SoftBoundsReference(Device):
         return _moves(self, points, weights)
 
 
-@struct.dataclass
+@structs.dataclass
 class ExpStep(Device):
     """A step that falls exponentially on the way to the bound (Gong et al. 2018)."""
 
@@ -214,7 +214,7 @@ class ExpStep(Device):
         return jnp.where(step > 0, step, self.dw_min)
 
 
-@struct.dataclass
+@structs.dataclass
 class PowStep(Device):
     """A step in proportion to a power of the distance to the bound (Fusi and Abbott 2007)."""
 
@@ -247,7 +247,7 @@ class PowStep(Device):
         return self.dw_min * 0.5 ** jnp.asarray(self.pow_gamma)
 
 
-@struct.dataclass
+@structs.dataclass
 class PiecewiseStep(Device):
     """Steps out of a table, such as somebody's own measurement.
 
@@ -256,8 +256,8 @@ class PiecewiseStep(Device):
         the lower to the upper bound; straight lines between them. A single one is for all weights.
     """
 
-    piecewise_up: ArrayLike = struct.field(default_factory=lambda: np.ones(1, np.float32))
-    piecewise_down: ArrayLike = struct.field(default_factory=lambda: np.ones(1, np.float32))
+    piecewise_up: ArrayLike = structs.field(default_factory=lambda: np.ones(1, np.float32))
+    piecewise_down: ArrayLike = structs.field(default_factory=lambda: np.ones(1, np.float32))
 
     def factors(self, points: Points, weights: Array) -> tuple[Any, Any]:
         """Interpolated between the table's entries."""

@@ -13,17 +13,17 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from flax import struct
 from jax import Array
 from jax.typing import ArrayLike
 
+from qjax import structs
 from qjax.devices.device import Device, Points
 from qjax.devices.pulses import many, pulse
 
 __all__ = ["Lines", "Trains", "counts", "lines", "outer", "outer_batch"]
 
 
-@struct.dataclass
+@structs.dataclass
 class Trains:
     """How trains are made; aihwkit's names and defaults.
 
@@ -38,13 +38,13 @@ class Trains:
         implicit").
     """
 
-    desired_bl: int = struct.field(pytree_node=False, default=31)
-    fixed_bl: bool = struct.field(pytree_node=False, default=True)
-    update_management: bool = struct.field(pytree_node=False, default=True)
-    update_bl_management: bool = struct.field(pytree_node=False, default=True)
+    desired_bl: int = structs.field(pytree_node=False, default=31)
+    fixed_bl: bool = structs.field(pytree_node=False, default=True)
+    update_management: bool = structs.field(pytree_node=False, default=True)
+    update_bl_management: bool = structs.field(pytree_node=False, default=True)
     um_grad_scale: ArrayLike = 1.0
     resolution: ArrayLike = 0.0
-    implicit: bool = struct.field(pytree_node=False, default=False)
+    implicit: bool = structs.field(pytree_node=False, default=False)
 
 
 class Lines(NamedTuple):

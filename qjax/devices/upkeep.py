@@ -6,10 +6,10 @@ weights diffuse, then decay, after every batch; drift and reset come on request.
 
 import jax
 import jax.numpy as jnp
-from flax import struct
 from jax import Array
 from jax.typing import ArrayLike
 
+from qjax import structs
 from qjax.devices.device import Points
 from qjax.devices.pulses import bound
 from qjax.numbers import number
@@ -17,7 +17,7 @@ from qjax.numbers import number
 __all__ = ["Rates", "Upkeep", "decay", "diffuse", "drift", "reset"]
 
 
-@struct.dataclass
+@structs.dataclass
 class Rates:
     """Of every crosspoint; arrays of the shape of the weights.
 
@@ -34,7 +34,7 @@ class Rates:
     nu: Array
 
 
-@struct.dataclass
+@structs.dataclass
 class Upkeep:
     """Numbers of what happens between pulses; nothing by default."""
 

@@ -1,14 +1,14 @@
 """Floats: the ideal memory, for what no device has to hold."""
 
-from flax import struct
 from jax import Array
 
+from qjax import structs
 from qjax.memories.interface import Bits
 
 __all__ = ["Float"]
 
 
-@struct.dataclass
+@structs.dataclass
 class Float:
     """Floats as they are."""
 

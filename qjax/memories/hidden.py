@@ -15,10 +15,10 @@ levels `Latent`, bit for bit; in between lies what a few bits of digital memory 
 from dataclasses import replace
 
 import jax.numpy as jnp
-from flax import struct
 from jax import Array
 from jax.typing import ArrayLike
 
+from qjax import structs
 from qjax.grids import Grid, Quantizer, make_grid, scale_of
 from qjax.memories.interface import Bits
 from qjax.rounding import land, quantize
@@ -44,7 +44,7 @@ def _bits(grid: Quantizer, hidden_bits: ArrayLike) -> tuple[Array, Array]:
             jnp.where(quantized & (hidden > 0), hidden, 32))
 
 
-@struct.dataclass
+@structs.dataclass
 class Hidden:
     """A finer grid behind the visible one, written at random, of which the nearest level is shown.
 
@@ -85,7 +85,7 @@ class Hidden:
         return Bits(visible, jnp.where(hidden > visible, hidden, 0))
 
 
-@struct.dataclass
+@structs.dataclass
 class Counter:
     """A counter beside each device gathers steps, at random, and moves the device when it is full.
 

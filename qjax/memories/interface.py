@@ -6,10 +6,10 @@ from typing import Any, NamedTuple, Protocol
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import struct
 from jax import Array
 from jax.typing import ArrayLike
 
+from qjax import structs
 from qjax.grids import Quantizer, make_grid
 from qjax.numbers import check_numbers, has_grid
 from qjax.rounding import quantize
@@ -34,7 +34,7 @@ class Bits(NamedTuple):
 
 
 class Memory(Protocol):
-    """How one tensor is held: a `flax.struct.dataclass` whose fields are numbers.
+    """How one tensor is held: a `qjax.structs.dataclass` whose fields are numbers.
 
     Like an optax transformation, but that numbers are fields and not captured: so they may be
     traced and batched, and one program sweeps them. All methods are pure and work under jit, vmap
@@ -99,7 +99,7 @@ class Memory(Protocol):
     # the weights that show another level, or another value.
 
 
-@struct.dataclass
+@structs.dataclass
 class ByLeaf:
     """Which leaf of a tree is held by which memory: the first whose `where` says so.
 
@@ -109,7 +109,7 @@ class ByLeaf:
     """
 
     memories: tuple
-    where: tuple[Where, ...] = struct.field(pytree_node=False)
+    where: tuple[Where, ...] = structs.field(pytree_node=False)
 
 
 def _everything(path: str, leaf: Array) -> bool:
@@ -140,7 +140,7 @@ def by_leaf(*entries: tuple[Where, Any] | Any) -> ByLeaf:
     return ByLeaf(tuple(m for _, m in pairs), tuple(w for w, _ in pairs))
 
 
-@struct.dataclass
+@structs.dataclass
 class Held:
     """What a memory holds of one tensor, in the place of that tensor in a tree.
 
@@ -153,8 +153,8 @@ class Held:
     """
 
     state: Any
-    which: int = struct.field(pytree_node=False, default=0)
-    turned: bool = struct.field(pytree_node=False, default=False)
+    which: int = structs.field(pytree_node=False, default=0)
+    turned: bool = structs.field(pytree_node=False, default=False)
 
 
 def _turn(tensor: Any, turned: bool) -> Any:

@@ -1,9 +1,9 @@
 """A float behind every weight, of which the device shows the nearest level."""
 
 import jax.numpy as jnp
-from flax import struct
 from jax import Array
 
+from qjax import structs
 from qjax.grids import Quantizer, make_grid
 from qjax.memories.interface import Bits
 from qjax.rounding import quantize
@@ -11,7 +11,7 @@ from qjax.rounding import quantize
 __all__ = ["Latent"]
 
 
-@struct.dataclass
+@structs.dataclass
 class Latent:
     """A float behind each weight gathers the steps, its nearest level is shown.
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from flax import struct
 from jax import Array
 from jax.typing import ArrayLike
 
+from qjax import structs
 from qjax.memories.interface import Bits
 from qjax.memories.pulsed import Pulsed
 from qjax.numbers import number
@@ -19,7 +19,7 @@ from qjax.numbers import number
 __all__ = ["MixedPrecision"]
 
 
-@struct.dataclass
+@structs.dataclass
 class MixedPrecision:
     """Changes gather in a digital accumulator, whole pulses go to the device.
 

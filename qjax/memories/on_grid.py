@@ -5,9 +5,9 @@ grid (0 bits) are floats under each.
 """
 
 import jax.numpy as jnp
-from flax import struct
 from jax import Array
 
+from qjax import structs
 from qjax.grids import Quantizer, make_grid
 from qjax.memories.interface import Bits
 from qjax.rounding import land, pulse, quantize
@@ -19,7 +19,7 @@ def _bits(grid: Quantizer) -> Bits:
     return Bits(jnp.where(jnp.asarray(grid.bits) > 0, grid.bits, 32), 0)
 
 
-@struct.dataclass
+@structs.dataclass
 class Nearest:
     """Take the step, then round to the nearest level: a step below half a level is lost.
 
@@ -49,7 +49,7 @@ class Nearest:
         return _bits(self.grid)
 
 
-@struct.dataclass
+@structs.dataclass
 class Stochastic:
     """Take the step, then round up or down at random, right on average: small steps survive.
 
@@ -77,7 +77,7 @@ class Stochastic:
         return _bits(self.grid)
 
 
-@struct.dataclass
+@structs.dataclass
 class Pulse:
     """One programming pulse, or none: one level at most, with a probability set by the step.
 

@@ -5,11 +5,10 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from flax import struct
 from jax import Array
 from jax.typing import ArrayLike
 
-from qjax import devices
+from qjax import devices, structs
 from qjax.devices import Device, Points, Upkeep, chance
 from qjax.memories.interface import Bits
 from qjax.numbers import number, optional
@@ -34,7 +33,7 @@ class Activity(NamedTuple):
     error: ArrayLike | None = None
 
 
-@struct.dataclass
+@structs.dataclass
 class Pulsed:
     """Pulses, as many as the change asks for on average; steps are the device's own.
 
@@ -62,8 +61,8 @@ class Pulsed:
     upkeep: Upkeep | None = optional(Upkeep)
     most: ArrayLike = 1e6
     granularity: ArrayLike | None = None
-    counting: str = struct.field(pytree_node=False, default="whole")
-    saturation: str = struct.field(pytree_node=False, default="device")
+    counting: str = structs.field(pytree_node=False, default="whole")
+    saturation: str = structs.field(pytree_node=False, default="device")
     takes_activity = True
 
     @property

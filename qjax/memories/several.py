@@ -4,11 +4,10 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from flax import struct
 from jax import Array
 from jax.typing import ArrayLike
 
-from qjax import devices
+from qjax import devices, structs
 from qjax.devices import Upkeep
 from qjax.memories.interface import Bits
 from qjax.memories.pulsed import Pulsed
@@ -19,7 +18,7 @@ __all__ = ["OneSided", "Several"]
 _REFRESH = 31  # pulses by which a difference is written anew, at most; aihwkit's train
 
 
-@struct.dataclass
+@structs.dataclass
 class OneSided:
     """A pair of devices that get pulses up only; the weight is their difference.
 
@@ -113,7 +112,7 @@ class OneSided:
         return Bits(2 * device, 2 * beside)
 
 
-@struct.dataclass
+@structs.dataclass
 class Several:
     """The mean of some devices with different constants.
 
@@ -125,8 +124,8 @@ class Several:
     """
 
     device: Pulsed = Pulsed()
-    count: int = struct.field(pytree_node=False, default=2)
-    policy: str = struct.field(pytree_node=False, default="all")
+    count: int = structs.field(pytree_node=False, default=2)
+    policy: str = structs.field(pytree_node=False, default="all")
 
     def init(self, key: Array, weights: Array) -> Any:
         """All at the weight."""

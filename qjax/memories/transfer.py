@@ -24,10 +24,10 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from flax import struct
 from jax import Array
 from jax.typing import ArrayLike
 
+from qjax import structs
 from qjax.devices import Converters, digitized
 from qjax.memories.interface import Bits
 from qjax.memories.pulsed import Activity, Pulsed
@@ -46,7 +46,7 @@ def _per_line(values: Array, like: Array) -> Array:
     return values.reshape(*like.shape[:-1], 1) if like.ndim else values.reshape(())
 
 
-@struct.dataclass
+@structs.dataclass
 class TikiTaka:
     """Gradients go to a fast array, read line by line and written to a slow one (TTv1).
 
@@ -64,7 +64,7 @@ class TikiTaka:
     transfer_every: ArrayLike = number(1.0, "writes from one line's transfer to the next's", 0)
     gamma: ArrayLike = number(0.0, "how much of the fast array shows in the weight")
     reading: Converters | None = None
-    noisy: bool = struct.field(pytree_node=False, default=True)
+    noisy: bool = structs.field(pytree_node=False, default=True)
     takes_activity = True
 
     def init(self, key: Array, weights: Array) -> Any:
@@ -148,7 +148,7 @@ class TikiTaka:
         return Bits(slow.device, slow.beside + fast.total)
 
 
-@struct.dataclass
+@structs.dataclass
 class Buffered(TikiTaka):
     """`TikiTaka` with a digital buffer, out of which whole pulses go to the slow array (TTv2)."""
 
@@ -186,7 +186,7 @@ class Buffered(TikiTaka):
         return Bits(device, beside + 32)
 
 
-@struct.dataclass
+@structs.dataclass
 class Chopped(Buffered):
     """`Buffered` whose gradients change sign now and then, line by line (c-TTv2)."""
 
@@ -266,7 +266,7 @@ class Chopped(Buffered):
         return jnp.where(flips, -signs, signs)
 
 
-@struct.dataclass
+@structs.dataclass
 class Dynamic(Chopped):
     """`Chopped` that subtracts what the fast array was before its sign changed (AGAD)."""
 

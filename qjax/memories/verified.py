@@ -2,17 +2,17 @@
 
 import jax
 import jax.numpy as jnp
-from flax import struct
 from jax import Array
 from jax.typing import ArrayLike
 
+from qjax import structs
 from qjax.memories.interface import Bits
 from qjax.numbers import number
 
 __all__ = ["WriteVerify"]
 
 
-@struct.dataclass
+@structs.dataclass
 class WriteVerify:
     """Programs a device to its new weight, again and again until it is near enough.
 

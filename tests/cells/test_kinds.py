@@ -5,13 +5,12 @@ import contextlib
 import io
 
 import pytest
-from flax import struct
 
 from experiments import lowbit, run
 from experiments.cells import LEARNING_RATES, kinds, product
 from experiments.cells.cell import AXES
 from experiments.studies.lowbit import candidates
-from qjax import memories
+from qjax import memories, structs
 from qjax.memories import number
 from qjax.optimizers import OPTIMIZERS
 from qjax.quantize import Quantizer
@@ -19,7 +18,7 @@ from qjax.quantize import Quantizer
 GRIDDED = {"noise": 0.1, "slack": 2.0}
 
 
-@struct.dataclass
+@structs.dataclass
 class Gridded(memories.Nearest):
     """With numbers."""
 
@@ -27,7 +26,7 @@ class Gridded(memories.Nearest):
     slack: float = number(2.0, "of something")
 
 
-@struct.dataclass
+@structs.dataclass
 class Analog(memories.Float):
     """Without levels."""
 

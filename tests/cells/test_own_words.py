@@ -16,7 +16,7 @@ MODULE = '''
 import flax.linen as nn
 import jax
 import optax
-from flax import struct
+from qjax import structs
 
 from qjax import algorithms, networks
 from qjax.memories import Bits, number
@@ -35,7 +35,7 @@ def lion():
     return optax.scale_by_lion()
 
 
-@struct.dataclass
+@structs.dataclass
 class Blurred:
     """Rounded at random, and blurred."""
 

@@ -75,6 +75,12 @@ def test_what_is_no_number_comes_back_as_none():
         assert np.all(np.isfinite(found[1]))
 
 
+def test_without_a_bound_there_are_no_steps():
+    x, _, w = tensors()
+    ours = EXACT.replace(out_res=0.1, out_bound=jnp.inf)
+    np.testing.assert_allclose(product(None, ours, x, w.T), x @ w.T, atol=1e-5)
+
+
 def test_no_key_is_no_noise():
     x, _, w = tensors()
     noisy = Converters(inp_noise=0.1, w_noise=0.1, out_noise=0.3)

@@ -7,9 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from flax import struct
 
-from qjax import algorithms, blocks, devices, feedback, memories, networks
+from qjax import algorithms, blocks, devices, feedback, memories, networks, structs
 from qjax.algorithms import Batch, Rules, Settings
 from qjax.devices import Converters, Crossbar
 from qjax.memories import Float, Pulsed, by_leaf
@@ -139,7 +138,7 @@ def test_sizes_are_those_of_every_example(block):
 def test_the_memory_is_told_what_examples_ask_for_in_units_of_the_change():
     seen = []
 
-    @struct.dataclass
+    @structs.dataclass
     class Spy(Float):
         takes_activity = True
 

@@ -4,10 +4,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from flax import struct
 from jax.typing import ArrayLike
 
-from qjax import memories
+from qjax import memories, structs
 from qjax.algorithms import Batch, Rules, Settings, backprop, hsic
 from qjax.memories import (
     MEMORIES,
@@ -420,7 +419,7 @@ def test_nothing_is_held_by_nothing(tree):
 # --- memories of one's own, with numbers ---
 
 
-@struct.dataclass
+@structs.dataclass
 class Worn:
     """Takes a share of every step and counts the steps of each weight."""
 
@@ -549,7 +548,7 @@ def test_epochs_of_many_replicas_with_a_memory_of_ones_own():
     assert (report.train.loss[:, 2] < report.train.loss[:, 0]).all()
 
 
-@struct.dataclass
+@structs.dataclass
 class Codes:
     """Nothing but integers, 15 levels of [-1, 1]."""
 
