@@ -31,6 +31,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from jax import Array
 from jax.typing import ArrayLike
 
+from qjax import structs
 from qjax.blocks import Network, predict
 from qjax.devices import Crossbar
 from qjax.grids import Quantizer, levels, make_grid
@@ -235,7 +236,7 @@ def _by_block(tree: Mapping[str, Any], count: int) -> tuple:
 
 def _described(made: Any) -> dict[str, Any]:
     fields = {field.name: getattr(made, field.name) for field in dataclasses.fields(made)
-              if field.init and field.name not in ("parent", "name", "key", "_class")}
+              if field.init and field.name not in ("parent", "name", "key", structs.CLASS)}
     # Functions that are defaults need no name of their own (Flax's initializers have none).
     defaults = {field.name: field.default for field in dataclasses.fields(made)}
     fields = {name: value for name, value in fields.items()

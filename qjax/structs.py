@@ -13,20 +13,21 @@ from typing import Any, TypeVar, dataclass_transform
 from flax import struct
 from flax.struct import field
 
-__all__ = ["dataclass", "field"]
+__all__ = ["CLASS", "dataclass", "field"]
+
+CLASS = "_class"  # the field of that constant
 
 T = TypeVar("T")
 
 
 @dataclass_transform(field_specifiers=(field,), frozen_default=True)
 def dataclass(cls: type[T]) -> type[T]:
-    """`flax.struct.dataclass` with one more constant, the name of the class.
+    """`flax.struct.dataclass` with one more constant, its class.
 
     Use `field` with ``pytree_node=False`` for what is part of the program.
     """
     made: Any = cls
-    name = f"{cls.__module__}.{cls.__qualname__}"
-    made.__annotations__ = {**inspect.get_annotations(cls), "_class": str}
-    made._class = dataclasses.field(
-        default=name, repr=False, compare=False, kw_only=True, metadata={"pytree_node": False})
+    made.__annotations__ = {**inspect.get_annotations(cls), CLASS: type}
+    setattr(made, CLASS, dataclasses.field(
+        default=cls, repr=False, compare=False, kw_only=True, metadata={"pytree_node": False}))
     return struct.dataclass(made)

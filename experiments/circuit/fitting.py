@@ -46,7 +46,7 @@ _FIXED: Mapping[str, dict[str, float]] = {
 }
 
 
-_EQUAL = 1e-3  # of a range from -1 to 1: models that differ by less follow a device equally well
+_EQUAL = 1e-3  # of a range from -1 to 1: in steps of that models are told apart
 _WINDOWS = 30  # parts of the pulses, over which a model looks ahead
 
 
@@ -113,12 +113,13 @@ def read_measured(path: Path) -> Measured:
     """
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
-            rows = list(csv.DictReader(file))
+            reader = csv.DictReader(file)
+            rows = [(reader.line_num, row) for row in reader]
     except UnicodeDecodeError:
         raise MeasuredError(f"{path}: expected text, a CSV file") from None
     except (OSError, csv.Error) as error:
         raise MeasuredError(f"cannot read {path}: {error}") from None
-    names = {name.strip().lower(): name for name in (rows[0] if rows else {}) if name}
+    names = {name.strip().lower(): name for name in (rows[0][1] if rows else {}) if name}
     if "conductance" not in names or not {"direction", "pulse"} & set(names):
         raise MeasuredError(
             f"{path}: expected a line of names and the columns direction (up or down) and "
@@ -126,7 +127,7 @@ def read_measured(path: Path) -> Measured:
 
     def column(name, words, expected, first=0):
         found = []
-        for number, row in enumerate(rows[first:], start=first + 2):  # the names are line 1
+        for number, row in rows[first:]:
             text = (row[names[name]] or "").strip()
             try:
                 found.append(words[text.lower()] if text.lower() in words else float(text))
@@ -240,7 +241,7 @@ def fit(measured: Measured, model: str) -> Fit:
 def fits(measured: Measured) -> list[Fit]:
     """Of every model its best, that which follows the device best first; of equals the simplest.
 
-    Equal are those that differ by less than 0.05 % of the range.
+    What they are off by is compared in steps of 0.05 % of the range.
     """
     return sorted((fit(measured, model) for model in MODELS),
                   key=lambda found: (round(found.later / _EQUAL), len(MODELS[found.model])))

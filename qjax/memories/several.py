@@ -96,7 +96,7 @@ class OneSided:
         return after
 
     def programmed(self, held: Any) -> Array:
-        """Of the pairs, as if no two were one, but for refreshes."""
+        """Of the pairs: a write steps one of the two. Refreshes do not count."""
         plus, minus = (self.device.programmed(held[name]) for name in ("plus", "minus"))
         return plus + minus
 

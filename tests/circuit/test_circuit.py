@@ -122,6 +122,7 @@ def test_pulses_may_be_counted_instead(tmp_path):
     ("pulse,conductance\n" + "\n".join(f"{n},1" for n in range(20)), "ten conductances, not all"),
     ("pulse,conductance\n" + "\n".join(f"0,{n}" for n in range(20)), "one pulse between"),
     ("pulse,conductance\n0,1\n1,x\n", "line 3: expected a finite number as conductance, got 'x'"),
+    ("pulse,conductance\n0,1\n\n1,x\n", "line 4: expected a finite number .* got 'x'"),
     ("pulse,conductance\n0,1\n1,nan\n", "line 3: expected a finite number .* got 'nan'"),
     ("pulse,conductance\n0,1\n1\n", "line 3: expected a finite number .* got ''"),
     ("direction,conductance\nup,1\nleft,2\n", "line 3: expected up .* got 'left'"),

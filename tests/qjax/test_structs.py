@@ -43,6 +43,11 @@ def test_the_class_is_no_field_to_look_at():
         two(2.0, "one")
 
 
+def test_a_class_that_is_written_again_is_another():
+    one, two = made("Same"), made("Same")
+    assert jax.tree.structure(one(1.0)) != jax.tree.structure(two(1.0))
+
+
 def test_a_struct_made_of_another_has_a_class_of_its_own():
     @structs.dataclass
     class More(memories.Nearest):
