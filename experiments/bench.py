@@ -21,7 +21,6 @@ from rich.table import Table
 
 from experiments import benchmark, commandline
 from experiments.benchmark import (
-    BATCH,
     COMPARED,
     PARTS,
     REST,
@@ -120,6 +119,7 @@ def _parser() -> options.Parser:
     p.add_argument("--hidden-width", type=options.whole(1), default=100, help="as in run [100]")
     p.add_argument("--network", type=options.one_of(("mlp", "lenet", "recurrent")), default="mlp",
                    help="of what kind [mlp]")
+    p.add_argument("--batch-size", type=options.whole(1), default=64, help="as in run [64]")
     p.add_argument("--memory", nargs="+", type=kinds.memory, default=["nearest"],
                    help="what holds the weights; devices are trained by sgd [nearest]")
     p.add_argument("--converters", action="store_true",
@@ -157,6 +157,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     sizes, algorithms = dict.fromkeys(args.replicas), dict.fromkeys(args.algorithm)
     shape = {"mlp": Shape(args.n_layers, args.hidden_width), "lenet": Shape(0, 0, "lenet"),
              "recurrent": Shape(0, args.hidden_width, "recurrent")}[args.network]
+    shape = shape._replace(batch_size=args.batch_size)
 
     for algorithm in algorithms:
         try:
@@ -169,8 +170,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     console.print(
         f"{machine['devices']} x {machine['device']}, {machine['cores']} cores: large products at "
         f"{machine['matmul_gflops']:.0f} GFLOP/s, copies at {machine['copy_gbytes']:.0f} GB/s\n"
-        f"network {network_label(shape.network, *shape[:2])}, batch {BATCH}: floor {floor_ms:.3f} "
-        "ms per replica-step"
+        f"network {network_label(shape.network, *shape[:2])}, batch {shape.batch_size}: "
+        f"floor {floor_ms:.3f} ms per replica-step"
     )
     torch_ms = torch_step_ms(shape, 4 * args.steps)
     rows, parts = [], []

@@ -96,9 +96,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             p.error("nothing to measure: give some of --width, --depth, --replicas a value")
         numbers = args.out / f"growth-{args.algorithm}.json"
         numbers.write_text(json.dumps({"machine": machine, "rows": rows}, indent=1) + "\n")
-        title = (f"What {args.algorithm} costs: 784 inputs, 10 classes, batch {benchmark.BATCH}, "
-                 f"{machine['cores']} cores\ndotted: products at the machine's best or bytes "
-                 "moved once, the slower; weights and optimizer state")
+        title = (f"What {args.algorithm} costs: 784 inputs, 10 classes, batch "
+                 f"{benchmark.Shape().batch_size}, {machine['cores']} cores\ndotted: products at "
+                 "the machine's best or bytes moved once, the slower; weights and optimizer state")
         files = look.save(growth_figure.plot_growth(rows, title), args.out,
                           f"growth-{args.algorithm}", ("png", "pdf"))
     except OSError as error:

@@ -22,10 +22,10 @@ from experiments.benchmark.rivals import (
     torch_ensemble_step_ms,
     torch_step_ms,
 )
-from experiments.benchmark.shapes import BATCH, Shape, product_flops
+from experiments.benchmark.shapes import Shape, product_flops
 
 __all__ = [
-    "BATCH", "COMPARED", "PARTS", "REST", "TOTAL", "Shape", "about_machine", "break_down",
+    "COMPARED", "PARTS", "REST", "TOTAL", "Shape", "about_machine", "break_down",
     "compare", "growth", "growth_figure", "make_program", "measure", "product_flops",
     "read_report", "relate", "simulator_step_ms", "stores", "torch_ensemble_step_ms",
     "torch_step_ms",

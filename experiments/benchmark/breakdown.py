@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.benchmark.shapes import BATCH, CLASSES, Shape
+from experiments.benchmark.shapes import CLASSES, Shape
 from experiments.cells import NETWORKS, Cell, kinds, preset_of
 from experiments.data import Dataset
 from experiments.sweep import Program, cache, make_mesh
@@ -40,7 +40,6 @@ __all__ = [
 ]
 
 TRAIN, TEST = 60_000, 10_000
-EPOCH_STEPS = math.ceil(TRAIN / BATCH)
 
 # In the order of the table; "rest" is what they leave of "total".
 PARTS = (
@@ -78,8 +77,8 @@ def make_program(
     preset = preset_of(algorithm).phases[0]
     cell = Cell(
         algorithm, "random", shape.n_layers, shape.hidden_width, 8, "symm", "local", memory,
-        preset.optimizer, preset.lr, preset.gamma, preset.weight_decay, None, BATCH, 1, 1,
-        network=shape.network,
+        preset.optimizer, preset.lr, preset.gamma, preset.weight_decay, None,
+        shape.batch_size, 1, 1, network=shape.network,
     )
     if not kinds.has_levels(memory):
         cell = replace(cell, n_bits=None, quantizer=kinds.NONE, scope=kinds.NONE, bias="float",
@@ -93,7 +92,7 @@ def make_program(
         images = rng.integers(0, 256, (count, 28, 28, 1), dtype=np.uint8)
         return images, rng.integers(0, CLASSES, count).astype(np.int32)
 
-    train = math.ceil(steps * BATCH / chunk) * chunk
+    train = math.ceil(steps * shape.batch_size / chunk) * chunk
     images, labels = part(train)
     test_images, test_labels = part(chunk)
     dataset = Dataset("random", images, labels, test_images, test_labels, CLASSES,
@@ -177,8 +176,8 @@ def _evaluation(program: Program, states, data) -> Callable[[], None]:
     return lambda: jax.block_until_ready(score(settings, states, data))
 
 
-def _steps(data: training.Data) -> int:
-    return math.ceil(len(data.train.labels) / BATCH)
+def _steps(program: Program, examples: int) -> int:
+    return math.ceil(examples / program.cells[0].batch_size)
 
 
 def _share(data: training.Data) -> float:
@@ -199,7 +198,7 @@ def measure(program: Program, replicas: int, rounds: int = 4) -> dict[str, Any]:
       rounds: timings, of which the shortest counts.
 
     Returns:
-      algorithm, network, n_layers, hidden_width, replicas, memory, converters;
+      algorithm, network, n_layers, hidden_width, batch_size, replicas, memory, converters;
       ms_per_replica_step; evaluation_s: one replica's, of MNIST's training and test set;
       replica_epochs_per_second: with both evaluations, at MNIST's size;
       compile_s: of the first phase's epoch with its evaluations, if it has any;
@@ -231,7 +230,7 @@ def measure(program: Program, replicas: int, rounds: int = 4) -> dict[str, Any]:
     epoch = _epoch(program, phases[0], settings[0], states[0], data)
     evaluation = _evaluation(program, init(_keys(), settings[0]), data)
     best = shortest({"epoch": epoch, "evaluation": evaluation}, rounds)
-    step_s = best["epoch"] / _steps(data) / replicas
+    step_s = best["epoch"] / _steps(program, len(data.train.labels)) / replicas
     evaluation_s = best["evaluation"] * _share(data) / replicas
     peak = _device_peak()
     total = None if None in memory else max(memory) * mesh.size
@@ -240,13 +239,14 @@ def measure(program: Program, replicas: int, rounds: int = 4) -> dict[str, Any]:
         "algorithm": cell.algorithm,
         "memory": cell.update,
         "converters": cell.adc_bits is not None,
+        "batch_size": cell.batch_size,
         "network": cell.network,
         "n_layers": cell.n_layers,
         "hidden_width": cell.hidden_width,
         "replicas": replicas,
         "ms_per_replica_step": 1e3 * step_s,
         "evaluation_s": evaluation_s,
-        "replica_epochs_per_second": 1 / (EPOCH_STEPS * step_s + evaluation_s),
+        "replica_epochs_per_second": 1 / (_steps(program, TRAIN) * step_s + evaluation_s),
         "compile_s": compile_s[0],
         "memory_bytes": total,
         "memory_bytes_per_replica": own,
@@ -372,8 +372,9 @@ def break_down(program: Program, replicas: int, rounds: int = 8) -> list[dict[st
         functions[variant] = _epoch(program, variant.phase, own, states, data)
     functions["evaluation"] = _evaluation(program, init(_keys(), settings), data)
     seconds = shortest(functions, rounds)
-    times = {name: seconds[variant] / _steps(data) for name, variant in phases.items()}
-    times["evaluation"] = seconds["evaluation"] * _share(data) / EPOCH_STEPS
+    steps = _steps(program, len(data.train.labels))
+    times = {name: seconds[variant] / steps for name, variant in phases.items()}
+    times["evaluation"] = seconds["evaluation"] * _share(data) / _steps(program, TRAIN)
     return [
         {
             "algorithm": program.cells[0].algorithm,

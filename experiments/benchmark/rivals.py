@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from experiments.benchmark.breakdown import shortest
-from experiments.benchmark.shapes import BATCH, CLASSES, FEATURES, Shape
+from experiments.benchmark.shapes import CLASSES, FEATURES, Shape
 
 __all__ = ["simulator_step_ms", "torch_ensemble_step_ms", "torch_step_ms"]
 
@@ -47,15 +47,15 @@ def _logits(params: Sequence[Any], x: Any) -> Any:
     return linear(x, *pairs[-1])
 
 
-def _timed(steps: int, step: Callable) -> float:
+def _timed(batch_size: int, steps: int, step: Callable) -> float:
     """Milliseconds of `step`, (images, labels) of a batch, in epochs of random images."""
     import torch
 
-    images = torch.rand(steps * BATCH, FEATURES)
-    labels = torch.randint(0, CLASSES, (steps * BATCH,))
+    images = torch.rand(steps * batch_size, FEATURES)
+    labels = torch.randint(0, CLASSES, (steps * batch_size,))
 
     def epoch():
-        for rows in torch.randperm(len(images)).split(BATCH):
+        for rows in torch.randperm(len(images)).split(batch_size):
             step(images[rows], labels[rows])
 
     return 1e3 * shortest({"epoch": epoch}, 3)["epoch"] / steps
@@ -85,7 +85,7 @@ def torch_step_ms(shape: Shape, steps: int = 200) -> float | None:
                 scale = 127 / p.abs().max()
                 p.mul_(scale).round_().div_(scale)
 
-    return _timed(steps, step)
+    return _timed(shape.batch_size, steps, step)
 
 
 def torch_ensemble_step_ms(
@@ -134,10 +134,11 @@ def torch_ensemble_step_ms(
             held = compiled(*held, images, labels)
 
     try:
-        step(torch.rand(BATCH, FEATURES), torch.randint(0, CLASSES, (BATCH,)))
+        step(torch.rand(shape.batch_size, FEATURES),
+             torch.randint(0, CLASSES, (shape.batch_size,)))
     except RuntimeError:  # what its compiler raises is one
         return None
-    return _timed(steps, step) / replicas
+    return _timed(shape.batch_size, steps, step) / replicas
 
 
 def simulator_step_ms(
@@ -177,4 +178,4 @@ def simulator_step_ms(
         torch.nn.functional.cross_entropy(network(images), labels).backward()
         optimizer.step()
 
-    return _timed(steps, step)
+    return _timed(shape.batch_size, steps, step)

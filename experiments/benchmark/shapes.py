@@ -3,9 +3,9 @@
 import itertools
 from typing import NamedTuple
 
-__all__ = ["BATCH", "CLASSES", "FEATURES", "Shape", "product_flops"]
+__all__ = ["CLASSES", "FEATURES", "Shape", "product_flops"]
 
-FEATURES, CLASSES, BATCH = 784, 10, 64
+FEATURES, CLASSES = 784, 10
 # LeNet-5's layers on 28x28 images: positions of the kernel, inputs and outputs of each.
 _LENET = ((784, 25, 6), (100, 150, 16), (1, 400, 120), (1, 120, 84), (1, 84, CLASSES))
 
@@ -16,6 +16,7 @@ class Shape(NamedTuple):
     n_layers: int = 2
     hidden_width: int = 100
     network: str = "mlp"
+    batch_size: int = 64
 
     @property
     def products(self) -> list[tuple[int, int, int]]:
@@ -31,5 +32,5 @@ class Shape(NamedTuple):
 
 def product_flops(shape: Shape) -> int:
     """Of one step: forward, weight gradient, and input gradient of all layers but the first."""
-    layers = [2 * BATCH * count * a * b for count, a, b in shape.products]
+    layers = [2 * shape.batch_size * count * a * b for count, a, b in shape.products]
     return 3 * sum(layers) - layers[0]

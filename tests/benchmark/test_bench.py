@@ -33,6 +33,7 @@ def test_products_of_a_step():
     # 784-4-10, batch 64: two forward, two weight gradients, one input gradient.
     first, second = 2 * 64 * 784 * 4, 2 * 64 * 4 * 10
     assert benchmark.product_flops(Shape(0, 4)) == 2 * first + 3 * second
+    assert benchmark.product_flops(Shape(0, 4, batch_size=256)) == 4 * (2 * first + 3 * second)
 
 
 def test_products_of_lenet():
@@ -129,12 +130,16 @@ def test_reports_that_cannot_be_compared(tmp_path, content, message):
 def test_command_line(tmp_path, capsys):
     path = tmp_path / "bench.json"
     tiny = ["--algorithm", "fa", "--n-layers", "0", "--hidden-width", "4", "--steps", "2",
-            "--replicas", "2"]
+            "--replicas", "2", "--batch-size", "32"]
     assert bench.main([*tiny, "--json", str(path)]) == 0
     written = benchmark.read_report(path)
     (found,) = written["rows"]
     assert found["algorithm"] == "fa"
     assert found["replicas"] == 2
+    assert found["batch_size"] == 32
+    assert written["floor_ms"] == pytest.approx(
+        benchmark.product_flops(Shape(0, 4, batch_size=32))
+        / written["machine"]["matmul_gflops"] / 1e6)
     assert found["memory_bytes"] > 60_000 * 784  # MNIST's images alone
     assert 0 < found["gflops_share"] < 1
     assert {p["part"] for p in written["breakdown"]} == {
