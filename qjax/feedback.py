@@ -16,7 +16,7 @@ from jax.typing import ArrayLike
 
 from qjax.devices import Crossbar, product
 
-__all__ = ["convolve", "linear", "matmul", "with_feedback"]
+__all__ = ["along", "linear", "matmul", "with_feedback"]
 
 
 def matmul(x: Array, kernel: Array) -> Array:
@@ -28,61 +28,10 @@ def matmul(x: Array, kernel: Array) -> Array:
     return (kernel.T @ x.T).T if x.ndim == 2 else x @ kernel
 
 
-def convolve(x: Array, kernel: Array) -> Array:
-    """Two-dimensional convolution (cross-correlation), stride 1, no padding.
-
-    As one matrix product with all patches of `x`: batched over replicas, whose kernels differ, that
-    stays a matrix product, where a convolution becomes one of many groups. Pixels are the product's
-    columns, as they are many where features are few: what follows runs along them.
-
-    Args:
-      x: [batch, height, width, in].
-      kernel: [rows, columns, in, out].
-
-    Returns:
-      [batch, height - rows + 1, width - columns + 1, out].
-    """
-    rows, columns, _, out = kernel.shape
-    patches = _patches(jnp.moveaxis(x, -1, 0), (rows, columns))
-    y = kernel.reshape(-1, out).T @ patches.reshape(len(patches), -1)
-    return jnp.moveaxis(y.reshape(out, *patches.shape[1:]), 0, -1)
-
-
-def _places(size: tuple[int, int], shape: tuple[int, ...]) -> list[tuple[slice, ...]]:
-    """Where each element of a kernel of that size meets images [in, batch, height, width]."""
-    height, width = (side - own + 1 for side, own in zip(shape[-2:], size, strict=True))
-    return [(slice(None), slice(None), slice(i, i + height), slice(j, j + width))
-            for i in range(size[0]) for j in range(size[1])]
-
-
-@partial(jax.custom_vjp, nondiff_argnums=(1,))
-def _patches(planes: Array, size: tuple[int, int]) -> Array:
-    """[in, batch, height, width] -> [rows * columns * in, batch, ...], what each element meets."""
-    return jnp.concatenate([planes[place] for place in _places(size, planes.shape)])
-
-
-def _patches_forward(planes, size):
-    return _patches(planes, size), planes.shape
-
-
-def _patches_backward(size, shape, error):
-    # Added one by one, in place. Differentiated as it stands, the concatenation becomes one sum of
-    # as many padded copies: LeNet's second convolution took longer by far.
-    planes = jnp.zeros(shape, error.dtype)
-    places = _places(size, shape)
-    for place, own in zip(places, jnp.split(error, len(places)), strict=True):
-        start = [side.start or 0 for side in place]
-        planes = jax.lax.dynamic_update_slice(planes, planes[place] + own, start)
-    return (planes,)
-
-
-_patches.defvjp(_patches_forward, _patches_backward)
-
-
-@partial(jax.custom_vjp, nondiff_argnums=(0,))
+@partial(jax.custom_vjp, nondiff_argnums=(0, 6))
 def with_feedback(
     bilinear: Callable[[Array, Array], Array], x: Array, kernel: Array, feedback: Array | None,
-    activity: Array | None = None, crossbar: Crossbar | None = None,
+    activity: Array | None = None, crossbar: Crossbar | None = None, samples: int = 0,
 ) -> Array:
     """``bilinear(x, kernel)``, differentiated as if its input had met `feedback`.
 
@@ -101,20 +50,21 @@ def with_feedback(
       crossbar: converters that inputs and outputs pass, and errors on the way down; gradients go
         straight through them. What the kernel receives is the product of inputs and errors as they
         are outside of the array, as aihwkit updates it.
+      samples: axis of input and output that counts examples, which converters manage one by one.
     """
     del feedback, activity
     if crossbar is None or crossbar.forward is None:
         return bilinear(x, kernel)
     key = None if crossbar.key is None else jax.random.fold_in(crossbar.key, 0)
-    return product(key, crossbar.forward, x, kernel, bilinear)
+    return product(key, crossbar.forward, x, kernel, bilinear, samples)
 
 
-def _forward(bilinear, x, kernel, feedback, activity=None, crossbar=None):
-    out = with_feedback(bilinear, x, kernel, feedback, activity, crossbar)
+def _forward(bilinear, x, kernel, feedback, activity, crossbar, samples):
+    out = with_feedback(bilinear, x, kernel, feedback, activity, crossbar, samples)
     return out, (x, kernel, feedback, activity, crossbar)
 
 
-def _backward(bilinear, residual, error):
+def _backward(bilinear, samples, residual, error):
     x, kernel, feedback, activity, crossbar = residual
     down = kernel if feedback is None else feedback.astype(kernel.dtype)
 
@@ -125,7 +75,7 @@ def _backward(bilinear, residual, error):
         x_error = back(error, down)
     else:
         key = None if crossbar.key is None else jax.random.fold_in(crossbar.key, 1)
-        x_error = product(key, crossbar.backward, error, down, back)
+        x_error = product(key, crossbar.backward, error, down, back, samples)
     (kernel_gradient,) = jax.vjp(lambda v: bilinear(x, v), kernel)[1](error)
     sizes = activity
     if activity is not None:
@@ -152,6 +102,7 @@ def linear(
     bilinear: Callable[[Array, Array], Array] = matmul,
     activity: Array | None = None,
     crossbar: Crossbar | None = None,
+    axes: tuple[int, int] = (0, -1),
 ) -> Array:
     """``bilinear(x, kernel) + bias``, with the error sent down through `feedback` if it is given.
 
@@ -162,7 +113,16 @@ def linear(
       feedback: [in, out] (the weight's shape, not its transpose), or None for backpropagation.
       bilinear: `matmul`, or another map like `convolve` with kernels of its own shape.
       activity, crossbar: see `with_feedback`.
+      axes: of the result, those of examples and of features.
     """
     if feedback is None and activity is None and crossbar is None:
-        return bilinear(x, kernel) + bias
-    return with_feedback(bilinear, x, kernel, feedback, activity, crossbar) + bias
+        y = bilinear(x, kernel)
+    else:
+        y = with_feedback(bilinear, x, kernel, feedback, activity, crossbar, axes[0])
+    return y + along(bias, y, axes[1])
+
+
+def along(values: ArrayLike, like: Array, axis: int) -> Array:
+    """[features] or one number -> to add to `like`, whose features lie along `axis`."""
+    values = jnp.asarray(values)
+    return values.reshape(*values.shape, *[1] * (like.ndim - 1 - axis % like.ndim))

@@ -18,6 +18,7 @@ import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 
+from qjax import convolution
 from qjax import feedback as feedback_rules
 from qjax.blocks import Network
 
@@ -90,27 +91,35 @@ class BatchNorm(nn.Module):
 
     momentum: float = 0.1
     epsilon: float = 1e-5
+    axis: int = -1
 
     @nn.compact
     def __call__(self, x: Array, train: bool) -> Array:
-        """[batch, ..., features] -> same shape, normalized per feature."""
-        features = x.shape[-1]
+        """[batch, ..., features] -> same shape, normalized per feature, which lie along `axis`."""
+        features = x.shape[self.axis]
         mean = self.variable("batch_stats", "mean", jnp.zeros, features, x.dtype)
         variance = self.variable("batch_stats", "variance", jnp.ones, features, x.dtype)
+
+        def normalized(mean, variance):
+            mean, variance = (feedback_rules.along(v, x, self.axis) for v in (mean, variance))
+            return (x - mean) * jax.lax.rsqrt(variance + self.epsilon)
+
         if not train:
-            return (x - mean.value) * jax.lax.rsqrt(variance.value + self.epsilon)
-        axes = tuple(range(x.ndim - 1))
+            return normalized(mean.value, variance.value)
+        axes = tuple(own for own in range(x.ndim) if own != self.axis % x.ndim)
         batch_mean, batch_variance = jnp.mean(x, axes), jnp.var(x, axes)
         if not self.is_initializing():
             count = x.size // features
             unbiased = batch_variance * (count / max(count - 1, 1))
             mean.value += self.momentum * (batch_mean - mean.value)
             variance.value += self.momentum * (unbiased - variance.value)
-        return (x - batch_mean) * jax.lax.rsqrt(batch_variance + self.epsilon)
+        return normalized(batch_mean, batch_variance)
 
 
 class _Weighted(nn.Module):
     """What a block with a kernel does: product + bias [+ batch normalization] + activation.
+
+    The activation is a function of every element by itself.
 
     With a `gain` other than "none" the weights start uniform in [-1, 1], and the product is
     multiplied by ``gain / sqrt(fan_in)``, a constant of the "device" collection (1 / sqrt(fan_in)
@@ -124,10 +133,11 @@ class _Weighted(nn.Module):
     gain: str = "none"
 
     def respond(self, x: Array, shape: Sequence[int], bilinear: Callable, train: bool,
-                time: ArrayLike | None = None) -> Array:
+                time: ArrayLike | None = None, axes: tuple[int, int] = (0, -1)) -> Array:
         """``activation(bilinear(x, kernel) + bias)`` with a kernel of `shape`, output axis last.
 
         `time` numbers the uses of one kernel on one batch, which meet other noise; may be traced.
+        `axes` of input and output are those of examples and of features.
         """
         if self.gain not in GAINS:
             raise ValueError(f"unknown gain {self.gain!r}: expected one of {GAINS}")
@@ -141,16 +151,17 @@ class _Weighted(nn.Module):
         if time is not None and crossbar is not None and crossbar.key is not None:
             # 0 to 2 are the product's, the error's and dfa's.
             crossbar = replace(crossbar, key=jax.random.fold_in(crossbar.key, 3 + time))
-        rest = (activity, crossbar)
+        rest = (activity, crossbar, axes)
         if self.gain == "none":
             z = feedback_rules.linear(x, kernel, bias, feedback, bilinear, *rest)
         else:
             gain = self.variable("device", "gain", lambda: jnp.asarray(fan_in**-0.5, dtype)).value
             if self.gain == "learned":
                 gain *= jnp.exp(self.param("log_gain", nn.initializers.zeros, (), dtype))
-            z = gain * feedback_rules.linear(x, kernel, 0.0, feedback, bilinear, *rest) + bias
+            z = gain * feedback_rules.linear(x, kernel, 0.0, feedback, bilinear, *rest)
+            z += feedback_rules.along(bias, z, axes[1])
         if self.normalize:
-            z = BatchNorm()(z, train)
+            z = BatchNorm(axis=axes[1])(z, train)
         return self.activation(z)
 
 
@@ -180,10 +191,10 @@ class Conv(_Weighted):
         """[batch, height, width, channels] -> the same with `features` channels, smaller."""
         sides = (self.padding, self.padding)
         self._check(x)
-        x = jnp.pad(x, ((0, 0), sides, sides, (0, 0)))
+        planes = jnp.pad(convolution.to_planes(x), (sides, (0, 0), sides, (0, 0)))
         shape = (self.size, self.size, x.shape[-1], self.features)
-        y = self.respond(x, shape, feedback_rules.convolve, train)
-        return _pooled(y) if self.pool else y
+        y = self.respond(planes, shape, convolution.convolve_planes, train, axes=(3, 1))
+        return convolution.from_planes(convolution.pool_planes(y) if self.pool else y)
 
     def _check(self, x: Array) -> None:
         if x.ndim != 4:
@@ -300,11 +311,8 @@ class Recurrent(nn.Module):
 
 
 def _pooled(y: Array) -> Array:
-    """The largest of every 2x2 values; a last odd row or column is left out."""
-    batch, height, width, channels = y.shape
-    height, width = height // 2, width // 2
-    y = y[:, : 2 * height, : 2 * width]
-    return y.reshape(batch, height, 2, width, 2, channels).max((2, 4))
+    """Of images; see `convolution.pool_planes`."""
+    return convolution.from_planes(convolution.pool_planes(convolution.to_planes(y)))
 
 
 def mlp(hidden: Sequence[int], classes: int, gain: str = "none") -> Network:

@@ -15,7 +15,8 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from qjax.feedback import convolve, matmul
+from qjax.convolution import convolve_planes, from_planes, to_planes
+from qjax.feedback import along, matmul
 from qjax.networks import floating_type, uniform_fan_in
 
 __all__ = ["InputSynthesizer", "Synthesizer", "init_synthesizers", "is_synthesizer",
@@ -50,7 +51,8 @@ class _Affine(nn.Module):
         if self.size is None:
             return matmul(x, kernel) + bias
         sides = ((self.size - 1) // 2, self.size // 2)
-        return convolve(jnp.pad(x, ((0, 0), sides, sides, (0, 0))), kernel) + bias
+        planes = jnp.pad(to_planes(x), (sides, (0, 0), sides, (0, 0)))
+        return from_planes(convolve_planes(planes, kernel) + along(bias, planes, 1))
 
 
 class Synthesizer(nn.Module):

@@ -103,7 +103,7 @@ def digitized(key: Array | None, converters: Converters, values: Array) -> Array
 
 def product(
     key: Array | None, converters: Converters, x: Array, weights: Array,
-    bilinear: Callable[[Array, Array], Array] = jnp.matmul,
+    bilinear: Callable[[Array, Array], Array] = jnp.matmul, axis: int = 0,
 ) -> Array:
     """``bilinear(x, weights)`` as converters let it through.
 
@@ -113,12 +113,13 @@ def product(
       x: [batch, ...]; samples are managed each by itself (aihwkit: in a convolution each patch).
       weights: as they are read, [in, out] for a matrix product.
       bilinear: linear in both.
+      axis: of the inputs and of the outputs, which counts samples.
 
     Returns:
       [batch, ...], [batch, out] for a matrix product.
     """
     c = converters
-    largest = jnp.max(jnp.abs(x), axis=range(1, x.ndim))
+    largest = jnp.max(jnp.abs(x), axis=_others(x, axis))
     if c.noise_management == "abs_max":
         limit = jnp.asarray(c.nm_thres, x.dtype)
         scale = jnp.where(limit > 0, jnp.minimum(largest, limit), largest)
@@ -137,7 +138,7 @@ def product(
     def attempt(number, shrink):
         """Outputs before they are bounded, of inputs divided by `shrink` [batch]."""
         keys = None if key is None else jax.random.split(jax.random.fold_in(key, number), 3)
-        unit = _for(safe * shrink, x)
+        unit = _for(safe * shrink, x, axis)
         levels = jnp.round(x / (unit * jnp.where(has_inp, inp_step, 1.0)))
         u = jnp.clip(jnp.where(has_inp, levels * inp_step, x / unit), -c.inp_bound, c.inp_bound)
         if keys is not None and c.inp_noise is not None:
@@ -160,8 +161,8 @@ def product(
 
         def again(carry):
             number, z, shrink, redo = carry
-            z = jnp.where(_for(redo, z), attempt(number, shrink), z)
-            over = jnp.max(jnp.abs(z), axis=range(1, z.ndim)) > c.out_bound
+            z = jnp.where(_for(redo, z, axis), attempt(number, shrink), z)
+            over = jnp.max(jnp.abs(z), axis=_others(z, axis)) > c.out_bound
             # Looked at before it is doubled, as in aihwkit: the last one may be beyond.
             redo = over & (jnp.floor(shrink) <= c.max_bm_factor) & (shrink <= finest)
             return number + 1, z, jnp.where(redo, 2 * shrink, shrink), redo
@@ -171,9 +172,14 @@ def product(
         _, z, shrink, _ = jax.lax.while_loop(lambda carry: jnp.any(carry[3]), again, start)
     z = jnp.clip(z, -c.out_bound, c.out_bound)
     # Of inputs that are all zero nothing comes back, no noise either; of nan, nan.
-    return jnp.where(_for(scale == 0, z), 0.0, c.out_scale * _for(scale * shrink, z) * z)
+    return jnp.where(_for(scale == 0, z, axis), 0.0,
+                     c.out_scale * _for(scale * shrink, z, axis) * z)
 
 
-def _for(values: Array, like: Array) -> Array:
-    """[batch] -> to multiply [batch, ...] with."""
-    return values.reshape(-1, *[1] * (like.ndim - 1))
+def _others(x: Array, axis: int) -> tuple[int, ...]:
+    return tuple(own for own in range(x.ndim) if own != axis % x.ndim)
+
+
+def _for(values: Array, like: Array, axis: int) -> Array:
+    """[batch] -> to multiply an array with, whose samples lie along `axis`."""
+    return jnp.expand_dims(values, _others(like, axis))

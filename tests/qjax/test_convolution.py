@@ -5,10 +5,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from qjax import algorithms, memories
+from qjax import algorithms, convolution, memories
 from qjax.algorithms import Batch, Rules, Settings
 from qjax.blocks import forward, init_network, kernels_of
-from qjax.feedback import convolve, linear
+from qjax.convolution import convolve
+from qjax.feedback import linear
 from qjax.losses import cross_entropy, output_error
 from qjax.memories import Stochastic
 from qjax.networks import Conv, Dense, Residual, identity, lenet, residual
@@ -29,8 +30,42 @@ def reference(x, kernel, padding="VALID"):
     )
 
 
-def test_convolution_agrees_with_xla():
-    np.testing.assert_allclose(convolve(X, KERNEL), reference(X, KERNEL), atol=1e-5)
+@pytest.mark.parametrize("way", ["as here", "one row after the other", "all rows at once"])
+def test_convolution_agrees_with_xla(monkeypatch, way):
+    """Also the way that this machine does not take; batched over kernels alone, too."""
+    ways = {"one row after the other": lambda one_by_one, at_once: one_by_one(),
+            "all rows at once": lambda one_by_one, at_once: at_once()}
+    if way in ways:
+        monkeypatch.setattr(convolution, "_by_rows", ways[way])
+    kernels = jnp.stack([KERNEL, FEEDBACK])
+    error = jax.random.normal(jax.random.key(5), (2, 3, 5, 6, 4))
+
+    def both(convolve):
+        def one(kernel, error):
+            y, pullback = jax.vjp(convolve, X, kernel)
+            return y, *pullback(error)
+
+        return jax.vmap(one)(kernels, error)
+
+    for ours, theirs in zip(both(convolve), both(reference), strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=2e-5)
+
+
+@pytest.mark.parametrize("shape", [(4, 3, 6, 2), (5, 1, 7, 3)])
+def test_pooling_shares_what_comes_back_among_equal_values(shape):
+    """As the derivative of `jnp.max` does; a last odd row or column gets nothing."""
+    planes = jax.random.randint(jax.random.key(0), shape, -2, 2).astype(jnp.float32)
+    height, width = shape[0] // 2, shape[2] // 2
+
+    def largest(planes):
+        even = planes[: 2 * height, :, : 2 * width]
+        return even.reshape(height, 2, shape[1], width, 2, shape[3]).max((1, 4))
+
+    y, pullback = jax.vjp(convolution.pool_planes, planes)
+    expected, expected_pullback = jax.vjp(largest, planes)
+    np.testing.assert_array_equal(y, expected)
+    error = jax.random.normal(jax.random.key(1), y.shape)
+    np.testing.assert_allclose(pullback(error)[0], expected_pullback(error)[0], rtol=1e-6)
 
 
 def test_errors_go_down_through_the_feedback_kernel():

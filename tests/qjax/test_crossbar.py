@@ -10,9 +10,10 @@ import pytest
 
 from qjax import algorithms, blocks, devices, feedback, memories, networks, structs
 from qjax.algorithms import Batch, Rules, Settings
+from qjax.convolution import convolve
 from qjax.devices import Converters, Crossbar
 from qjax.memories import Float, Pulsed, by_leaf
-from qjax.networks import is_bias
+from qjax.networks import Conv, identity, is_bias
 from qjax.optimizers import OPTIMIZERS
 
 KEY = jax.random.key(4)
@@ -91,6 +92,29 @@ def test_products_pass_the_converters_both_ways():
     np.testing.assert_allclose(down, devices.product(None, crossbar.backward, error, kernel.T),
                                atol=1e-6)
     np.testing.assert_allclose(gradient, x.T @ error, rtol=1e-5)  # as aihwkit updates
+
+
+def test_convolutions_pass_converters_that_manage_images_one_by_one():
+    """However images lie: sizes differ by image, and so does what a converter lets through."""
+    x = jax.random.normal(jax.random.key(0), (3, 6, 6, 2)) * jnp.array([0.1, 1, 10])[:, None, None,
+                                                                                     None]
+    crossbar = Crossbar(COARSE, COARSE.replace(bound_management="none"))
+    block = Conv(4, identity, size=3)
+    variables = block.init(jax.random.key(1), x)
+    params = variables["params"]
+    error = jax.random.normal(jax.random.key(2), (3, 4, 4, 4)) * x[:, :1, :1, :1]
+
+    def respond(x):
+        return block.apply({"params": params, "crossbar": {"kernel": crossbar}}, x)
+
+    def back(error, kernel):
+        return jax.vjp(lambda x: convolve(x, kernel), x)[1](error)[0]
+
+    out, pull = jax.vjp(respond, x)
+    expected = devices.product(None, COARSE, x, params["kernel"], convolve)
+    np.testing.assert_allclose(out, expected + params["bias"], rtol=1e-5, atol=1e-5)
+    down = devices.product(None, crossbar.backward, error, params["kernel"], back)
+    np.testing.assert_allclose(pull(error)[0], down, rtol=1e-5, atol=1e-5)
 
 
 def test_errors_go_down_through_feedback_and_its_converters():

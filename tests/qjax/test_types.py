@@ -14,6 +14,7 @@ from flax import nnx
 from qjax import diagnostics, feedback, hsic, memories, networks
 from qjax.algorithms import ALGORITHMS, Batch, Rules, Settings, backprop
 from qjax.algorithms.hsic import bottleneck_body
+from qjax.convolution import convolve
 from qjax.memories import Latent, Nearest
 from qjax.optimizers import OPTIMIZERS
 from qjax.quantize import keep_on_grid, make_grid, make_quantizer, quantize, quantize_tree
@@ -102,15 +103,15 @@ def test_optimizers_step_in_half_precision_as_in_float32(optimizer, dtype):
                                    ("float32", "float32", "bfloat16"),
                                    ("bfloat16", "float32", "float32"),
                                    ("float32", "bfloat16", "float32")])
-@pytest.mark.parametrize("bilinear", ["matmul", "convolve"])
+@pytest.mark.parametrize("bilinear", [feedback.matmul, convolve])
 def test_feedback_takes_mixed_types(types, bilinear):
-    x = RNG.normal(size=(2, 5, 5, 3) if bilinear == "convolve" else (4, 3))
-    shape = (2, 2, 3, 4) if bilinear == "convolve" else (3, 4)
+    x = RNG.normal(size=(2, 5, 5, 3) if bilinear is convolve else (4, 3))
+    shape = (2, 2, 3, 4) if bilinear is convolve else (3, 4)
     kernel, down = RNG.normal(size=(2, *shape))
     given = [jnp.asarray(v).astype(t) for v, t in zip((x, kernel, down), types, strict=True)]
 
     def value(x, kernel, down):
-        y = feedback.with_feedback(getattr(feedback, bilinear), x, kernel, down)
+        y = feedback.with_feedback(bilinear, x, kernel, down)
         return jnp.sum(y.astype(jnp.float32) ** 2)
 
     ours = jax.grad(value, (0, 1, 2))(*given)
