@@ -120,23 +120,36 @@ def _shown(name: str, numbers: dict[str, float], folder: Path) -> tuple[str, Seq
 def _fitted(measured: fitting.Measured, stem: str, folder: Path) -> str:
     found = circuit.fits(measured)
     rows = [(one.model, 100 * one.later / 2, 100 * one.steps / 2, 100 * one.error / 2,
-             " ".join(f"{n}={v:.4g}" for n, v in one.numbers.items())) for one in found]
-    names = ("model", f"after {found[0].ahead}", "after 1", "whole path", "numbers")
+             100 * one.shown / 2, " ".join(f"{n}={v:.4g}" for n, v in one.numbers.items()))
+            for one in found]
+    names = ("model", f"after {found[0].ahead}", "after 1", "whole path", "noise of readings",
+             "numbers")
     notes = ("What models are off by, root mean square in % of the range: so many pulses later, "
              "beginning where the device was, and along the whole path, beginning with its first "
-             "point. Weights are conductances, scaled to -1 to 1.",)
+             "point. Weights are conductances, scaled to -1 to 1. The first is the best for its "
+             "numbers. Noise of single steps that the next one takes back is of what is shown, by "
+             "writing or by the measurement: write_noise_std; was it your instrument's, leave that "
+             "out.",)
     table = markdown(Table(f"Models of {stem}", notes, tuple(map(Column, names)), tuple(rows)))
-    best = found[0]
-    # Of one device nothing is known of how others differ.
-    alike = {n: 0.0 for n in numbers_of(best.device) if n.endswith("_dtod")}
-    flags = " ".join(f"{n}={v:.6g}" for n, v in {**best.numbers, **alike}.items())
     files = look.save(picture.draw_fits(measured, found, stem), folder, f"fit-{stem}",
                       ("png", "pdf"))
-    counting = counting_of(best.device)
+    lines = ["To train with, the best first (devices as they are: --optimizer sgd --bias float):",
+             *map(_flags, found)]
+    return "\n".join([table, *lines, *map(str, files)]) + "\n"
+
+
+def _flags(fit: fitting.Fit) -> str:
+    """Of `experiments.run`."""
+    # Of one device nothing is known of how others differ.
+    alike = {n: 0.0 for n in numbers_of(fit.device) if n.endswith("_dtod")}
+    numbers = {**fit.numbers, **alike}
+    if not numbers["write_noise_std"]:
+        del numbers["write_noise_std"]
+    counting = counting_of(fit.device)
     # The name alone counts as the model's own numbers would have it.
-    usual = counting == named(best.word).counting
-    memory = best.word if usual else f"{best.word}:{counting}"
-    return "\n".join([table, f"--memory {memory} --set {flags}", *map(str, files)]) + "\n"
+    usual = counting == named(fit.word).counting
+    memory = fit.word if usual else f"{fit.word}:{counting}"
+    return f"--memory {memory} --set " + " ".join(f"{n}={v:.6g}" for n, v in numbers.items())
 
 
 if __name__ == "__main__":

@@ -46,7 +46,7 @@ _FIXED: Mapping[str, dict[str, float]] = {
 }
 
 
-_EQUAL = 1e-3  # of a range from -1 to 1: in steps of that models are told apart
+_EQUAL = 1e-3  # of a range from -1 to 1: errors below it are told apart no more
 _WINDOWS = 30  # parts of the pulses, over which a model looks ahead
 
 
@@ -74,13 +74,15 @@ class Fit(NamedTuple):
 
     Attributes:
       model: its name among the memories.
-      device: with the numbers found; noise from cycle to cycle as the single steps have it.
+      device: with the numbers found; noise from cycle to cycle, and of what is shown, as the
+        single steps have it, see `noises`.
       numbers: those that were fitted, by name.
       path: [pulses + 1] the model's weights, from the first one on by itself.
       error: root mean square of what it is off by, in units of the weights.
       ahead: pulses over which it was fitted, and
-      later: what it is off by after so many, from where the device was; models are ranked by this.
+      later: what it is off by after so many, from where the device was.
       steps: likewise of single steps.
+      shown: deviation of what a reading shows, in units of the weights.
     """
 
     model: str
@@ -91,6 +93,7 @@ class Fit(NamedTuple):
     ahead: int
     later: float
     steps: float
+    shown: float
 
     @property
     def word(self) -> str:
@@ -173,6 +176,21 @@ def _device(model: str, values: Any, size: float) -> Device:
     return replace(quiet, **numbers, **{name: jnp.stack(table) for name, table in tables.items()})
 
 
+def noises(off: np.ndarray) -> tuple[float, float]:
+    """Noise that adds up from step to step and noise of what is shown, from what steps are off by.
+
+    What a reading is off by is in the step before it and, with the other sign, in the one after: so
+    neighbours vary together by minus its variance, by which, twice, the steps vary too much. What
+    is not told from chance, within two standard errors, counts as none.
+    """
+    variance = float(np.mean(off**2))
+    shown = -float(np.mean(off[1:] * off[:-1]))
+    if shown < 2 * variance / np.sqrt(len(off)):
+        return np.sqrt(variance), 0.0
+    shown = min(shown, variance / 2)
+    return np.sqrt(variance - 2 * shown), np.sqrt(shown)
+
+
 def fit(measured: Measured, model: str) -> Fit:
     """The numbers of a model that follow a measured device best, by least squares.
 
@@ -225,23 +243,30 @@ def fit(measured: Measured, model: str) -> Fit:
     device = _device(model, best.x, size)
     points = mean_points(device, told[:-1].shape)
     step = np.asarray(devices.pulse(device, points, told[:-1], turns)) - np.asarray(told[:-1])
-    steps = float(np.sqrt(np.mean((np.diff(measured.weights) - step) ** 2)))
+    off_by = np.diff(measured.weights) - step
+    steps, (noise, shown) = float(np.sqrt(np.mean(off_by**2))), noises(off_by)
     mean_step = float(np.mean(np.abs(step)))
     scalars = dict.fromkeys(
         name for name in ("dw_min", *names, "w_max", "w_min") if " " not in name)
     numbers = {name: float(getattr(device, name)) for name in scalars}
-    numbers |= _FIXED.get(model, {}) | {"dw_min_std": steps / mean_step if mean_step else 0.0}
+    numbers |= _FIXED.get(model, {}) | {"dw_min_std": noise / mean_step if mean_step else 0.0,
+                                        "write_noise_std": shown / numbers["dw_min"]}
     line = np.asarray(path(best.x))
     error = float(np.sqrt(np.mean((line - measured.weights) ** 2)))
     later = float(np.sqrt(np.mean(np.asarray(residual(best.x)) ** 2)))
     device = replace(device, dw_min_std=numbers["dw_min_std"])
-    return Fit(model, device, numbers, line, error, ahead, later, steps)
+    return Fit(model, device, numbers, line, error, ahead, later, steps, shown)
 
 
 def fits(measured: Measured) -> list[Fit]:
-    """Of every model its best, that which follows the device best first; of equals the simplest.
+    """Of every model its best, that which follows the device best for its numbers first.
 
-    What they are off by is compared in steps of 0.05 % of the range.
+    By Schwarz's criterion, n log(error^2) + numbers log(n), with n the stretches of pulses that a
+    model looks ahead which do not overlap; errors below 0.05 % of the range count as that.
     """
-    return sorted((fit(measured, model) for model in MODELS),
-                  key=lambda found: (round(found.later / _EQUAL), len(MODELS[found.model])))
+    def cost(found: Fit) -> float:
+        count = len(measured.directions) / found.ahead
+        size = len(MODELS[found.model]) * np.log(count)
+        return 2 * count * np.log(max(found.later, _EQUAL)) + size
+
+    return sorted((fit(measured, model) for model in MODELS), key=cost)

@@ -120,10 +120,16 @@ def draw_fits(measured: Measured, found: Sequence[Fit], name: str) -> Figure:
     number = np.arange(len(measured.weights))
     path.plot(number, measured.weights, color="black", linewidth=0, marker=".", markersize=3,
               label="measured")
-    for one, color in zip(found, look.PALETTE, strict=False):
-        path.plot(number, one.path, color=color, linewidth=1.5, label=one.model)
-        off.plot(number, one.path - measured.weights, color=color, linewidth=1.2)
+    for place, (one, color) in enumerate(zip(found, look.PALETTE, strict=False)):
+        best = place == 0  # is thin and on top, where equal ones would hide it
+        words = {"color": color, "linewidth": 1.0 if best else 2.5, "zorder": 3 - place / 10}
+        path.plot(number, one.path, label=f"{one.model} (best)" if best else one.model, **words)
+        off.plot(number, one.path - measured.weights, **words)
     off.axhline(0.0, color="black", linewidth=0.8)
+    # A model that is nowhere near would leave the others a line: it leaves the picture.
+    near = [one.path - measured.weights for one in found if one.error < 4 * found[0].error + 1e-6]
+    limit = 1.2 * np.max(np.abs(near))
+    off.set_ylim(-limit, limit)
     change = np.diff(measured.weights)
     best = found[0]
     for way, color, marker in ((1, _UP, "^"), (-1, _DOWN, "v")):

@@ -59,13 +59,13 @@ class Device:
     """The numbers of a pulsed device; the models of `qjax.devices.steps` add their own."""
 
     dw_min: ArrayLike = number(
-        0.001, "mean step at weight zero, in units of the weights", 1e-9, 1e9)
+        0.001, "scale of steps (of many models the mean one at zero), in units of the weights", 1e-9, 1e9)
     dw_min_dtod: ArrayLike = number(0.3, "deviation of steps between devices, as a share", 0)
     dw_min_dtod_log_normal: ArrayLike = number(0, "1: steps differ by a factor e^normal", 0, 1)
     dw_min_std: ArrayLike = number(0.3, "deviation of a step from cycle to cycle, as a share", 0)
     up_down: ArrayLike = number(0.0, "share by which steps down (negative: up) are smaller")
     up_down_dtod: ArrayLike = number(0.01, "deviation of that between devices", 0)
-    w_max: ArrayLike = number(0.6, "upper bound of a weight", 0)
+    w_max: ArrayLike = number(0.6, "upper bound of a weight", 1e-9)
     w_min: ArrayLike = number(-0.6, "lower bound of a weight", high=0)
     w_max_dtod: ArrayLike = number(0.3, "deviation of the upper bound between devices, as a share",
                                    0)

@@ -153,7 +153,11 @@ class Pulsed:
     def pulse(
         self, key: Array, held: Any, ups: Array, downs: Array, spread: bool = False
     ) -> Any:
-        """Held after pulses each way; see `qjax.devices.jump`. The key is consumed."""
+        """Held after pulses each way; see `qjax.devices.jump`. The key is consumed.
+
+        `ups` and `downs` count pulses, for every weight: numbers of at least 0, which need not be
+        whole.
+        """
         points: Points = held["points"]
         before = held["weights"]
         if self.counting == "nearest":

@@ -149,6 +149,26 @@ def test_of_models_that_follow_equally_well_the_simplest_is_first(tmp_path, monk
     assert max(one.later for one in found) - min(one.later for one in found) < 1e-3
 
 
+@pytest.mark.parametrize(("step", "reading"), [(0.02, 0.0), (0.0, 0.02), (0.01, 0.01)])
+def test_noise_that_adds_up_is_told_from_that_of_readings(step, reading):
+    rng = np.random.default_rng(0)
+    place = np.cumsum(rng.normal(0, step, 4001))
+    found = fitting.noises(np.diff(place + rng.normal(0, reading, 4001)))
+    np.testing.assert_allclose(found, (step, reading), atol=1.5e-3)
+
+
+def test_a_model_of_a_device_that_is_read_with_noise_has_quiet_steps(tmp_path, monkeypatch):
+    monkeypatch.setattr(fitting, "MODELS", {"soft_bounds": fitting.MODELS["soft_bounds"]})
+    device = SoftBounds(dw_min=0.03, w_max=1.1, w_min=-1.1, **EQUAL)
+    measured(device, tmp_path / "m.csv", pulses=80, noise=0.02)
+    told = circuit.read_measured(tmp_path / "m.csv")
+    (found,) = circuit.fits(told)
+    size = np.mean(np.abs(np.diff(found.path)))
+    assert found.numbers["dw_min_std"] * size < 0.3 * found.steps
+    assert found.shown * told.scale / 5 == pytest.approx(0.02, rel=0.2)
+    assert found.numbers["write_noise_std"] * found.numbers["dw_min"] == pytest.approx(found.shown)
+
+
 def test_a_flag_that_is_none_is_refused_before_its_value_is_taken_for_a_name(tmp_path, capsys):
     for words in (["--out", str(tmp_path)], [f"--out={tmp_path}"]):
         with pytest.raises(SystemExit):
