@@ -148,11 +148,13 @@ def _report(p, args) -> int:
         if not devices or any(len(own) > 1 for own in imperfections.values()):
             drawn["imperfect"] = report.plot_imperfections(
                 imperfections, f"Test accuracy on {name} with one imperfection at a time, {about}\n"
-                "dotted: ideal devices; bands: ±1 standard deviation")
+                "means and ±1 standard deviation; dotted: ideal devices; a network that diverged "
+                "counts as 0")
             tables["tolerance"] = report.tolerance_table(imperfections, name)
         if devices:
             drawn["devices"] = measured.plot_devices(
-                devices, f"Test accuracy on {name} by device, {about}, means")
+                devices, f"Test accuracy on {name} by device, {about}, means; "
+                "white: not trained")
             tables["devices"] = measured.device_table(devices, name)
         files: list[Path] = []
         for stem, figure in drawn.items():

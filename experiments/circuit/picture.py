@@ -121,10 +121,11 @@ def draw_fits(measured: Measured, found: Sequence[Fit], name: str) -> Figure:
     path.plot(number, measured.weights, color="black", linewidth=0, marker=".", markersize=3,
               label="measured")
     for place, (one, color) in enumerate(zip(found, look.PALETTE, strict=False)):
-        best = place == 0  # is thin and on top, where equal ones would hide it
-        words = {"color": color, "linewidth": 1.0 if best else 2.5, "zorder": 3 - place / 10}
-        path.plot(number, one.path, label=f"{one.model} (best)" if best else one.model, **words)
-        off.plot(number, one.path - measured.weights, **words)
+        first = place == 0  # thin and on top, where equal ones would hide it
+        width, order = 1.0 if first else 2.5, 3 - place / 10
+        path.plot(number, one.path, color=color, linewidth=width, zorder=order,
+                  label=f"{one.model} (best)" if first else one.model)
+        off.plot(number, one.path - measured.weights, color=color, linewidth=width, zorder=order)
     off.axhline(0.0, color="black", linewidth=0.8)
     # A model that is nowhere near would leave the others a line: it leaves the picture.
     near = [one.path - measured.weights for one in found if one.error < 4 * found[0].error + 1e-6]

@@ -59,7 +59,8 @@ class Device:
     """The numbers of a pulsed device; the models of `qjax.devices.steps` add their own."""
 
     dw_min: ArrayLike = number(
-        0.001, "scale of steps (of many models the mean one at zero), in units of the weights", 1e-9, 1e9)
+        0.001, "scale of steps (of many models the mean one at zero), in units of the weights",
+        1e-9, 1e9)
     dw_min_dtod: ArrayLike = number(0.3, "deviation of steps between devices, as a share", 0)
     dw_min_dtod_log_normal: ArrayLike = number(0, "1: steps differ by a factor e^normal", 0, 1)
     dw_min_std: ArrayLike = number(0.3, "deviation of a step from cycle to cycle, as a share", 0)

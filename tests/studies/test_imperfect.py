@@ -90,8 +90,8 @@ def test_report_by_command(tmp_path, capsys):
                          "--dataset", "digits"]) == 0
     out = capsys.readouterr().out
     assert "| median accuracy on ideal devices | 90.5 | 80.5 |" in out
-    assert "| asymmetry | 0.03 to 0.1 | none up to 0.1 |" in out
-    assert "| stuck | none up to 0.01 | - |" in out
+    assert "smaller than steps up by (share) | 0.03 to 0.1 | none up to 0.1 |" in out
+    assert "| stuck: stuck devices (share) | none up to 0.01 | - |" in out
     names = {f.name for f in (tmp_path / "out").iterdir()}
     assert names == {"imperfect-digits.png", "imperfect-digits.pdf", "tolerance-digits.md",
                      "tolerance-digits.csv", "tolerance-digits.tex"}
@@ -131,7 +131,7 @@ def test_the_command_trains_tunes_and_is_silent_on_names(tmp_path, capsys):
     assert "6 networks; draw and tabulate" in out
     assert command.main(["--report", "--dataset", "digits", "--out", str(tmp_path)]) == 0
     out = capsys.readouterr().out
-    assert "| asymmetry |" in out
+    assert "| asymmetry: steps down" in out
 
 
 # --- measured devices ---

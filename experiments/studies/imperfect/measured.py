@@ -67,7 +67,7 @@ def plot_devices(found: Accuracies, title: str) -> Figure:
     for axis, (heading, columns) in zip(axes, panels.items(), strict=True):
         values = np.array([[statistics.fmean(column[device]) if device in column else np.nan
                             for column in columns.values()] for device in devices])
-        image = look.fields(axis, values, list(columns), devices, (10, 100))
+        image = look.fields(axis, values, list(columns), devices, (0, 100))
         if axis is not axes[0]:
             axis.set_yticklabels([])
         look.heading(axis, heading, 4.4)

@@ -84,7 +84,8 @@ def tolerance_table(found: Accuracies, dataset: str, lost: float = 2.0) -> Table
     rows = [("median accuracy on ideal devices",
              *(f"{statistics.median(own['ideal'][0.0]):.1f}" for own in found.values()))]
     for name in names:
-        entries, spell = [name.replace("_", " ")], IMPERFECTIONS[name].spell
+        about = IMPERFECTIONS[name]
+        entries, spell = [f"{name.replace('_', ' ')}: {about.label}"], about.spell
         for own in found.values():
             ideal = statistics.median(own["ideal"][0.0])
             medians = {value: statistics.median(own[name][value])
