@@ -8,6 +8,7 @@ it may say the steps, as in ``piecewise_step:1,0.8,0.3:1,0.5``.
 """
 
 import dataclasses
+import difflib
 from typing import Any
 
 import numpy as np
@@ -119,6 +120,14 @@ def named(word: str) -> Any:
         return memory.replace(**{f: getattr(memory, f).replace(**own) for f in _inside(memory)})
     outside = [name for name, memory in MEMORIES.items() if _inside(memory)]
     inside = [name for name, memory in MEMORIES.items() if isinstance(memory, Pulsed)]
+    if _inside(memory):
+        near = difflib.get_close_matches(inner, inside, cutoff=0.7)
+        hint = f"; did you mean {' or '.join(near)}?" if near else ""
+        raise ValueError(f"no memory {word!r}: expected behind {name}: one of "
+                         f"{', '.join(inside)}{hint}")
+    if not isinstance(memory, Pulsed):
+        raise ValueError(f"no memory {word!r}: {name} is around no device, expected {name} alone; "
+                         f"with a colon and a device: {', '.join(outside)}")
     raise ValueError(
         f"no memory {word!r}: expected {' or '.join(outside)}, a colon, and one of "
         f"{', '.join(inside)}; or one of these, a colon, and {' or '.join(COUNTING)}")

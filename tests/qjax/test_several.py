@@ -178,6 +178,14 @@ def test_other_names_are_refused_with_those_there_are(word):
     assert not memories.is_memory(word)
 
 
+@pytest.mark.parametrize(("word", "message"), [
+    ("mixed_precision:reram", "did you mean ecram or reram_sb or reram_es"),
+    ("write_verify:reram_es", "write_verify is around no device, expected write_verify alone")])
+def test_what_stands_behind_a_colon_is_told_from_what_stands_before(word, message):
+    with pytest.raises(ValueError, match=message):
+        named(word)
+
+
 @pytest.mark.parametrize("name", MEMORIES)
 def test_every_memory_says_what_it_is_in_one_line(name):
     line = about(name)
