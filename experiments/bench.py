@@ -119,7 +119,8 @@ def _parser() -> options.Parser:
     p.add_argument("--hidden-width", type=options.whole(1), default=100, help="as in run [100]")
     p.add_argument("--network", type=options.one_of(("mlp", "lenet", "recurrent")), default="mlp",
                    help="of what kind [mlp]")
-    p.add_argument("--batch-size", type=options.whole(1), default=64, help="as in run [64]")
+    p.add_argument("--batch-size", type=options.whole(1), default=Shape().batch_size,
+                   help="as in run [64]")
     p.add_argument("--memory", nargs="+", type=kinds.memory, default=["nearest"],
                    help="what holds the weights; devices are trained by sgd [nearest]")
     p.add_argument("--converters", action="store_true",

@@ -13,7 +13,7 @@ __all__ = ["COMPARED", "compare", "read_report", "relate"]
 
 # With what older reports, which do not say, had there.
 ROW = {"algorithm": None, "n_layers": None, "hidden_width": None, "replicas": None,
-       "memory": "nearest", "converters": False, "network": "mlp", "batch_size": 64}
+       "memory": "nearest", "converters": False, "network": "mlp", "batch_size": Shape().batch_size}
 COMPARED = {"ms_per_replica_step": "ms", "evaluation_s": "eval s", "compile_s": "compile s"}
 MACHINE = ("device", "devices", "cores", "processor", "jax")
 
@@ -35,7 +35,7 @@ def relate(
     """
     ms = row["ms_per_replica_step"]
     shape = Shape(row["n_layers"], row["hidden_width"], row.get("network", "mlp"),
-                  row.get("batch_size", 64))
+                  row.get("batch_size", ROW["batch_size"]))
     gflops = product_flops(shape) / ms / 1e6
     gbytes = row["bytes_per_replica_step"] / ms / 1e6
     comparable = (row["algorithm"] == "backprop" and row.get("memory", "nearest") == "nearest"
@@ -105,7 +105,7 @@ def compare(old: Mapping[str, Any], new: Mapping[str, Any]) -> tuple[list[dict],
     before, now = ({_name(row): row for row in r["rows"]} for r in (old, new))
     for rows, others, side in ((before, now, "old"), (now, before, "new")):
         alone = [f"{a} {network_label(network, n, w)} x {r}{'' if m == 'nearest' else f', {m}'}"
-                 f"{' with converters' if c else ''}{'' if b == 64 else f', batches of {b}'}"
+                 f"{' with converters' if c else ''}{'' if b == ROW['batch_size'] else f', batches of {b}'}"
                  for key in rows if key not in others for a, n, w, r, m, c, network, b in [key]]
         if alone:
             remarks.append(f"only in the {side} report: {', '.join(alone)}")
