@@ -105,7 +105,8 @@ def compare(old: Mapping[str, Any], new: Mapping[str, Any]) -> tuple[list[dict],
     before, now = ({_name(row): row for row in r["rows"]} for r in (old, new))
     for rows, others, side in ((before, now, "old"), (now, before, "new")):
         alone = [f"{a} {network_label(network, n, w)} x {r}{'' if m == 'nearest' else f', {m}'}"
-                 f"{' with converters' if c else ''}{'' if b == ROW['batch_size'] else f', batches of {b}'}"
+                 f"{' with converters' if c else ''}"
+                 f"{'' if b == ROW['batch_size'] else f', batches of {b}'}"
                  for key in rows if key not in others for a, n, w, r, m, c, network, b in [key]]
         if alone:
             remarks.append(f"only in the {side} report: {', '.join(alone)}")
