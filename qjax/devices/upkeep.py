@@ -36,11 +36,17 @@ class Rates:
 
 @structs.dataclass
 class Upkeep:
-    """Numbers of what happens between pulses; nothing by default."""
+    """Numbers of what happens between pulses; nothing by default.
 
-    lifetime: ArrayLike = number(0.0, "batches in which a weight decays by a factor e; 0: never", 0)
+    Without a `lifetime` weights are not made to decay, without a `diffusion` not to diffuse, in
+    every batch: both cost time.
+    """
+
+    lifetime: ArrayLike | None = number(
+        None, "batches in which a weight decays by a factor e; 0: never", 0)
     lifetime_dtod: ArrayLike = number(0.0, "its deviation between devices, as a share", 0)
-    diffusion: ArrayLike = number(0.0, "deviation that a batch adds, in units of the weights", 0)
+    diffusion: ArrayLike | None = number(
+        None, "deviation that a batch adds, in units of the weights", 0)
     diffusion_dtod: ArrayLike = number(0.0, "its deviation between devices, as a share", 0)
     reset: ArrayLike = number(0.0, "mean weight after a reset")
     reset_dtod: ArrayLike = number(0.0, "its deviation between devices, in units of the weights", 0)
@@ -54,11 +60,12 @@ class Upkeep:
         """Rates of crosspoints of that shape; the key is consumed."""
         keys = jax.random.split(key, 4)
         life, diffusion, towards, nu = (jax.random.normal(k, shape) for k in keys)
-        batches = self.lifetime * (1 + self.lifetime_dtod * life)
+        lifetime, added = (0.0 if x is None else x for x in (self.lifetime, self.diffusion))
+        batches = lifetime * (1 + self.lifetime_dtod * life)
         kept = jnp.where(batches > 1, 1 - 1 / jnp.where(batches > 1, batches, 2.0), 0.0)
         return Rates(
-            kept=jnp.where(jnp.asarray(self.lifetime) > 0, kept, 1.0),
-            diffusion=jnp.abs(self.diffusion * (1 + self.diffusion_dtod * diffusion)),
+            kept=jnp.where(jnp.asarray(lifetime) > 0, kept, 1.0),
+            diffusion=jnp.abs(added * (1 + self.diffusion_dtod * diffusion)),
             towards=self.reset + self.reset_dtod * towards,
             nu=self.nu * (1 + self.nu_dtod * nu),
         )

@@ -14,6 +14,7 @@ from jax.typing import ArrayLike
 from qjax import structs
 from qjax.memories.interface import Bits
 from qjax.memories.pulsed import Pulsed
+from qjax.memories.several import OneSided, Several
 from qjax.numbers import number
 
 __all__ = ["MixedPrecision"]
@@ -24,12 +25,12 @@ class MixedPrecision:
     """Changes gather in a digital accumulator, whole pulses go to the device.
 
     Attributes:
-      device: what holds the weights.
+      device: what holds the weights; or pairs, or the mean of several.
       accumulator_bits: 1-16, of which one is the sign, the others parts of a pulse, rounded to at
         random; 0: a float.
     """
 
-    device: Pulsed = Pulsed(most=31, saturation="output")
+    device: Pulsed | OneSided | Several = Pulsed(most=31, saturation="output")
     transfer_lr: ArrayLike = number(1.0, "pulses for what is worth one", 0)
     transfer_every: ArrayLike = number(1.0, "writes from one transfer to the next", 1)
     accumulator_bits: ArrayLike = number(0, "bits of the accumulator; 0: a float", 0, 16)

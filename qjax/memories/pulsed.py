@@ -179,12 +179,16 @@ class Pulsed:
         return held
 
     def _kept(self, key: Array, held: Any) -> Any:
-        if self.upkeep is None:
+        upkeep = self.upkeep
+        if upkeep is None or (upkeep.lifetime is None and upkeep.diffusion is None):
             return held
         diffuse_key, show_key = jax.random.split(jax.random.fold_in(key, 3))
-        rates, points = held["rates"], held["points"]
-        weights = devices.diffuse(rates, points, held["weights"], diffuse_key)
-        return self._moved(show_key, held, devices.decay(rates, points, weights))
+        rates, points, weights = held["rates"], held["points"], held["weights"]
+        if upkeep.diffusion is not None:
+            weights = devices.diffuse(rates, points, weights, diffuse_key)
+        if upkeep.lifetime is not None:
+            weights = devices.decay(rates, points, weights)
+        return self._moved(show_key, held, weights)
 
     def wait(self, key: Array, held: Any, seconds: ArrayLike) -> Any:
         """Held after drifting for some time without being written; the key is consumed.

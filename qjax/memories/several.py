@@ -36,6 +36,11 @@ class OneSided:
     refresh_lower_thres: ArrayLike = number(0.25, "and the smaller one above this", 0)
 
     @property
+    def unit(self) -> ArrayLike:
+        """The change that counts as one pulse."""
+        return self.device.unit
+
+    @property
     def _upkeep(self) -> Upkeep:
         return Upkeep() if self.device.upkeep is None else self.device.upkeep
 
@@ -69,11 +74,13 @@ class OneSided:
         }
         every = jnp.asarray(self.refresh_every)
         due = (every > 0) & (jnp.mod(held["writes"], jnp.maximum(jnp.round(every), 1)) == 0)
-        # At most one round of a loop: batched, a `cond` would refresh in every write: 5 times as slow.
+        # A loop of at most one round: batched, a `cond` would refresh in every write. The round has
+        # a key of its own, or the compiler would draw before the loop: in every write, too.
         return jax.lax.while_loop(
-            lambda state: state[0],
-            lambda state: (jnp.zeros_like(due), self._refreshed(refresh_key, state[1])),
-            (due, held))[1]
+            lambda state: state[0] > 0,
+            lambda state: (state[0] - 1, self._refreshed(
+                jax.random.fold_in(refresh_key, state[0]), state[1])),
+            (due.astype(jnp.int32), held))[1]
 
     def _refreshed(self, key: Array, held: Any) -> Any:
         plus, minus = (self.device.read(held[name]) for name in ("plus", "minus"))
@@ -130,6 +137,11 @@ class Several:
     device: Pulsed = Pulsed()
     count: int = structs.field(pytree_node=False, default=2)
     policy: str = structs.field(pytree_node=False, default="all")
+
+    @property
+    def unit(self) -> ArrayLike:
+        """The change that counts as one pulse, to all or as many to the one whose turn it is."""
+        return self.device.unit
 
     def init(self, key: Array, weights: Array) -> Any:
         """All at the weight."""

@@ -1,7 +1,8 @@
 """Memories by name: classes, or what one of a class is like if nothing else is said of it.
 
 A name may say what is inside of another memory: ``tiki_taka:reram_es`` are two arrays of those
-devices, ``mixed_precision`` alone is around the devices that it has by itself. Of devices it may
+devices, ``mixed_precision:one_sided:pcm`` has an accumulator beside every pair of those, and
+``mixed_precision`` alone is around the devices that it has by itself. Of devices it may
 say how pulses are counted: ``soft_bounds:whole`` gets whole ones, where else it would be their
 normal distribution, which serves devices of many states as well and is faster. Of piecewise_step
 it may say the steps, as in ``piecewise_step:1,0.8,0.3:1,0.5``.
@@ -27,6 +28,7 @@ from qjax.memories.verified import WriteVerify
 __all__ = ["MEMORIES", "about", "counting_of", "is_memory", "named"]
 
 
+_MANY_DEVICES = (OneSided, Several)
 _MANY = 250  # steps of dw_min in the range, from which on pulses need not be whole
 
 
@@ -79,11 +81,18 @@ def _inside(memory: Any) -> list[str]:
             if isinstance(getattr(memory, f.name, None), Pulsed)]
 
 
+def _made_of(device: Pulsed, pulsed: Any) -> Any:
+    """Those devices, with the other ones' limits of a write."""
+    return dataclasses.replace(pulsed, device=device.device, upkeep=device.upkeep,
+                               write_noise_std=device.write_noise_std, counting=device.counting)
+
+
 def named(word: str) -> Any:
     """The memory of that name, with the numbers that it has if nothing else is said.
 
     Args:
-      word: of `MEMORIES`; or one of them and devices, as in "tiki_taka:reram_es"; or devices and
+      word: of `MEMORIES`; or one of them and devices, as in "tiki_taka:reram_es", or
+        "mixed_precision:one_sided:pcm", which may also be around several; or devices and
         how pulses are counted, as in "soft_bounds:whole"; or "piecewise_step", its steps up and
         those down at equal distances from the lower to the upper bound, in units of dw_min, as in
         "piecewise_step:1,0.8,0.3:1,0.5".
@@ -113,14 +122,20 @@ def named(word: str) -> Any:
         if isinstance(memory.device, devices.PiecewiseStep):
             raise ValueError(f"no memory {word!r}: expected {name}:UP,UP,...:DOWN,DOWN,..., steps "
                              "in units of dw_min, as in piecewise_step:1,0.8,0.3:1,0.5")
-    elif _inside(memory) and is_memory(inner) and isinstance(named(inner), Pulsed):
-        device = named(inner)
-        own = {"device": device.device, "write_noise_std": device.write_noise_std,
-               "upkeep": device.upkeep, "counting": device.counting}
-        return memory.replace(**{f: getattr(memory, f).replace(**own) for f in _inside(memory)})
+    elif _inside(memory) and is_memory(inner):
+        held = named(inner)
+        if isinstance(held, Pulsed):
+            made = {f: _made_of(held, getattr(memory, f)) for f in _inside(memory)}
+            return dataclasses.replace(memory, **made)
+        if isinstance(memory, MixedPrecision) and isinstance(held, _MANY_DEVICES):
+            several = dataclasses.replace(held, device=_made_of(held.device, memory.device))
+            return dataclasses.replace(memory, device=several)
     outside = [name for name, memory in MEMORIES.items() if _inside(memory)]
     inside = [name for name, memory in MEMORIES.items() if isinstance(memory, Pulsed)]
     if _inside(memory):
+        if isinstance(memory, MixedPrecision):
+            inside += [f"{word}:DEVICE" for word, memory in MEMORIES.items()
+                       if memory in _MANY_DEVICES]
         near = difflib.get_close_matches(inner, inside, cutoff=0.7)
         hint = f"; did you mean {' or '.join(near)}?" if near else ""
         raise ValueError(f"no memory {word!r}: expected behind {name}: one of "

@@ -121,6 +121,9 @@ def test_a_name_may_say_what_is_inside():
         assert array.most == before.most
     assert ours.slow.most == 31
     assert named("mixed_precision:capacitor").device.saturation == "output"
+    pairs, pcm = named("mixed_precision:one_sided:pcm").device, PRESETS["pcm"]
+    assert (pairs.device.device, pairs.device.upkeep) == (pcm.device, pcm.upkeep)
+    assert (pairs.device.most, pairs.device.saturation) == (31, "output")
     assert named("one_sided:pcm").device.device == PRESETS["pcm"].device
     held = init(ours, KEY, WEIGHTS)
     after = write(ours, KEY, held, jnp.full_like(WEIGHTS, 0.01))
@@ -249,7 +252,7 @@ def test_a_scalar_stays_one():
                                   "mixed_precision", "one_sided", "several"])
 def test_narrow_weights_stay_narrow_whatever_the_type_of_the_numbers(word):
     known = numbers_of(named(word))
-    wide = {n: jnp.float32(known[n].default) for n in ("dw_min", "dw_min_std", "transfer_lr",
+    wide = {n: jnp.float32(known[n].default or 0) for n in ("dw_min", "dw_min_std", "transfer_lr",
                                                        "fast_lr", "lifetime") if n in known}
     memory = with_numbers(named(word), **wide)
     change = jnp.full((3, 4), 0.01, jnp.bfloat16)
@@ -261,6 +264,26 @@ def test_narrow_weights_stay_narrow_whatever_the_type_of_the_numbers(word):
     after = jax.eval_shape(memory.write, jax.random.key(1), held, change)
     assert shapes(after) == shapes(held)
     assert jax.eval_shape(memory.read, after).dtype == jnp.bfloat16
+
+
+@pytest.mark.parametrize("inner", ["one_sided", "several"])
+def test_an_accumulator_may_be_beside_many_devices_of_a_weight(inner):
+    memory = named(f"mixed_precision:{inner}:constant_step")
+    exact = equal(devices.ConstantStep, dw_min=0.01, w_max=1.0, w_min=-1.0)
+    memory = memory.replace(device=memory.device.replace(
+        device=memory.device.device.replace(device=exact)))
+    held = init(memory, KEY, jnp.zeros((2, 3)))
+    for _ in range(4):
+        held = write(memory, KEY, held, jnp.full((2, 3), -0.0075))
+    # Of 3.0 pulses gathered, whole ones left: three, but for rounding.
+    total = memory.read(held) + held["gathered"]
+    np.testing.assert_allclose(total, -0.03, atol=1e-6)
+    steps = memory.read(held) / 0.01
+    np.testing.assert_allclose(steps, np.round(steps), atol=1e-4)
+    assert np.all(steps < -1.5)
+    alone = memory.device.account()
+    assert memory.account().device == alone.device
+    assert memory.account().beside == alone.beside + 32
 
 
 # --- waiting ---

@@ -305,6 +305,31 @@ def test_pairs_are_refreshed_where_both_have_come_far(plus, minus, every, expect
         np.testing.assert_allclose(memory.read(after), plus - minus, atol=1e-6)
 
 
+def test_pairs_that_are_batched_are_refreshed_as_each_is_alone():
+    memory, told = pair("one_sided_refresh_stochastic")
+    memory = memory.replace(device=memory.device.replace(counting="whole"))
+    keys = jax.random.split(KEY, 3)
+
+    def after(key, every):
+        own = memory.replace(refresh_every=every)
+        held = own.init(key, jnp.zeros((2, 3)))
+        for name in ("plus", "minus"):
+            held[name]["weights"] = jnp.full((2, 3), told[f"start_{name}"])
+        for n in range(3):
+            held = own.write(jax.random.fold_in(key, n), held, jnp.full((2, 3), 0.02))
+        return {name: held[name]["weights"] for name in ("plus", "minus")}
+
+    every = jnp.asarray([0.0, 2.0, 3.0])
+    together = jax.jit(jax.vmap(after))(keys, every)
+    for n in range(3):
+        alone = jax.jit(after)(keys[n], every[n])
+        jax.tree.map(lambda a, b, n=n: np.testing.assert_allclose(a[n], b, atol=1e-6),
+                     together, alone)
+    # The first never, the second before its last write, the third after it.
+    assert np.all(together["minus"][0] == np.float32(told["start_minus"]))
+    assert np.all(together["minus"][1:] < 0.5 * told["start_minus"])
+
+
 def test_a_reset_leads_where_upkeep_says():
     memory, told = pair("one_sided_refresh_stochastic")
     upkeep = Upkeep(reset=0.05, reset_dtod=0.01, reset_std=0.02)

@@ -1,7 +1,7 @@
 """Measured devices, and the schemes that are made for devices like them.
 
 A scheme has numbers of its own, without which it is not what its authors mean: some of them are
-tried, on held-out data, with every rate. Pairs are the plain way to use devices of one direction.
+tried, on held-out data, with every rate. Devices of one direction are used in pairs.
 """
 
 from collections.abc import Mapping, Sequence
@@ -51,14 +51,16 @@ SCHEMES: Mapping[str, Scheme] = {
     "cttv2": Scheme("cttv2:{}", (1.0, 3.0), _CHOPPED),
     "agad": Scheme("agad:{}", (1.0, 3.0), _CHOPPED),
 }
-_PAIRS = Scheme("one_sided:{}", SCHEMES[PLAIN].rates, ("refresh_every=100", "refresh_every=1000"),
-                _UNSCALED)
+_REFRESHES = ("refresh_every=100", "refresh_every=1000")
+_OF_PAIRS: Mapping[str, Scheme] = {
+    PLAIN: SCHEMES[PLAIN]._replace(word="one_sided:{}", numbers=_REFRESHES),
+    "mixed_precision": SCHEMES["mixed_precision"]._replace(
+        word="mixed_precision:one_sided:{}", numbers=_REFRESHES),
+}
 
 
 def _scheme_for(name: str, device: str) -> Scheme | None:
-    if device not in ONE_WAY:
-        return SCHEMES[name]
-    return _PAIRS if name == PLAIN else None
+    return _OF_PAIRS.get(name) if device in ONE_WAY else SCHEMES[name]
 
 
 def tried_on(
