@@ -214,15 +214,19 @@ def cell_table(
 
 
 def _settings(cells: Iterable[Cell], but: Iterable[str]) -> str:
-    """A note on the settings that are the same for all; unquantized networks may have their own."""
+    """A note on settings that are the same for all and not those of every run that says nothing.
+
+    Unquantized networks may have their own.
+    """
     cells = sorted(cells, key=lambda c: c.n_bits is None)
     texts = []
     for name in _SETTINGS:
+        values = {getattr(c, name) for c in (cells[0], cells[-1])}
         here, there = (options.spell(getattr(c, name), name) for c in (cells[0], cells[-1]))
-        if name not in but and here not in (NONE, ""):
+        if name not in but and here not in (NONE, "") and values != {DEFAULTS.get(name)}:
             own = f" (float networks: {there})" if there not in (here, NONE) else ""
             texts.append(f"{name} {here}{own}")
-    return f"Settings: {', '.join(texts)}."
+    return f"Settings: {', '.join(texts)}; all others as in a run that does not name them."
 
 
 def _order(cell: Cell, study: Study) -> tuple:
