@@ -5,6 +5,7 @@ and a picture, device-NAME.png. With --fit: models of a measured device, the bes
 picture of what they are off by, and the flags to train with it.
 """
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -58,7 +59,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         kinds.check_settings(args.set, args.names)
         args.folder.mkdir(parents=True, exist_ok=True)
         if args.fit:
-            print(_fitted(circuit.read_measured(args.fit), args.fit.stem, args.folder))
+            measured = circuit.read_measured(args.fit)
+            print(f"fitting {len(fitting.MODELS)} models to {len(measured.directions)} pulses; "
+                  "usually a minute or two", file=sys.stderr)
+            print(_fitted(measured, args.fit.stem, args.folder))
         own = {s.name: s.values[0] for s in args.set}
         names = args.names
         if args.pages and not names:
