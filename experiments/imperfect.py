@@ -80,7 +80,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             p.error(f"nothing to train: {' '.join(args.scheme)} is not tried without a gain: add "
                     "--gain 1 2")
         p.error(f"nothing to train: {', '.join(args.device)} can be stepped one way only, in "
-                f"pairs: --scheme {imperfect.PLAIN}")
+                f"pairs: --scheme {' '.join(imperfect.OF_PAIRS)}")
 
     def trial(finished):
         return [Replica(cell, TUNING_SEED + number) for cell in ideals + measured

@@ -148,7 +148,8 @@ def test_what_is_asked_for_is_trained_and_all_of_it_if_nothing_is():
     assert ideals == set(imperfect.ALGORITHMS)
     assert {a for a, memory in on_devices if memory == "ecram"} == ideals
     assert {a for a, memory in on_devices if memory == "agad:ecram"} == {"backprop", "fa"}
-    assert {m for _, m in on_devices if "pcm" in m} == {"one_sided:pcm"}
+    assert {m for _, m in on_devices if "pcm" in m} == {
+        "one_sided:pcm", "mixed_precision:one_sided:pcm"}
     assert planned("--imperfection stuck")[1] == set()
     assert planned("--device ecram --scheme plain --algorithm fa") == (set(), {("fa", "ecram")})
     assert planned("--scheme ttv2 --device ecram --algorithm dfa")[1] == {("dfa", "ttv2:ecram")}
@@ -181,7 +182,7 @@ def test_schedules_are_tried_where_a_scheme_has_several():
 @pytest.mark.parametrize("device", imperfect.DEVICES)
 def test_every_device_and_scheme_is_found_again_and_can_be_made(device, scheme):
     cells = imperfect.tried_on("fa", device, scheme, "digits", [1.0], 2)
-    assert bool(cells) == (device != "pcm" or scheme == "plain")
+    assert bool(cells) == (device != "pcm" or scheme in ("plain", "mixed_precision"))
     assert len(set(cells)) == len(cells)
     for cell in cells:
         assert imperfect.device_of(cell) == (device, scheme)
@@ -253,7 +254,9 @@ def test_the_command_says_what_is_wrong(tmp_path, capsys):
     assert end.value.code == 2
     with pytest.raises(SystemExit):
         command.main(["--device", "pcm", "--scheme", "agad", "--out", str(tmp_path)])
-    assert "pcm can be stepped one way only" in capsys.readouterr().err
+    err = capsys.readouterr().err
+    assert "pcm can be stepped one way only" in err
+    assert "--scheme plain mixed_precision" in err
     with pytest.raises(SystemExit):
         command.main(["--scheme", "agad", "--gain", "none", "--out", str(tmp_path)])
     assert "without a gain: add --gain 1 2" in capsys.readouterr().err

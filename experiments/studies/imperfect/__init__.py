@@ -15,6 +15,7 @@ from experiments.studies.imperfect.grid import (
 )
 from experiments.studies.imperfect.schemes import (
     DEVICES,
+    OF_PAIRS,
     PLAIN,
     SCHEMES,
     Scheme,
@@ -23,7 +24,7 @@ from experiments.studies.imperfect.schemes import (
 )
 
 __all__ = [
-    "ALGORITHMS", "DEVICES", "IMPERFECTIONS", "PLAIN", "SCHEMES", "Imperfection", "Scheme",
-    "cells_of", "chosen", "device_of", "found_in", "ideals", "measured", "report", "tolerance",
-    "tried_on",
+    "ALGORITHMS", "DEVICES", "IMPERFECTIONS", "OF_PAIRS", "PLAIN", "SCHEMES", "Imperfection",
+    "Scheme", "cells_of", "chosen", "device_of", "found_in", "ideals", "measured", "report",
+    "tolerance", "tried_on",
 ]

@@ -11,7 +11,7 @@ from experiments.cells import Cell, kinds, product
 from experiments.studies.imperfect.grid import base, rates_for
 from qjax.devices import PRESETS
 
-__all__ = ["DEVICES", "ONE_WAY", "PLAIN", "SCHEMES", "Scheme", "device_of", "tried_on"]
+__all__ = ["DEVICES", "OF_PAIRS", "ONE_WAY", "PLAIN", "SCHEMES", "Scheme", "device_of", "tried_on"]
 
 DEVICES = tuple(PRESETS)
 ONE_WAY = ("pcm",)  # steps up only
@@ -52,7 +52,7 @@ SCHEMES: Mapping[str, Scheme] = {
     "agad": Scheme("agad:{}", (1.0, 3.0), _CHOPPED),
 }
 _REFRESHES = ("refresh_every=100", "refresh_every=1000")
-_OF_PAIRS: Mapping[str, Scheme] = {
+OF_PAIRS: Mapping[str, Scheme] = {
     PLAIN: SCHEMES[PLAIN]._replace(word="one_sided:{}", numbers=_REFRESHES),
     "mixed_precision": SCHEMES["mixed_precision"]._replace(
         word="mixed_precision:one_sided:{}", numbers=_REFRESHES),
@@ -60,7 +60,7 @@ _OF_PAIRS: Mapping[str, Scheme] = {
 
 
 def _scheme_for(name: str, device: str) -> Scheme | None:
-    return _OF_PAIRS.get(name) if device in ONE_WAY else SCHEMES[name]
+    return OF_PAIRS.get(name) if device in ONE_WAY else SCHEMES[name]
 
 
 def tried_on(
