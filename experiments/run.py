@@ -115,7 +115,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         kinds.check(args, cells)
     except ValueError as error:
         p.error(str(error))
-    if not {"update", "recipe"} & args.config.flags.keys() and any(map(_loses_steps, cells)):
+    if not {"memory", "recipe"} & args.config.flags.keys() and any(map(_loses_steps, cells)):
         print(f"note: with up to {FEW_BITS} bits and these settings, the thesis's, most steps are "
               "lost to rounding; --recipe few-bits has what trains there", file=sys.stderr)
     idle = _idle(args, cells)

@@ -12,6 +12,9 @@ from experiments.commandline import options
 __all__ = ["Axis", "add_flag", "axis", "axis_of"]
 
 
+_SHORT = 20  # letters of the words that a flag's line has room for
+
+
 @dataclass(frozen=True)
 class Axis:
     """What there is to say of a field of `Cell` besides its name, type and default.
@@ -95,8 +98,14 @@ def add_flag(p: Any, column: Field, given: Sequence[Any] | None = None, help: st
     shown = about.shown if about.shown and given is about.given else (
         "" if given is None else " ".join(options.spell(v, column.name) for v in given))
     flags = about.flags or ["--" + column.name.replace("_", "-")]
+    help = help or about.help
+    metavar = column.name.upper()
+    if about.words:
+        short = len(listed := ",".join(about.words)) <= _SHORT
+        metavar = f"{{{listed}}}" if short else flags[0][2:].replace("-", "_").upper()
+        if not short and not all(f"{word}:" in help for word in about.words):
+            help = f"{', '.join(about.words)}: {help}"
     p.add_argument(
-        *flags, dest=column.name, nargs="+", type=about.parse, default=given,
-        metavar="{" + ",".join(about.words) + "}" if about.words else column.name.upper(),
-        help=(help or about.help) + (f" [{shown}]" if shown else ""),
+        *flags, dest=column.name, nargs="+", type=about.parse, default=given, metavar=metavar,
+        help=help + (f" [{shown}]" if shown else ""),
     )

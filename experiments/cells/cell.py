@@ -112,7 +112,7 @@ class Cell:
     scope: str = axis("range: [-1, 1] for all, or of each tensor", words=SCOPES, given=["local"],
                       number=NONE, only=_is_quantized, off=NONE)
     update: str = axis(f"what holds the weights. {described()}", memory, words=MEMORIES,
-                       flags=["--update", "--memory"], given=["nearest"], only=_is_held, off=NONE)
+                       flags=["--memory", "--update"], given=["nearest"], only=_is_held, off=NONE)
     optimizer: str = axis("optimizer", word_of(OPTIMIZER), words=OPTIMIZERS,
                           shown="adadelta; hsic: sgd",
                           preset=lambda preset, quantized: preset.phases[0].optimizer)

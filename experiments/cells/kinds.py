@@ -165,9 +165,10 @@ def described() -> str:
         more = ", ".join(
             f"{name} ({number.help}; {number.expected}) [{options.spell(number.default)}]"
             for name, number in known.items())
-        if len(known) > _FEW:
-            more = f"{len(known)} numbers, see python -m experiments.devices {word}"
-        told.append(f"{word}: {about(word)}{'; --set ' + more if more else ''}")
+        few = known and len(known) <= _FEW
+        told.append(f"{word}: {about(word)}{'; --set ' + more if few else ''}")
+    told.append("Numbers (--set) of devices, and of what is around them: "
+                "python -m experiments.devices NAME")
     return ". ".join(told).replace("%", "%%")
 
 

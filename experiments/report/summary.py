@@ -199,7 +199,7 @@ def warnings(rows: Iterable[Mapping[str, Any]], cell_columns: Iterable[str]) -> 
     few = [r for r in troubled if r["update"] == "nearest" and r["n_bits"] <= FEW_BITS]
     if few:
         lines.append(
-            f"{len(few)} of these have few levels and --update nearest, which loses every step "
+            f"{len(few)} of these have few levels and --memory nearest, which loses every step "
             "below half a level. What trains there: --recipe few-bits."
         )
     if any(members[0] not in few for members in guessing):
