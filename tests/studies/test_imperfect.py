@@ -229,7 +229,8 @@ def test_devices_are_tabulated_and_drawn(tmp_path, capsys):
     assert "| ecram | plain | 91.0 ± 1.0 | 86.0 ± 1.0 |" in out
     assert {f.name for f in (tmp_path / "out").iterdir()} == {
         f"devices-digits.{ending}" for ending in ("png", "pdf", "md", "csv", "tex")}
-    found = measured.accuracies_on(on_devices(), "digits")
+    found = measured.accuracies_on(reversed(on_devices()), "digits")
+    assert list(found) == ["backprop", "fa"]
     figure = measured.plot_devices(found, "title")
     panels = {axis.get_title(): [t.get_text() for t in axis.texts] for axis in figure.axes
               if axis.get_title()}

@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from experiments.report import Column, Table, choice, look, scores
+from experiments.report import Column, Table, choice, look, position, scores
 from experiments.store import results
+from experiments.studies.imperfect.grid import ALGORITHMS
 from experiments.studies.imperfect.schemes import DEVICES, PLAIN, SCHEMES, device_of
 
 __all__ = ["accuracies_on", "device_table", "plot_devices"]
@@ -20,7 +21,8 @@ Accuracies = dict[str, dict[tuple[str, str], list[float]]]
 def accuracies_on(rows: Iterable[Mapping[str, Any]], dataset: str) -> Accuracies:
     """Test accuracies on measured devices, of the settings that are best on held-out data.
 
-    Of settings that were not tried there those with most networks count.
+    Algorithms come in the study's order. Of settings that were not tried there those with most
+    networks count.
     """
     rows = list(rows)
     trials = choice.Trained(filter(scores.is_held_out, rows))
@@ -33,7 +35,8 @@ def accuracies_on(rows: Iterable[Mapping[str, Any]], dataset: str) -> Accuracies
             own = known.setdefault(cell.algorithm, {}).setdefault(place, [])
             own.append((score, _values(members)))
     return {algorithm: {place: max(some, key=lambda one: (one[0], len(one[1])))[1]
-                        for place, some in own.items()} for algorithm, own in known.items()}
+                        for place, some in known[algorithm].items()}
+            for algorithm in sorted(known, key=lambda name: position(ALGORITHMS, name))}
 
 
 def _values(rows: Iterable[Mapping[str, Any]]) -> list[float]:
