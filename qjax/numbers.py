@@ -4,7 +4,7 @@ A field made by `number` is what the command line offers under ``--set NAME=VALU
 numbers of structs that are fields (of a device in a memory, say). A field called ``grid`` is a
 `Quantizer`, which has words of its own there. All may be traced and batched. What costs time or
 memory in a program, and is not needed by most, is None unless a number of it is given: a number
-whose default is None, or a struct that `optional` declares.
+whose default is None, one that is `left_out`, or a struct that `optional` declares.
 """
 
 import dataclasses
@@ -52,11 +52,16 @@ class Number(NamedTuple):
 
 
 def number(
-    default: float | None, help: str, low: float = -math.inf, high: float = math.inf
+    default: float | None, help: str, low: float = -math.inf, high: float = math.inf, *,
+    left_out: bool = False
 ) -> Any:
-    """A field of a memory or device that is a number; see `Number`."""
-    about = Number(default, help, low, high, optional=default is None)
-    return structs.field(default=default, metadata={"number": about})
+    """A field of a memory or device that is a number; see `Number`.
+
+    With `left_out` the field is None unless the number is given: the program does without, and
+    `default` is what that counts as.
+    """
+    about = Number(default, help, low, high, optional=default is None or left_out)
+    return structs.field(default=None if left_out else default, metadata={"number": about})
 
 
 def optional(kind: type) -> Any:
@@ -86,7 +91,8 @@ def numbers_of(memory: Any) -> dict[str, Number]:
     found: dict[str, Number] = {}
     for name, (about, value, kind) in _fields(memory).items():
         if about is not None:
-            found.setdefault(name, about._replace(default=value))
+            there = {} if value is None else {"default": value, "optional": False}
+            found.setdefault(name, about._replace(**there))
         elif name != "grid" and (_is_struct(value) or kind is not None):
             inner = numbers_of(value if _is_struct(value) else kind)
             for own, told in inner.items():

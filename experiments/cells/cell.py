@@ -144,7 +144,7 @@ class Cell:
         number=1.0, tuned=True)
     bias: str = axis("may biases be floats", words=["quantized", "float"], default="quantized",
                      given=["quantized"], only=_is_held, off="quantized")
-    network: str = axis("mlp, or for images lenet, residual and, row by row, recurrent",
+    network: str = axis("all but mlp are for images; recurrent takes them row by row",
                         word_of(NETWORK), words=NETWORKS, default="mlp", given=["mlp"])
     gain_rule: str = axis("with a gain: is it a constant or learned, one a layer",
                           words=GAINS[1:], default="fixed", given=["fixed"],

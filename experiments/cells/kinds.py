@@ -167,9 +167,9 @@ def described() -> str:
             for name, number in known.items())
         few = known and len(known) <= _FEW
         told.append(f"{word}: {about(word)}{'; --set ' + more if few else ''}")
-    told.append("Numbers (--set) of devices, and of what is around them: "
-                "python -m experiments.devices NAME")
-    return ". ".join(told).replace("%", "%%")
+    told.append("python -m experiments.devices NAME shows the numbers (--set) of devices and of "
+                "what is around them")
+    return ". ".join(told).replace("%", "%%").replace("`", "")
 
 
 def setting(text: str) -> Setting:

@@ -221,12 +221,20 @@ def _settings(cells: Iterable[Cell], but: Iterable[str]) -> str:
     cells = sorted(cells, key=lambda c: c.n_bits is None)
     texts = []
     for name in _SETTINGS:
-        values = {getattr(c, name) for c in (cells[0], cells[-1])}
         here, there = (options.spell(getattr(c, name), name) for c in (cells[0], cells[-1]))
-        if name not in but and here not in (NONE, "") and values != {DEFAULTS.get(name)}:
+        if name not in but and here not in (NONE, "") and not all(
+                _usual(c, name) for c in (cells[0], cells[-1])):
             own = f" (float networks: {there})" if there not in (here, NONE) else ""
             texts.append(f"{name} {here}{own}")
     return f"Settings: {', '.join(texts)}; all others as in a run that does not name them."
+
+
+def _usual(cell: Cell, name: str) -> bool:
+    """Is a setting what it is if nothing is said, or does it say nothing there?"""
+    about, value = AXES[name], getattr(cell, name)
+    if about.only is not None and not about.only(cell):
+        return True
+    return value == DEFAULTS.get(name) and (about.given is None or value in about.given)
 
 
 def _order(cell: Cell, study: Study) -> tuple:

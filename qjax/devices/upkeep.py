@@ -43,10 +43,10 @@ class Upkeep:
     """
 
     lifetime: ArrayLike | None = number(
-        None, "batches in which a weight decays by a factor e; 0: never", 0)
+        0.0, "batches in which a weight decays by a factor e; 0: never", 0, left_out=True)
     lifetime_dtod: ArrayLike = number(0.0, "its deviation between devices, as a share", 0)
     diffusion: ArrayLike | None = number(
-        None, "deviation that a batch adds, in units of the weights", 0)
+        0.0, "deviation that a batch adds, in units of the weights", 0, left_out=True)
     diffusion_dtod: ArrayLike = number(0.0, "its deviation between devices, as a share", 0)
     reset: ArrayLike = number(0.0, "mean weight after a reset")
     reset_dtod: ArrayLike = number(0.0, "its deviation between devices, in units of the weights", 0)

@@ -115,7 +115,7 @@ class Pulsed:
         self, key: Array, held: Any, change: Array, activity: Activity | None = None
     ) -> Any:
         """Pulses; then decay and diffusion, where there are any."""
-        change = self._saturated(change)
+        change = self.saturated(change)
         if self.counting not in COUNTING:
             raise ValueError(f"counting: expected one of {', '.join(COUNTING)}, got "
                              f"{self.counting!r}")
@@ -140,7 +140,8 @@ class Pulsed:
         held = {**held, "weights": weights.astype(held["weights"].dtype)}
         return self._kept(key, self.pulse(jax.random.fold_in(key, 1), held, ups, downs, spread))
 
-    def _saturated(self, change: Array) -> Array:
+    def saturated(self, change: Array) -> Array:
+        """What of a change `most` pulses can make, if that is limited by output."""
         if self.saturation == "device":
             return change
         if self.saturation != "output":

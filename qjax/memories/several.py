@@ -67,6 +67,7 @@ class OneSided:
     def write(self, key: Array, held: Any, change: Array) -> Any:
         """Pulses to the one or to the other device; then a refresh, if it is due."""
         plus_key, minus_key, refresh_key = jax.random.split(key, 3)
+        change = self.device.saturated(change)  # both signs in proportion
         held = {
             **held, "writes": held["writes"] + 1,
             "plus": self.device.write(plus_key, held["plus"], jnp.maximum(change, 0)),

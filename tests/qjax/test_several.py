@@ -286,6 +286,16 @@ def test_an_accumulator_may_be_beside_many_devices_of_a_weight(inner):
     assert memory.account().beside == alone.beside + 32
 
 
+def test_pulses_of_pairs_are_limited_in_proportion():
+    exact = equal(devices.ConstantStep, dw_min=0.01, w_max=1.0, w_min=0.0)
+    memory = named("one_sided:constant_step")
+    memory = memory.replace(device=memory.device.replace(
+        device=exact, most=31, saturation="output", counting="nearest"))
+    wanted = jnp.asarray([[0.62], [-0.31], [0.155]])
+    held = write(memory, KEY, init(memory, KEY, jnp.zeros((3, 1))), wanted)
+    np.testing.assert_allclose(memory.read(held)[:2, 0], [0.31, -0.15], atol=0.0101)
+
+
 # --- waiting ---
 
 
