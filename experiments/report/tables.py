@@ -214,9 +214,9 @@ def cell_table(
 
 
 def _settings(cells: Iterable[Cell], but: Iterable[str]) -> str:
-    """A note on settings that are the same for all and not those of every run that says nothing.
+    """A note on the settings that are the same for all; unquantized networks may have their own.
 
-    Unquantized networks may have their own.
+    Of axes that came after the first results only those that are not as usual are told.
     """
     cells = sorted(cells, key=lambda c: c.n_bits is None)
     texts = []
@@ -230,11 +230,11 @@ def _settings(cells: Iterable[Cell], but: Iterable[str]) -> str:
 
 
 def _usual(cell: Cell, name: str) -> bool:
-    """Is a setting what it is if nothing is said, or does it say nothing there?"""
+    """Is it of a later axis and what it is if nothing is said, or does it say nothing there?"""
     about, value = AXES[name], getattr(cell, name)
-    if about.only is not None and not about.only(cell):
-        return True
-    return value == DEFAULTS.get(name) and (about.given is None or value in about.given)
+    if name not in DEFAULTS:
+        return False
+    return (about.only is not None and not about.only(cell)) or value in (about.given or ())
 
 
 def _order(cell: Cell, study: Study) -> tuple:

@@ -34,6 +34,7 @@ class MixedPrecision:
     transfer_lr: ArrayLike = number(1.0, "pulses for what is worth one", 0)
     transfer_every: ArrayLike = number(1.0, "writes from one transfer to the next", 1)
     accumulator_bits: ArrayLike = number(0, "bits of the accumulator; 0: a float", 0, 16)
+    around = (OneSided, Several)  # what may be between it and the devices
 
     def init(self, key: Array, weights: Array) -> Any:
         """The devices, and nothing gathered."""

@@ -28,7 +28,6 @@ from qjax.memories.verified import WriteVerify
 __all__ = ["MEMORIES", "about", "counting_of", "is_memory", "named"]
 
 
-_MANY_DEVICES = (OneSided, Several)
 _MANY = 250  # steps of dw_min in the range, from which on pulses need not be whole
 
 
@@ -81,10 +80,13 @@ def _inside(memory: Any) -> list[str]:
             if isinstance(getattr(memory, f.name, None), Pulsed)]
 
 
-def _made_of(device: Pulsed, pulsed: Any) -> Any:
-    """Those devices, with the other ones' limits of a write."""
-    return dataclasses.replace(pulsed, device=device.device, upkeep=device.upkeep,
-                               write_noise_std=device.write_noise_std, counting=device.counting)
+def _made_of(held: Any, pulsed: Any) -> Any:
+    """Those devices, or what is around them, with the other ones' limits of a write."""
+    if isinstance(held, Pulsed):
+        return dataclasses.replace(pulsed, device=held.device, upkeep=held.upkeep,
+                                   write_noise_std=held.write_noise_std, counting=held.counting)
+    made = {f: _made_of(getattr(held, f), pulsed) for f in _inside(held)}
+    return dataclasses.replace(held, **made)
 
 
 def named(word: str) -> Any:
@@ -122,24 +124,21 @@ def named(word: str) -> Any:
         if isinstance(memory.device, devices.PiecewiseStep):
             raise ValueError(f"no memory {word!r}: expected {name}:UP,UP,...:DOWN,DOWN,..., steps "
                              "in units of dw_min, as in piecewise_step:1,0.8,0.3:1,0.5")
-    elif _inside(memory) and is_memory(inner):
+    around = [own for own, kind in MEMORIES.items() if kind in getattr(memory, "around", ())]
+    # Of what is around devices in its turn the name is right; whether the rest is, it says itself.
+    if _inside(memory) and (inner.partition(":")[0] in around or is_memory(inner)):
         held = named(inner)
-        if isinstance(held, Pulsed):
+        if isinstance(held, (Pulsed, *getattr(memory, "around", ()))):
             made = {f: _made_of(held, getattr(memory, f)) for f in _inside(memory)}
             return dataclasses.replace(memory, **made)
-        if isinstance(memory, MixedPrecision) and isinstance(held, _MANY_DEVICES):
-            several = dataclasses.replace(held, device=_made_of(held.device, memory.device))
-            return dataclasses.replace(memory, device=several)
     outside = [name for name, memory in MEMORIES.items() if _inside(memory)]
     inside = [name for name, memory in MEMORIES.items() if isinstance(memory, Pulsed)]
     if _inside(memory):
-        if isinstance(memory, MixedPrecision):
-            inside += [f"{word}:DEVICE" for word, memory in MEMORIES.items()
-                       if memory in _MANY_DEVICES]
-        near = difflib.get_close_matches(inner, inside, cutoff=0.7)
+        near = difflib.get_close_matches(inner.partition(":")[0], inside + around, cutoff=0.7)
         hint = f"; did you mean {' or '.join(near)}?" if near else ""
+        also = [f"{own} and, behind a colon, one of these" for own in around]
         raise ValueError(f"no memory {word!r}: expected behind {name}: one of "
-                         f"{', '.join(inside)}{hint}")
+                         f"{', '.join(inside + also)}{hint}")
     if not isinstance(memory, Pulsed):
         raise ValueError(f"no memory {word!r}: {name} is around no device, expected {name} alone; "
                          f"with a colon and a device: {', '.join(outside)}")

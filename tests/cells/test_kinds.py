@@ -103,6 +103,12 @@ def test_numbers_combine_and_keep_to_the_memories_that_have_them():
     assert Gridded().grid == Quantizer(bits=0)
 
 
+def test_numbers_that_change_nothing_are_no_cells_of_their_own():
+    assert kinds.own_numbers("soft_bounds", "diffusion=0.0 lifetime=0.0 nu=0.0") == ""
+    assert kinds.own_numbers("capacitor", "lifetime=0.0") == "lifetime=0.0"
+    assert kinds.number_of("soft_bounds", "", "diffusion") == 0.0
+
+
 def test_bits_of_devices_are_refused():
     for said in refused("--memory", "soft_bounds", "--n-bits", "2"):
         assert "no levels in soft_bounds" in said

@@ -1,4 +1,4 @@
-"""Programs and their terminals: ASCII only, a reader who goes away, a package that is missing."""
+"""Programs and their terminals: help, ASCII only, a reader who goes away, a missing package."""
 
 import os
 import subprocess
@@ -8,6 +8,7 @@ import pytest
 from programs import ROOT, finish, start
 
 from experiments import commandline, run
+from experiments.cells import AXES
 
 
 @pytest.fixture(scope="module")
@@ -52,6 +53,13 @@ def test_without_matplotlib_there_is_a_sentence(program, tmp_path):
     assert done.returncode == 2
     assert done.stderr == (f"error: {program} needs matplotlib, not installed here: "
                            "pip install -e '.[experiments]'\n")
+
+
+def test_help_names_all_words_in_lines_that_fit():
+    text = run.parser().format_help()
+    assert max(map(len, text.splitlines())) < 90
+    for column in ("algorithm", "dataset", "update", "optimizer", "normalize"):
+        assert all(word in text for word in AXES[column].words), column
 
 
 def test_other_errors_are_not_hidden(monkeypatch):

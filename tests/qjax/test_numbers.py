@@ -63,6 +63,17 @@ def test_what_is_not_there_by_default_is_optional():
     assert there["extra"].optional
 
 
+def test_what_is_left_out_counts_as_its_default_and_is_the_same_as_that():
+    assert numbers_of(Upkeep())["lifetime"].default == 0.0
+    assert Upkeep().lifetime is None
+    still, told = (Pulsed(upkeep=Upkeep(nu=0.1, **more))
+                   for more in ({}, {"lifetime": 0.0, "diffusion": 0.0}))
+    key, weights = jax.random.key(3), jnp.linspace(-0.3, 0.3, 12).reshape(4, 3)
+    after = [memory.read(memory.write(key, memory.init(key, weights), jnp.full((4, 3), 0.01)))
+             for memory in (still, told)]
+    np.testing.assert_array_equal(*after)
+
+
 def test_classes_have_the_same_numbers_as_what_is_made_of_them():
     assert numbers_of(SoftBounds) == numbers_of(SoftBounds())
     assert numbers_of(Upkeep)["reset_std"].default == 0.01

@@ -183,6 +183,11 @@ def test_other_names_are_refused_with_those_there_are(word):
 
 @pytest.mark.parametrize(("word", "message"), [
     ("mixed_precision:reram", "did you mean ecram or reram_sb or reram_es"),
+    ("mixed_precision:one_sided:pcmm", "behind one_sided: one of .*did you mean pcm"),
+    ("mixed_precision:one_side:pcm", "did you mean one_sided"),
+    ("mixed_precision:one_sided:", "behind one_sided: one of"),
+    ("mixed_precision:nearest", "several and, behind a colon, one of these$"),
+    ("tiki_taka:one_sided:pcm", "expected behind tiki_taka: one of"),
     ("write_verify:reram_es", "write_verify is around no device, expected write_verify alone")])
 def test_what_stands_behind_a_colon_is_told_from_what_stands_before(word, message):
     with pytest.raises(ValueError, match=message):

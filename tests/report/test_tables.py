@@ -198,6 +198,13 @@ def test_cell_table_shows_the_settings_that_differ_and_notes_the_others():
     assert "batch_size 64 (float networks: 128)" in table.notes[3]
     assert "lr 1.0," in table.notes[3]
     assert "update" not in table.notes[3]
+    # Of later axes what is not as usual; a float behind each weight is not.
+    assert "gradient_bits float" in table.notes[3]
+    assert not any(name in table.notes[3] for name in ("dac_bits", "hidden_bits", "bias"))
+    float_hidden = replace(MNIST, update="hidden", hidden_bits=None, bias="float")
+    table = tables.cell_table(seeds(float_hidden, 1.0), "mnist", "backprop", THESIS)
+    assert {"hidden_bits float", "bias float"} <= set(table.notes[3][len("Settings: "):].split(
+        ";")[0].split(", "))
 
 
 def test_cell_table_keeps_to_its_algorithm_and_data_set():
