@@ -15,7 +15,7 @@ from qjax import devices
 from qjax.devices import Device
 from qjax.memories import MEMORIES
 
-__all__ = ["Fit", "Measured", "MeasuredError", "fit", "fits", "read_measured"]
+__all__ = ["MODELS", "Fit", "Measured", "MeasuredError", "fit", "fits", "read_measured"]
 
 _NODES = 6  # steps in a table, each way
 # Numbers of each model that are fitted; "NAME 3" is an entry of a table. Others are those of the
