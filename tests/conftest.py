@@ -24,6 +24,14 @@ if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _quick_starts():
+    """What draws the first weights has a level of its own, which is above that of all others."""
+    from qjax import training
+
+    training._INIT_OPTIONS.clear()
+
+
 @pytest.fixture(scope="session")
 def swept(tmp_path_factory):
     """A store of one algorithm: three widths, all quantizers and float; three seeds, two epochs."""

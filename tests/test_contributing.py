@@ -52,6 +52,16 @@ def run(root, words, *more):
                           env=own, text=True, capture_output=True, check=False)
 
 
+def in_one_program(root, commands):
+    """Their exit codes are printed at the end. To start each would take longer than the work."""
+    program = ("from importlib import import_module\n"
+               f"print([import_module('experiments.' + c[0]).main(c[1:]) for c in {commands}])")
+    return subprocess.run(
+        [sys.executable, "-c", program], cwd=root, text=True, capture_output=True, check=False,
+        env={**os.environ, "PYTHONPATH": str(root)},
+    )
+
+
 def exported(root, out):
     done = run(root, "experiments.export", "--out", out)
     assert done.returncode == 0, done.stderr
@@ -76,22 +86,18 @@ def test_all_four_train_tabulate_and_plot_at_once(grown):
     assert good > 75
     assert rows["write_noise=1.0", "0.0"] < good - 10
     assert rows["write_noise=0.0", "0.9"] < good - 3
-    for command in ("plot", "tables"):
-        done = run(grown, f"experiments.{command}", "--results", out)
-        assert done.returncode == 0, done.stderr
+    done = in_one_program(grown, [[command, "--results", str(out)]
+                                  for command in ("plot", "tables")])
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.endswith("[0, 0]\n")
 
 
 def test_the_commands_of_the_text_plan_what_they_say(grown):
     commands = [re.search(r"```bash\npython -m experiments.run (.*?)```", section, re.DOTALL)[1]
                 for section in SECTIONS.values()]
-    words = [[*command.replace("\\\n", " ").split(), "--dry-run", "--out", str(grown / "dry")]
-             for command in commands]
-    # In one program: to start each takes longer than the plan.
-    program = f"from experiments import run; print([run.main(w) for w in {words}])"
-    done = subprocess.run(
-        [sys.executable, "-c", program], cwd=grown, text=True, capture_output=True, check=False,
-        env={**os.environ, "PYTHONPATH": str(grown)},
-    )
+    done = in_one_program(grown, [
+        ["run", *command.replace("\\\n", " ").split(), "--dry-run", "--out", str(grown / "dry")]
+        for command in commands])
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("nothing was run") == 4
     assert "[0, 0, 0, 0]" in done.stdout

@@ -1,14 +1,29 @@
-"""Whole numbers at random: how many pulses come together by chance, and how a mean is met."""
+"""Random numbers: several at a time, and whole ones of pulses that come together by chance."""
+
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import Array
 
-__all__ = ["poisson", "rounded"]
+__all__ = ["normals", "poisson", "rounded", "uniforms"]
 
 # Up to this mean the distribution is summed up term by term, to the last number that counts; beyond
 # it a normal one, rounded, is near enough (mean and deviation are right to 3 %, beyond 4 to 1 %).
 _FEW, _TERMS = 2.5, 10
+
+
+def normals(keys: Array, shape: tuple[int, ...], dtype: Any = None) -> Array:
+    """Standard normal numbers [keys, *shape], those of each key by itself; the keys are consumed.
+
+    One piece of a program instead of many, which would take many times as long to compile.
+    """
+    return jax.vmap(lambda key: jax.random.normal(key, shape, dtype))(keys)
+
+
+def uniforms(keys: Array, shape: tuple[int, ...]) -> Array:
+    """Numbers from 0 to 1 [keys, *shape], likewise."""
+    return jax.vmap(lambda key: jax.random.uniform(key, shape))(keys)
 
 
 def rounded(key: Array, mean: Array) -> Array:

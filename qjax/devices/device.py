@@ -20,6 +20,7 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from qjax import structs
+from qjax.devices.chance import normals, uniforms
 from qjax.numbers import number
 
 __all__ = ["Device", "Moves", "Points"]
@@ -80,13 +81,14 @@ class Device:
 
     def draw(self, key: Array, shape: tuple[int, ...]) -> Points:
         """Constants of crosspoints of that shape; the key is consumed."""
-        high_key, low_key, gain_key, way_key, stuck_key, value_key, own_key = jax.random.split(
-            key, 7)
-        high = self.w_max * (1 + self.w_max_dtod * jax.random.normal(high_key, shape))
-        low = self.w_min * (1 + self.w_min_dtod * jax.random.normal(low_key, shape))
-        spread = self.dw_min_dtod * jax.random.normal(gain_key, shape)
+        keys = jax.random.split(key, 7)
+        high, low, gain, way = normals(keys[:4], shape)
+        stuck, value = uniforms(keys[4:6], shape)
+        high = self.w_max * (1 + self.w_max_dtod * high)
+        low = self.w_min * (1 + self.w_min_dtod * low)
+        spread = self.dw_min_dtod * gain
         gain = jnp.where(jnp.asarray(self.dw_min_dtod_log_normal) > 0, jnp.exp(spread), 1 + spread)
-        way = self.up_down_dtod * jax.random.normal(way_key, shape)
+        way = self.up_down_dtod * way
         up = self.dw_min * (gain + jnp.minimum(self.up_down, 0) + way)
         down = self.dw_min * (gain - jnp.maximum(self.up_down, 0) - way)
         consistent = jnp.asarray(self.enforce_consistency) > 0
@@ -97,11 +99,11 @@ class Device:
             jnp.where(consistent, jnp.abs(swapped[0]), jnp.where(crossed, middle, high)),
             jnp.where(consistent, -jnp.abs(swapped[1]), jnp.where(crossed, middle, low)),
         )
-        points = self.complete(own_key, Points(up, down, low, high))
+        points = self.complete(keys[6], Points(up, down, low, high))
         reach = self.corrupt_devices_range
         least, most = jnp.maximum(points.low, -reach), jnp.minimum(points.high, reach)
-        value = least + (most - least) * jax.random.uniform(value_key, shape)
-        stuck = jax.random.uniform(stuck_key, shape) < self.corrupt_devices_prob
+        value = least + (most - least) * value
+        stuck = stuck < self.corrupt_devices_prob
         return replace(
             points,
             up=jnp.where(stuck, 0.0, points.up), down=jnp.where(stuck, 0.0, points.down),

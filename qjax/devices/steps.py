@@ -15,6 +15,7 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from qjax import structs
+from qjax.devices.chance import normals
 from qjax.devices.device import Device, Moves, Points
 from qjax.numbers import number
 
@@ -24,8 +25,8 @@ __all__ = [
 ]
 
 
-def _normal(key: Array, like: Array) -> Array:
-    return jax.random.normal(key, like.shape, like.dtype)
+def _normals(key: Array, count: int, like: Array) -> Array:
+    return normals(jax.random.split(key, count), like.shape, like.dtype)
 
 
 @structs.dataclass
@@ -55,9 +56,9 @@ class LinearStep(Device):
 
     def complete(self, key: Array, points: Points) -> Points:
         """Slopes: what a step loses per unit of the weight."""
-        up_key, down_key = jax.random.split(key)
-        gamma_up = self.gamma_up + self.gamma_up_dtod * _normal(up_key, points.up)
-        gamma_down = self.gamma_down + self.gamma_down_dtod * _normal(down_key, points.up)
+        up, down = _normals(key, 2, points.up)
+        gamma_up = self.gamma_up + self.gamma_up_dtod * up
+        gamma_down = self.gamma_down + self.gamma_down_dtod * down
         free = jnp.asarray(self.allow_increasing) > 0
         mean = jnp.asarray(self.mean_bound_reference) > 0
         return replace(points, own={
@@ -154,10 +155,10 @@ class SoftBoundsReference(Device):
 
     def complete(self, key: Array, points: Points) -> Points:
         """References; bounds are those of the weight from there."""
-        up_key, down_key, reference_key = jax.random.split(key, 3)
-        high = points.high / jnp.abs(1 + self.slope_up_dtod * _normal(up_key, points.up))
-        low = points.low / jnp.abs(1 + self.slope_down_dtod * _normal(down_key, points.up))
-        reference = self.reference_mean + self.reference_std * _normal(reference_key, points.up)
+        up, down, reference = _normals(key, 3, points.up)
+        high = points.high / jnp.abs(1 + self.slope_up_dtod * up)
+        low = points.low / jnp.abs(1 + self.slope_down_dtod * down)
+        reference = self.reference_mean + self.reference_std * reference
         symmetric = (points.up - points.down) / (points.up / high - points.down / low)
         reference = reference + jnp.where(
             jnp.asarray(self.subtract_symmetry_point) > 0, symmetric, 0.0)
@@ -225,9 +226,8 @@ class PowStep(Device):
 
     def complete(self, key: Array, points: Points) -> Points:
         """The two powers."""
-        both_key, way_key = jax.random.split(key)
-        both = 1 + self.pow_gamma_dtod * _normal(both_key, points.up)
-        way = self.pow_up_down_dtod * _normal(way_key, points.up)
+        both, way = _normals(key, 2, points.up)
+        both, way = 1 + self.pow_gamma_dtod * both, self.pow_up_down_dtod * way
         return replace(points, own={
             "up": jnp.abs(self.pow_gamma * (both + jnp.minimum(self.pow_up_down, 0) + way)),
             "down": jnp.abs(self.pow_gamma * (both - jnp.maximum(self.pow_up_down, 0) - way)),

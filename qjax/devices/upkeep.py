@@ -10,6 +10,7 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from qjax import structs
+from qjax.devices.chance import normals
 from qjax.devices.device import Points
 from qjax.devices.pulses import bound
 from qjax.numbers import number
@@ -58,8 +59,7 @@ class Upkeep:
 
     def draw(self, key: Array, shape: tuple[int, ...]) -> Rates:
         """Rates of crosspoints of that shape; the key is consumed."""
-        keys = jax.random.split(key, 4)
-        life, diffusion, towards, nu = (jax.random.normal(k, shape) for k in keys)
+        life, diffusion, towards, nu = normals(jax.random.split(key, 4), shape)
         lifetime, added = (0.0 if x is None else x for x in (self.lifetime, self.diffusion))
         batches = lifetime * (1 + self.lifetime_dtod * life)
         kept = jnp.where(batches > 1, 1 - 1 / jnp.where(batches > 1, batches, 2.0), 0.0)

@@ -10,18 +10,20 @@ from programs import ROOT, finish, start
 from experiments import commandline, run
 from experiments.cells import AXES
 
+TRAINED = "--dataset digits --n-layers 0 --hidden-width 4 --epochs 1 --seeds 2 --n-bits 8 float"
+
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     """A folder with one small training."""
     out = tmp_path_factory.mktemp("trained")
-    finish(start(out, "--epochs 1 --seeds 2 --n-bits 8 float"))
+    finish(start(out, TRAINED))
     return out
 
 
 @pytest.mark.parametrize("program", ["experiments.run", "experiments.tables"])
 def test_a_terminal_of_ascii_gets_look_alikes(trained, program):
-    words = ["--out", str(trained), "--epochs", "1", "--seeds", "2", "--n-bits", "8", "float"]
+    words = ["--out", str(trained), *TRAINED.split()]
     if program == "experiments.tables":
         words = ["--results", str(trained)]
     done = subprocess.run(

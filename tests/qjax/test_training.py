@@ -349,8 +349,10 @@ import jax, jax.numpy as jnp, numpy as np
 import test_training as t
 from qjax.algorithms import Settings, backprop, hsic
 from qjax.networks import mlp
+from qjax import training
 from qjax.training import make_begin, make_epoch, make_init
 
+training._INIT_OPTIONS.clear()  # as for all tests
 assert len(jax.devices()) == 2
 mesh = jax.make_mesh((1, 2), ("seeds", "configs"), axis_types=(jax.sharding.AxisType.Auto,) * 2)
 
@@ -389,7 +391,7 @@ def test_two_devices_give_the_same_as_one():
     environment = {
         **os.environ,
         "JAX_PLATFORMS": "cpu",
-        "XLA_FLAGS": "--xla_force_host_platform_device_count=2 --xla_backend_optimization_level=0",
+        "XLA_FLAGS": f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count=2",
         "PYTHONPATH": os.pathsep.join([str(here.parents[1]), str(here)]),
     }
     result = subprocess.run(

@@ -10,8 +10,13 @@ from experiments import run
 from experiments.store import Store
 from experiments.sweep import devices as sweep_devices
 
-SWEEP = ("--dataset digits --hidden-width 10 --n-layers 1 --seeds 2 --n-bits 3 float "
-         "--batch-size 64 --epochs 5 --readout-epochs 2 --algorithm")
+# hsic in floats alone: those of few bits are programs of their own, which take long to compile.
+BITS = """n-bits = [3, "float"]
+[hsic]
+n-bits = "float"
+"""
+SWEEP = ("--dataset digits --hidden-width 10 --n-layers 0 --seeds 2 --batch-size 64 --epochs 5 "
+         "--readout-epochs 2 --config {} --algorithm")
 # How far losses of float cells may lie apart. HSIC inverts matrices close to singular, where
 # rounding errors grow.
 APART = {"backprop": 1e-5, "hsic": 5e-3}
@@ -23,8 +28,15 @@ def alone(out, *words, devices):
 
 
 @pytest.fixture(scope="module")
-def one_device(tmp_path_factory):
-    return alone(tmp_path_factory.mktemp("one"), SWEEP, *APART, devices=1)
+def words(tmp_path_factory):
+    path = tmp_path_factory.mktemp("own") / "bits.toml"
+    path.write_text(BITS)
+    return SWEEP.format(path)
+
+
+@pytest.fixture(scope="module")
+def one_device(tmp_path_factory, words):
+    return alone(tmp_path_factory.mktemp("one"), words, *APART, devices=1)
 
 
 def assert_alike(out, expected):
@@ -50,14 +62,14 @@ def assert_alike(out, expected):
             assert abs(row["test_accuracy"] - other["test_accuracy"]) <= 3
 
 
-def test_devices_do_not_change_the_numbers(one_device, tmp_path):
-    alone(tmp_path, SWEEP, *APART, devices=4)
+def test_devices_do_not_change_the_numbers(one_device, words, tmp_path):
+    alone(tmp_path, words, *APART, devices=4)
     assert numbers(tmp_path)[0].keys() == one_device[0].keys()
     assert_alike(tmp_path, one_device)
 
 
-def test_chunks_do_not_change_the_numbers(one_device, tmp_path):
-    alone(tmp_path, SWEEP, "backprop --memory-limit 1K", devices=1)  # every replica by itself
+def test_chunks_do_not_change_the_numbers(one_device, words, tmp_path):
+    alone(tmp_path, words, "backprop --memory-limit 1K", devices=1)  # every replica by itself
     assert len(numbers(tmp_path)[0]) == 4
     assert_alike(tmp_path, one_device)
 
@@ -84,9 +96,9 @@ def end(processes):
 
 
 @pytest.fixture(scope="module")
-def two_processes(tmp_path_factory):
+def two_processes(tmp_path_factory, words):
     out = tmp_path_factory.mktemp("two")
-    return out, end(pair(out, SWEEP, "backprop"))
+    return out, end(pair(out, words, "backprop"))
 
 
 def test_two_processes_give_the_numbers_of_one(one_device, two_processes):
@@ -97,27 +109,27 @@ def test_two_processes_give_the_numbers_of_one(one_device, two_processes):
     assert_alike(out, one_device)
 
 
-def test_two_killed_processes_resume_together(two_processes, tmp_path):
-    killed = pair(tmp_path, SWEEP, "backprop")
+def test_two_killed_processes_resume_together(two_processes, words, tmp_path):
+    killed = pair(tmp_path, words, "backprop")
     wait_until(lambda: recorded(tmp_path) >= 8, killed[0])
     for process in killed:
         process.kill()
         process.communicate()
-    first, _ = end(pair(tmp_path, SWEEP, "backprop --resume"))
+    first, _ = end(pair(tmp_path, words, "backprop --resume"))
     assert "From their checkpoints: 4 replicas, " in first
     assert numbers(tmp_path) == numbers(two_processes[0])
 
 
 @pytest.mark.parametrize(
-    ("words", "message"),
+    ("told", "message"),
     [
         ("--coordinator localhost:1", "go together"),
         ("--coordinator localhost:1 --num-processes 2 --process-id 2", "at most 1"),
     ],
 )
-def test_incomplete_words_about_processes_are_refused(tmp_path, words, message, capsys):
+def test_incomplete_words_about_processes_are_refused(tmp_path, told, message, capsys):
     with pytest.raises(SystemExit):
-        run.main([*words.split(), "--out", str(tmp_path)])
+        run.main([*told.split(), "--out", str(tmp_path)])
     assert message in capsys.readouterr().err
 
 

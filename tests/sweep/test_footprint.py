@@ -38,11 +38,11 @@ def reserved(cell, dataset, replicas, diagnose=False):
     """Bytes a device holds while the compiled epochs of all phases run: the largest of them."""
     mesh = make_mesh(1, replicas)
     program = Program((cell,) * replicas, dataset, mesh)
-    states = program.init()(program.keys([0], 0), program.settings(0))
+    states = jax.eval_shape(program.init(), program.keys([0], 0), program.settings(0))
     most = 0
     for number, phase in enumerate(program.algorithm.phases):
         settings = program.settings(number)
-        states = training.make_begin(phase, mesh)(settings, states)
+        states = jax.eval_shape(training.make_begin(phase, mesh), settings, states)
         arguments = (program.keys([0], 1), 0, settings, states, program.data)
         lowered = program.epoch(number, diagnose=diagnose).lower(*arguments)
         analysis = lowered.compile().memory_analysis()

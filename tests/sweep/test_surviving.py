@@ -15,7 +15,7 @@ from experiments.sweep.checkpoint import Checkpoint
 
 # Two chunks of a few short epochs, two phases in one of them.
 SWEEP = ("--algorithm backprop hsic --dataset digits --hidden-width 4 --n-layers 0 --seeds 2 "
-         "--n-bits 4 float --batch-size 64 --epochs 12 --readout-epochs 6")
+         "--n-bits 4 5 --batch-size 64 --epochs 12 --readout-epochs 6")
 
 
 @pytest.fixture(scope="module")
