@@ -76,6 +76,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(f"{name}: {value:,}" if isinstance(value, int) else
                   f"{name}: {value:.3g}{'' if name == 'MiB' else ' s'}")
         return 0
+    axes = {name: getattr(args, name) for name in growth.AXES}
+    if not any(axes.values()):
+        p.error("nothing to measure: give some of --width, --depth, --replicas a value")
     args.out = args.out or Path("figures/growth")
     commandline.require("matplotlib", "experiments.growth")
     from experiments.benchmark import growth_figure
@@ -90,10 +93,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         args.out.mkdir(parents=True, exist_ok=True)
         machine = benchmark.about_machine()
-        rows = growth.grown(args.algorithm, {name: getattr(args, name) for name in growth.AXES},
-                            machine, tell)
-        if not rows:
-            p.error("nothing to measure: give some of --width, --depth, --replicas a value")
+        rows = growth.grown(args.algorithm, axes, machine, tell)
         numbers = args.out / f"growth-{args.algorithm}.json"
         numbers.write_text(json.dumps({"machine": machine, "rows": rows}, indent=1) + "\n")
         title = (f"What {args.algorithm} costs: 784 inputs, 10 classes, batch "

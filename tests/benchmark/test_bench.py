@@ -127,7 +127,7 @@ def test_reports_that_cannot_be_compared(tmp_path, content, message):
         benchmark.read_report(tmp_path / "none.json")
 
 
-def test_command_line(tmp_path, capsys):
+def test_command_line(tmp_path, capsys, monkeypatch):
     path = tmp_path / "bench.json"
     tiny = ["--algorithm", "fa", "--n-layers", "0", "--hidden-width", "4", "--steps", "2",
             "--replicas", "2", "--batch-size", "32"]
@@ -147,6 +147,7 @@ def test_command_line(tmp_path, capsys):
     }
     assert "fa" in capsys.readouterr().out
 
+    monkeypatch.setattr(benchmark, "about_machine", lambda: written["machine"])
     assert bench.main([*tiny, "--no-breakdown", "--compare", str(path)]) == 0
     assert "ratio: new by old" in capsys.readouterr().out
 

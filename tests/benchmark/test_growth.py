@@ -5,6 +5,7 @@ import math
 
 import pytest
 
+from experiments import benchmark
 from experiments import growth as command
 from experiments.benchmark import growth
 from experiments.store import Store
@@ -25,7 +26,9 @@ def test_exponents_are_those_of_powers():
     assert math.isnan(unknown)
 
 
-def test_the_command_measures_draws_and_tabulates(tmp_path, capsys):
+def test_the_command_measures_draws_and_tabulates(tmp_path, capsys, monkeypatch):
+    machine = {"cores": 2, "devices": 2, "matmul_gflops": 1e4, "copy_gbytes": 1e4}
+    monkeypatch.setattr(benchmark, "about_machine", lambda: machine)  # measured by test_bench
     words = ["--width", "16", "4", "--depth", "--replicas", "--out", str(tmp_path / "new")]
     assert command.main(words) == 0
     printed = capsys.readouterr().out
