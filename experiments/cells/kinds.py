@@ -18,6 +18,7 @@ from experiments.cells.own import MEMORY, enter, word_of
 from experiments.commandline import options
 from qjax.kinds import MAX_BITS, kind_of
 from qjax.memories import MEMORIES, about, has_grid, is_memory, named, numbers_of
+from qjax.numbers import Number
 from qjax.quantize import KINDS, make_quantizer
 from qjax.spacings import Table, Uniform
 
@@ -78,9 +79,31 @@ def bits_of(word: str, n_bits: int) -> int:
     return kind.least if kind and isinstance(kind.spacing, Table) else n_bits
 
 
+class _Known(NamedTuple):
+    """What a word of the table means; of a word that is none, a memory that is None."""
+
+    memory: Any
+    numbers: Mapping[str, Number]
+
+
+def _known(word: str) -> _Known:
+    # The ids tell apart memories that have the same words, at other times.
+    return _known_of(word, tuple(MEMORIES), tuple(map(id, MEMORIES.values())))
+
+
+@functools.lru_cache(maxsize=1024)  # asked for of every combination of a study, ten times
+def _known_of(word: str, words: Sequence[str], ids: Sequence[int]) -> _Known:
+    del words, ids
+    if not is_memory(word):
+        return _Known(None, {})
+    memory = named(word)
+    return _Known(memory, numbers_of(memory))
+
+
 def has_levels(memory: str) -> bool:
     """Does a quantizer say where this memory's weights may lie?"""
-    return not is_memory(memory) or has_grid(named(memory))
+    found = _known(memory).memory
+    return found is None or has_grid(found)
 
 
 def optimizer_bits(text: str) -> int | None:
@@ -137,12 +160,13 @@ def hidden_of(n_bits: int, given: int | More | None) -> int | None:
 
 def takes_floats(memory: str) -> bool:
     """Is a network without bits the same under this memory as under any other?"""
-    return is_memory(memory) and getattr(named(memory), "floats_without_bits", False)
+    return getattr(_known(memory).memory, "floats_without_bits", False)
 
 
 def has_hidden(memory: str) -> bool:
     """Does a memory keep more bits of a weight than it shows?"""
-    return is_memory(memory) and any(f.name == "hidden_bits" for f in fields(named(memory)))
+    found = _known(memory).memory
+    return found is not None and any(f.name == "hidden_bits" for f in fields(found))
 
 
 def drifts(memory: str, numbers: str) -> bool:
@@ -161,7 +185,7 @@ def described() -> str:
     """What every memory is, in a line, with its numbers, if they are few."""
     told = []
     for word in MEMORIES:
-        known = numbers_of(named(word))
+        known = _known(word).numbers
         more = ", ".join(
             f"{name} ({number.help}; {number.expected}) [{options.spell(number.default)}]"
             for name, number in known.items())
@@ -175,7 +199,7 @@ def described() -> str:
 def setting(text: str) -> Setting:
     """Argument type: NAME=VALUE or NAME=VALUE,VALUE of a number that some memory has."""
     name, equals, values = text.partition("=")
-    known = [numbers_of(named(word)) for word in MEMORIES]
+    known = [_known(word).numbers for word in MEMORIES]
     if not equals or not values:
         raise argparse.ArgumentTypeError(
             f"expected NAME=VALUE or NAME=VALUE,VALUE with the name of a number of the memory; got "
@@ -218,14 +242,14 @@ def check_settings(settings: Iterable[Setting | str], chosen: Iterable[str]) -> 
         if not isinstance(given, Setting):
             continue
         name = given.name
-        here = [word for word in chosen if is_memory(word) and name in numbers_of(named(word))]
+        here = [word for word in chosen if name in _known(word).numbers]
         if not here:
             raise ValueError(
                 f"--set {name}: a number of {' and '.join(memories_with(name))}; none of these is "
                 f"in --memory {' '.join(chosen)}"
             )
         for word in here:
-            number = numbers_of(named(word))[name]
+            number = _known(word).numbers[name]
             wrong = [value for value in given.values if not number.allows(value)]
             if wrong:
                 raise ValueError(
@@ -277,13 +301,13 @@ def numbers(text: str) -> dict[str, float]:
 
 def number_of(memory: str, text: str, name: str) -> float | None:
     """The value of a number in a cell, its own or the memory's; None where it has none."""
-    known = numbers_of(named(memory)) if is_memory(memory) else {}
+    known = _known(memory).numbers
     return numbers(text).get(name, known[name].default) if name in known else None
 
 
 def own_numbers(memory: str, text: str) -> str:
     """Of some numbers those that this memory has, and that are not its own values."""
-    known = numbers_of(named(memory)) if is_memory(memory) else {}
+    known = _known(memory).numbers
     return _written({name: value for name, value in numbers(text).items()
                      if name in known and value != known[name].default})
 
@@ -298,10 +322,8 @@ def optional_numbers(text: str) -> str:
 
 @functools.lru_cache(maxsize=8)
 def _optional(words: Sequence[str], ids: Sequence[int]) -> frozenset[str]:
-    """Of all numbers of these memories, which the ids tell apart from others of the same names."""
-    del ids
-    return frozenset(name for word in words for name, number in numbers_of(named(word)).items()
-                     if number.optional)
+    known = [_known_of(word, words, ids).numbers for word in words]
+    return frozenset(name for its in known for name, number in its.items() if number.optional)
 
 
 def _written(values: Mapping[str, float]) -> str:
@@ -322,9 +344,9 @@ def meet(words: Iterable[str]) -> None:
 
 def all_numbers() -> list[str]:
     """Names of the numbers of all memories."""
-    return sorted({name for word in MEMORIES for name in numbers_of(named(word))})
+    return sorted({name for word in MEMORIES for name in _known(word).numbers})
 
 
 def memories_with(name: str) -> Sequence[str]:
     """The memories that have a number of this name."""
-    return [word for word in MEMORIES if name in numbers_of(named(word))]
+    return [word for word in MEMORIES if name in _known(word).numbers]
