@@ -20,7 +20,7 @@ X = jax.random.normal(jax.random.key(0), (3, 7, 8, 2))
 KERNEL, FEEDBACK = (jax.random.normal(jax.random.key(k), (3, 3, 2, 4)) for k in (1, 2))
 PLAIN = (Conv(3, size=3, padding=1, pool=True), Conv(4, size=3), Dense(3, activation=identity))
 # Of everything one, the residual block with a change of channels.
-NETWORK = (*PLAIN[:2], Residual(2), PLAIN[2])
+NETWORK = (PLAIN[0], Residual(5), PLAIN[2])
 BATCH = Batch(jax.random.normal(jax.random.key(3), (4, 8, 8, 1)), jnp.arange(4) % 3)
 
 
