@@ -142,6 +142,8 @@ def test_ctrl_c_while_modules_are_imported_ends_without_a_traceback(tmp_path):
 def test_the_second_start_compiles_nothing(tmp_path, monkeypatch):
     kept = tmp_path / "programs"
     monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(kept))
+    # All are kept: which take long enough otherwise differs from start to start.
+    monkeypatch.setenv("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 
     def programs(out):
         words = "--algorithm backprop --epochs 1 --n-bits 4 --seeds 1"
