@@ -91,7 +91,9 @@ def _known(word: str) -> _Known:
     return _known_of(word, tuple(MEMORIES), tuple(map(id, MEMORIES.values())))
 
 
-@functools.lru_cache(maxsize=1024)  # asked for of every combination of a study, ten times
+# Asked for ten times of every combination: the 3,150 cells on devices of `experiments.imperfect`
+# are planned in 0.7 s, in 8 without.
+@functools.lru_cache(maxsize=1024)
 def _known_of(word: str, words: Sequence[str], ids: Sequence[int]) -> _Known:
     del words, ids
     if not is_memory(word):

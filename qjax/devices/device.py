@@ -83,7 +83,7 @@ class Device:
         """Constants of crosspoints of that shape; the key is consumed."""
         keys = jax.random.split(key, 7)
         high, low, gain, way = normals(keys[:4], shape)
-        stuck, value = uniforms(keys[4:6], shape)
+        lot, place = uniforms(keys[4:6], shape)
         high = self.w_max * (1 + self.w_max_dtod * high)
         low = self.w_min * (1 + self.w_min_dtod * low)
         spread = self.dw_min_dtod * gain
@@ -102,8 +102,8 @@ class Device:
         points = self.complete(keys[6], Points(up, down, low, high))
         reach = self.corrupt_devices_range
         least, most = jnp.maximum(points.low, -reach), jnp.minimum(points.high, reach)
-        value = least + (most - least) * value
-        stuck = stuck < self.corrupt_devices_prob
+        value = least + (most - least) * place
+        stuck = lot < self.corrupt_devices_prob
         return replace(
             points,
             up=jnp.where(stuck, 0.0, points.up), down=jnp.where(stuck, 0.0, points.down),

@@ -63,7 +63,10 @@ def test_a_store_is_filled_with_finished_networks(tmp_path, capsys):
     (["--width", "--depth", "--replicas"], "nothing to measure"),
     (["--algorithm", "backprob"], "backprop"),
 ])
-def test_wrong_words_are_refused(tmp_path, words, message, capsys):
+def test_wrong_words_are_refused_before_anything_is_measured(
+    tmp_path, words, message, capsys, monkeypatch
+):
+    monkeypatch.setattr(benchmark, "about_machine", lambda: pytest.fail("measures"))
     with pytest.raises(SystemExit):
         command.main([*words, "--out", str(tmp_path)])
     assert message in capsys.readouterr().err

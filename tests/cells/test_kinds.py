@@ -155,3 +155,12 @@ def test_one_bit_has_no_symmetric_grid_and_the_study_takes_another():
 def test_every_optimizer_has_a_usual_learning_rate():
     own = {name for name in OPTIMIZERS if ":" in name}  # which another test has entered
     assert LEARNING_RATES.keys() == OPTIMIZERS.keys() - own
+
+
+def test_what_a_word_means_is_not_remembered_longer_than_it_means_that(monkeypatch):
+    for kind, name in ((Gridded, "noise"), (memories.Float, None)):
+        monkeypatch.setitem(memories.MEMORIES, "own", kind)
+        assert kinds.has_levels("own") == (name is not None)
+        assert kinds.number_of("own", "", "noise") == (GRIDDED[name] if name else None)
+    monkeypatch.delitem(memories.MEMORIES, "own")
+    assert kinds.number_of("own", "noise=1", "noise") is None

@@ -157,6 +157,13 @@ def test_a_jump_has_finite_derivatives_also_where_there_is_no_pulse(name):
     assert np.all(np.isfinite(jax.grad(total)(0.5 * weights)))
 
 
+def test_numbers_drawn_together_are_those_of_every_key_by_itself():
+    keys = jax.random.split(KEY, 3)
+    pairs = (chance.normals, jax.random.normal), (chance.uniforms, jax.random.uniform)
+    for together, one in pairs:
+        np.testing.assert_array_equal(together(keys, (4, 5)), [one(key, (4, 5)) for key in keys])
+
+
 DRAWS = 100_000
 
 
