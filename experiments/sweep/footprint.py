@@ -1,4 +1,5 @@
-"""What replicas cost by XLA's own account: memory, so how many fit; bytes moved, so how long."""
+"""What replicas cost, by the arrays of their steps: memory, so how many fit; bytes moved, so how
+long."""
 
 import functools
 import itertools
@@ -9,21 +10,17 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 
 from experiments.cells import Cell
 from experiments.data import Dataset
 from experiments.sweep import devices
+from experiments.sweep.arrays import nbytes, peak_and_moved
 from experiments.sweep.program import Program
 from qjax import training
-from qjax.replicas import fitting, replicate, turn_of
+from qjax.replicas import fitting, turn_of
 
 __all__ = ["Footprint", "available", "footprint", "is_exhausted", "size"]
 
-# Replicas that the estimate is made from. More than one, as they share what depends on the batch.
-_SAMPLE = 8
-# Memory is planned before machine code is generated: no need for that to be fast.
-_QUICKLY: dict[str, Any] = {"xla_backend_optimization_level": 0}
 # More than this on a device does not train faster (docs/performance.md).
 _SATURATED = {"cpu": 16, "other": 1024}
 _UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
@@ -44,7 +41,7 @@ class Footprint(NamedTuple):
 
     fixed: int
     replica: int
-    moved: tuple[float, ...] = ()
+    moved: tuple[int, ...] = ()
     held: int = 0
     at_once: int | None = None
 
@@ -64,27 +61,13 @@ class Footprint(NamedTuple):
         return max(fit, default=1)
 
 
-def _bytes(tree: Any) -> int:
-    return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
-
-
-def _cost(function: Callable, *arguments: Any, donate: tuple = ()) -> tuple[int, float]:
-    """What XLA reserves beyond the arguments, and what it moves, in bytes, for abstract arrays."""
-    compiled = jax.jit(function, donate_argnums=donate).lower(*arguments).compile(_QUICKLY)
-    analysis = compiled.memory_analysis()
-    new = analysis.output_size_in_bytes - analysis.alias_size_in_bytes
-    moved = (compiled.cost_analysis() or {}).get("bytes accessed", 1.0)
-    return analysis.temp_size_in_bytes + max(0, new), moved
-
-
 def footprint(cells: Sequence[Cell], dataset: Dataset, diagnose: bool = False) -> Footprint:
     """Estimates what a group needs: states, and the largest of step, evaluation and diagnosis.
 
-    One step and one chunk of the evaluation are compiled, as XLA alone knows what it keeps in
-    memory at the same time; the loops around them only repeat them. Within 30 % of what the whole
-    program reserves (tests/sweep/test_footprint.py).
+    One replica is traced and nothing compiled. Within 30 % of what compiled programs reserve; for
+    convolutions up to three times as much (tests/sweep/test_footprint.py).
     """
-    return _footprint(Program((cells[0].program,) * _SAMPLE, dataset, None), diagnose)
+    return _footprint(Program((cells[0].program,), dataset, None), diagnose)
 
 
 @functools.lru_cache(maxsize=64)
@@ -96,40 +79,47 @@ def _footprint(program: Program, diagnose: bool) -> Footprint:
     chunk = min(training.EVALUATION_CHUNK, examples)
     steps = math.ceil(examples / batch)
     scored = math.ceil(examples / chunk) + math.ceil(len(dataset.test_labels) / chunk)
-    keys = jax.eval_shape(lambda: jax.vmap(jax.random.key)(jnp.zeros(1, jnp.uint32)))
+    key = jax.eval_shape(lambda: jax.random.key(0))
     inputs = jax.eval_shape(program.inputs, dataset.train_images[:1])
 
     def images(count):
         return shape((count, *inputs.shape[1:]), inputs.dtype)
 
-    states = jax.eval_shape(program.init(), keys, program.settings(0))
+    def needed(function: Callable, *arguments: Any) -> tuple[int, int]:
+        """Without the last argument, examples, which replicas share."""
+        peak, moved = peak_and_moved(function, *arguments)
+        return peak - nbytes(arguments[-1]), moved
+
+    def settings_of(phase):
+        return jax.tree.map(lambda x: shape(x.shape[1:], x.dtype), program.settings(phase))
+
+    state = jax.eval_shape(program.algorithm.init, key, settings_of(0), images(batch))
     most, moved, held = 0, [], 0
     for number, phase in enumerate(program.algorithm.phases):
-        settings = program.settings(number)
-        states = jax.eval_shape(training.make_begin(phase), settings, states)
+        settings = settings_of(number)
+        state = jax.eval_shape(phase.begin, settings, state)
         labels = shape((batch, *dataset.train_labels.shape[1:]), dataset.train_labels.dtype)
         examples_of_step = training.Batch(images(batch), labels)
-        step = replicate(functools.partial(training.counted_step, phase), "r.r.", ".rr.")
-        needed, a_step = _cost(step, keys, settings, states, examples_of_step, donate=(2,))
-        moved.append(steps * a_step / _SAMPLE)
+        step = functools.partial(training.counted_step, phase)
+        replica, a_step = needed(step, key, settings, state, examples_of_step)
+        moved.append(steps * a_step)
         if phase.predict is not None:
-            predict = replicate(phase.predict, ".r.", "rr.")
-            for_scores, a_chunk = _cost(predict, settings, states, images(chunk))
-            needed = max(needed, for_scores)
-            moved[-1] += scored * a_chunk / _SAMPLE
+            for_scores, a_chunk = needed(phase.predict, settings, state, images(chunk))
+            replica = max(replica, for_scores)
+            moved[-1] += scored * a_chunk
         if diagnose and phase.probe is not None:
-            before = jax.eval_shape(replicate(phase.show, ".r", "rr"), settings, states)
-            look = replicate(functools.partial(training.look, phase), "r.rr.", ".rrr.")
-            to_look, _ = _cost(look, keys, settings, states, before, examples_of_step)
-            needed = _bytes(before) + max(needed, to_look)
-        most, held = max((most, held), (_bytes(states) + needed, _bytes(states)))
+            before = jax.eval_shape(phase.show, settings, state)
+            look = functools.partial(training.look, phase)
+            to_look, _ = needed(look, key, settings, state, before, examples_of_step)
+            replica = max(nbytes(before) + replica, to_look)
+        most, held = max((most, held), (replica, nbytes(state)))
     data = sum(a.nbytes for a in (
         dataset.train_images, dataset.train_labels, dataset.test_images, dataset.test_labels
     ))
     order = 3 * 4 * examples  # the epoch's permutation, while it is drawn
-    held, fast = held // _SAMPLE, devices.cache()
+    fast = devices.cache()
     at_once = None if fast is None else fitting(fast, held)
-    return Footprint(data + order, -(-most // _SAMPLE), tuple(moved), held, at_once)
+    return Footprint(data + order, most, tuple(moved), held, at_once)
 
 
 def available() -> int:

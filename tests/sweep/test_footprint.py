@@ -1,6 +1,5 @@
 """The memory estimate against what XLA reserves for the whole program."""
 
-import itertools
 from dataclasses import replace
 
 import jax
@@ -56,12 +55,26 @@ def reserved(cell, dataset, replicas, diagnose=False):
 
 @pytest.mark.parametrize(
     ("algorithm", "width", "replicas"),
-    [*itertools.product(["backprop", "dni"], [100], [16]), ("backprop", 500, 8)],
+    [("backprop", 100, 16), ("backprop", 500, 8), ("fa", 100, 16), ("hsic", 100, 8)],
 )
 def test_the_estimate_is_within_30_percent(algorithm, width, replicas):
     dataset, cell = images(2000, 500), cell_of(algorithm, width)
     estimate = footprint([cell], dataset).of(replicas // len(jax.devices()))
     assert estimate == pytest.approx(reserved(cell, dataset, replicas), rel=0.3)
+
+
+def test_of_convolutions_it_is_no_more_than_three_times_as_much():
+    """Their windows are arrays of the trace, and none of the program."""
+    dataset, cell = images(2000, 500), replace(cell_of("backprop", 100), network="lenet")
+    estimate = footprint([cell], dataset).of(8)
+    assert 0.9 < estimate / reserved(cell, dataset, 8 * len(jax.devices())) < 3
+
+
+def test_states_of_devices_count():
+    dataset, cell = images(2000, 500), replace(cell_of("fa", 100), update="soft_bounds")
+    estimate = footprint([cell], dataset).of(4)
+    held = reserved(cell, dataset, 4 * len(jax.devices()))
+    assert estimate == pytest.approx(held, rel=0.3)
 
 
 def test_the_estimate_with_diagnostics_is_within_30_percent():
