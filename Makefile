@@ -1,5 +1,6 @@
 # make run    trains the four algorithms on scikit-learn's digits, ends with a table and figures
-# make test   checks style and types, builds the documentation and runs all tests
+# make test   checks style and types, builds the documentation and runs the tests
+# make test-all  does so with every case of every test, which takes three times as long
 # make docs   builds the documentation into build/site; open build/site/index.html
 # Each makes its own environment in .venv first, where there is none.
 
@@ -10,7 +11,7 @@ BIN := $(VENV)/bin
 # Without mkdocs-material's advertisement of what comes after it.
 DOCS := NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs --quiet build
 
-.PHONY: run test docs clean
+.PHONY: run test test-all docs clean
 
 run: $(VENV)/ready
 	$(BIN)/python -m experiments.run --out $(OUT) --resume \
@@ -23,7 +24,10 @@ test: $(VENV)/ready
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(DOCS)
-	$(BIN)/python -m pytest -q -n 2 --dist worksteal
+	$(BIN)/python -m pytest -q -n 2 --dist worksteal $(TESTS)
+
+test-all: TESTS = --all
+test-all: test
 
 docs: $(VENV)/ready
 	$(DOCS)

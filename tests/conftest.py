@@ -24,6 +24,30 @@ if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
 
 
+def pytest_addoption(parser):
+    parser.addoption("--all", action="store_true", help="also what is marked thorough")
+
+
+def pytest_collection_modifyitems(config, items):
+    """Without --all leaves out what is marked `thorough`, but for so many of its cases.
+
+    They are spread evenly over all. Whoever names a test means it.
+    """
+    if config.getoption("all") or any("::" in argument for argument in config.args):
+        return
+    cases = {}
+    for item in items:
+        if item.get_closest_marker("thorough"):
+            cases.setdefault((item.path, item.originalname), []).append(item)
+    left_out = set()
+    for of_one in cases.values():
+        but = of_one[0].get_closest_marker("thorough").kwargs.get("but", 0)
+        places = {round(i * (len(of_one) - 1) / max(but - 1, 1)) for i in range(but)}
+        left_out.update(item for i, item in enumerate(of_one) if i not in places)
+    config.hook.pytest_deselected(items=list(left_out))
+    items[:] = [item for item in items if item not in left_out]
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _quick_starts():
     """What draws the first weights has a level of its own, which is above that of all others."""

@@ -45,6 +45,7 @@ def test_snippets_run(snippet, runs):
     runs(snippet)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("tutorial", TUTORIALS, ids=lambda path: path.stem)
 def test_tutorials_run(tutorial, runs, capsys):
     runs(code_of(tutorial))

@@ -127,6 +127,7 @@ def test_reports_that_cannot_be_compared(tmp_path, content, message):
         benchmark.read_report(tmp_path / "none.json")
 
 
+@pytest.mark.thorough
 def test_command_line(tmp_path, capsys, monkeypatch):
     path = tmp_path / "bench.json"
     tiny = ["--algorithm", "fa", "--n-layers", "0", "--hidden-width", "4", "--steps", "2",
@@ -192,6 +193,7 @@ def levels(leaves):
     return len(np.unique(matrix(leaves)))
 
 
+@pytest.mark.thorough
 def test_variants_leave_out_what_they_say(trained):
     # Without ranges the training is the same; without quantization more levels than 8 bits have.
     np.testing.assert_array_equal(matrix(trained["weight ranges"]), matrix(trained["all"]))

@@ -26,6 +26,7 @@ def test_exponents_are_those_of_powers():
     assert math.isnan(unknown)
 
 
+@pytest.mark.thorough
 def test_the_command_measures_draws_and_tabulates(tmp_path, capsys, monkeypatch):
     machine = {"cores": 2, "devices": 2, "matmul_gflops": 1e4, "copy_gbytes": 1e4}
     monkeypatch.setattr(benchmark, "about_machine", lambda: machine)  # measured by test_bench

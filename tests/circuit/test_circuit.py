@@ -51,6 +51,7 @@ def test_a_device_that_never_arrives_has_no_number_of_pulses(monkeypatch):
     assert (known.up, known.down) == (None, None)
 
 
+@pytest.mark.thorough(but=1)
 @pytest.mark.parametrize("name", [n for n, m in MEMORIES.items() if isinstance(m, Pulsed)][::9])
 def test_pictures_have_four_panels_and_say_what_they_show(name):
     figure = picture.draw(named(name), name)
@@ -74,6 +75,7 @@ def measured(device, path, pulses=40, noise=0.0):
     return weights
 
 
+@pytest.mark.thorough
 def test_the_model_that_made_a_measurement_follows_it(tmp_path):
     device = LinearStep(dw_min=0.06, w_max=1.0, w_min=-1.0, gamma_up=0.6, gamma_down=0.3,
                         up_down=0.1, **EQUAL, gamma_up_dtod=0.0, gamma_down_dtod=0.0)
@@ -89,6 +91,7 @@ def test_the_model_that_made_a_measurement_follows_it(tmp_path):
     assert linear.numbers["gamma_up"] == pytest.approx(0.6, abs=0.05)
 
 
+@pytest.mark.thorough
 def test_a_table_follows_what_no_formula_says(tmp_path):
     up, down = np.array([0.2, 1.5, 0.4]), np.array([0.6, 0.3, 1.2])
     device = PiecewiseStep(dw_min=0.06, w_max=1.0, w_min=-1.0, piecewise_up=up,
@@ -139,6 +142,7 @@ def test_a_file_that_is_no_text_is_refused(tmp_path):
         circuit.read_measured(tmp_path / "m.csv")
 
 
+@pytest.mark.thorough
 def test_of_models_that_follow_equally_well_the_simplest_is_first(tmp_path, monkeypatch):
     device = ConstantStep(dw_min=0.06, w_max=1.0, w_min=-1.0, **EQUAL)
     measured(device, tmp_path / "m.csv", noise=0.0)
@@ -157,6 +161,7 @@ def test_noise_that_adds_up_is_told_from_that_of_readings(step, reading):
     np.testing.assert_allclose(found, (step, reading), atol=1.5e-3)
 
 
+@pytest.mark.thorough
 def test_a_model_of_a_device_that_is_read_with_noise_has_quiet_steps(tmp_path, monkeypatch):
     monkeypatch.setattr(fitting, "MODELS", {"soft_bounds": fitting.MODELS["soft_bounds"]})
     device = SoftBounds(dw_min=0.03, w_max=1.1, w_min=-1.1, **EQUAL)

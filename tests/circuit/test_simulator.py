@@ -19,6 +19,7 @@ def small(monkeypatch):
     monkeypatch.setattr(simulator, "load", lambda name, folder: data)
 
 
+@pytest.mark.thorough
 def test_the_command_tells_means_beside_the_simulators(small, tmp_path, capsys):
     path = tmp_path / "told.csv"
     assert simulator.main(["--case", "floats, 0.1", "soft bounds, 0.1", "--seeds", "2", "--images",

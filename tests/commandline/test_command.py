@@ -21,6 +21,7 @@ def trained(tmp_path_factory):
     return out
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("program", ["experiments.run", "experiments.tables"])
 def test_a_terminal_of_ascii_gets_look_alikes(trained, program):
     words = ["--out", str(trained), *TRAINED.split()]

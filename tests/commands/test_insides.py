@@ -119,6 +119,7 @@ def test_the_best_variant_need_not_be_one_of_them(folder):
         plt.close(figure)
 
 
+@pytest.mark.thorough
 def test_replicas_trained_without_are_named(folder, tmp_path):
     words = [*WORDS, "--algorithm", "backprop", "--out", tmp_path]
     printed(run, *words)

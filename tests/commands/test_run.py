@@ -45,6 +45,7 @@ def copy(basic, tmp_path):
     return Path(shutil.copytree(basic.out, tmp_path / "copy"))
 
 
+@pytest.mark.thorough(but=1)
 @pytest.mark.parametrize(
     ("algorithm", "bits"), [("fa", 3), ("fa", None), ("dni", 3), ("dni", None), ("hsic", 3)])
 def test_every_algorithm_trains(everything, algorithm, bits):
@@ -82,6 +83,7 @@ def test_final_weights_of_every_replica_are_saved(everything):
     assert names == {r["id"] for r in everything.replicas}
 
 
+@pytest.mark.thorough(but=1)
 @pytest.mark.parametrize("name", ["everything", "device", "rules"])
 def test_networks_that_were_kept_predict_what_was_recorded(name, request):
     run = request.getfixturevalue(name)
@@ -184,6 +186,7 @@ def test_the_results_of_an_earlier_run_are_printed_again(basic, copy):
     assert table in again.printed
 
 
+@pytest.mark.thorough
 def test_another_seed_runs_only_that_one(basic, copy):
     more = command(copy, TINY, "--epochs 2 --n-bits 2 float --seeds 3")
     assert "already: 4 of 6 replicas." in more.printed
@@ -202,6 +205,7 @@ def test_two_runs_agree_bit_for_bit(basic, second):
     assert basic.numbers == second.numbers
 
 
+@pytest.mark.thorough
 def test_a_replica_does_not_depend_on_its_group(basic, tmp_path):
     alone = command(tmp_path, TINY, "--epochs 2 --n-bits float --seeds 1")
     (row,) = alone.replicas
@@ -220,6 +224,7 @@ def rules(tmp_path_factory):
     )
 
 
+@pytest.mark.thorough
 def test_every_combination_is_trained(rules):
     quantized = [r for r in rules.replicas if r["n_bits"] is not None]
     assert len(quantized) == 2 * 2 * 2 * 2 * 2
@@ -249,6 +254,7 @@ def device(tmp_path_factory):
     )
 
 
+@pytest.mark.thorough
 def test_free_biases_and_ternary_weights(device):
     assert {r["status"] for r in device.replicas} == {"done"}
     for row in device.replicas:
@@ -269,6 +275,7 @@ def test_gains_and_schedules_change_the_result(device, name):
     assert all(len(set(losses)) == len(losses) > 1 for losses in families.values())
 
 
+@pytest.mark.thorough
 def test_synthesizers_are_floats_if_they_have_a_rate_of_their_own(tmp_path):
     found = command(
         tmp_path, TINY, "--algorithm dni_linear --epochs 1 --seeds 1 --n-bits 2",

@@ -56,6 +56,7 @@ def check_targets(data, written, folder):
     assert written.score == pytest.approx(100 * explained, rel=1e-4)
 
 
+@pytest.mark.thorough(but=1)
 @pytest.mark.parametrize("case", CASES)
 def test_every_kind_of_data_has_its_files(case, tmp_path):
     data, network, loss = CASES[case]

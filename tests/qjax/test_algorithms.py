@@ -214,6 +214,7 @@ def test_synthesizers_have_a_learning_rate_of_their_own():
     )
 
 
+@pytest.mark.thorough
 def test_synthesizers_can_stay_off_the_grid():
     coarse = Stochastic(make_quantizer(2, "symm", "global"))
     free = PLAIN.replace(memory=by_leaf((is_synthesizer, Float()), coarse))
@@ -447,6 +448,7 @@ COMBINATIONS += [("hsic", "latent"), ("dni_inputs", "nearest"), ("hsic_sigmas", 
                  ("hsic_unformatted", "nearest")]
 
 
+@pytest.mark.thorough(but=1)
 @pytest.mark.parametrize(("name", "memory"), COMBINATIONS)
 def test_one_step_of_many_replicas(name, memory):
     """jit and vmap over seeds and quantizers; weights where the memory keeps them."""
@@ -492,6 +494,7 @@ def test_feedback_and_synthesizers_start_on_the_grid(name):
         assert all(on_grid(leaf, cell) for leaf in jax.tree.leaves(extra))
 
 
+@pytest.mark.thorough(but=4)
 @pytest.mark.parametrize("name", FOR_VECTORS)
 def test_initial_state_is_decided_by_the_key(name):
     init = compiled(ALGORITHMS[name](SMALL).init)
@@ -502,6 +505,7 @@ def test_initial_state_is_decided_by_the_key(name):
     assert all((a != b).any() for a, b in zip(*kernels, strict=True))
 
 
+@pytest.mark.thorough
 def test_without_bits_no_memory_quantizes():
     algorithm, results = ALGORITHMS["dni"](SMALL, SGD), []
     begun = start(algorithm, PLAIN.replace(memory=Nearest(make_quantizer(None))))
@@ -543,6 +547,7 @@ def test_predictions_use_the_weights_that_are_shown():
     )
 
 
+@pytest.mark.thorough(but=4)
 @pytest.mark.parametrize("name", ONE_PHASE)
 def test_a_single_block_follows_the_true_gradient(name):
     algorithm = ALGORITHMS[name](mlp([], 3), SGD)
@@ -551,6 +556,7 @@ def test_a_single_block_follows_the_true_gradient(name):
     assert_close(shown(after)["blocks"], true_step(shown(state)["blocks"]))
 
 
+@pytest.mark.thorough(but=3)
 # Behind four units that guess its inputs a block has too little to learn a batch by heart.
 @pytest.mark.parametrize("name", [name for name in ONE_PHASE if name != "dni_inputs"])
 def test_training_learns_a_batch(name):

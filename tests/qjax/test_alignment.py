@@ -114,6 +114,7 @@ def test_dfa_sends_the_output_error_to_every_block(gain):
     assert_same((after.fixed, after.collections), (state.fixed, state.collections))
 
 
+@pytest.mark.thorough(but=2)
 @pytest.mark.parametrize("name", ["fa", "usf", "frsf", "brsf", "dfa", "kp"])
 def test_the_last_block_receives_the_true_gradient(name):
     algorithm = algorithms.ALGORITHMS[name](NETWORK, SGD)
@@ -144,6 +145,7 @@ def test_kolen_pollack_feedback_becomes_the_weights():
         assert np.abs(now).max() < 0.2 * np.abs(then).max()
 
 
+@pytest.mark.thorough(but=1)
 @pytest.mark.parametrize("name", ["fa", "frsf", "dfa", "kp"])
 def test_stored_feedback_lies_on_the_device_grid(name):
     network, settings = mlp([5, 4], 3, gain="fixed"), Settings(

@@ -62,6 +62,7 @@ DEEP = (nn.Conv(4, (3, 3), strides=2), Residual(4), Head())
 ALGORITHMS_TRIED = ("backprop", "fa", "usf", "kp", "dfa", "dni")
 
 
+@pytest.mark.thorough(but=1)
 @pytest.mark.parametrize("name", ALGORITHMS_TRIED)
 def test_blocks_of_flax_layers_learn(name):
     algorithm = ALGORITHMS[name](DEEP, Rules(OPTIMIZERS["adam"]()))
@@ -213,6 +214,7 @@ def test_what_is_derived_from_a_layer_of_flax_is_not_taken_for_it():
         ALGORITHMS["fa"]((Doubled(5), nn.Dense(3)), SGD).init(KEY, Settings(), IMAGES[:, 0, 0])
 
 
+@pytest.mark.thorough(but=2)
 @pytest.mark.parametrize("network", [
     (nn.Sequential([nn.Dense(5), nn.relu]), Named()),
     (nn.Dense(5, dtype=jnp.bfloat16), nn.Dense(3)),

@@ -30,6 +30,7 @@ def reference(x, kernel, padding="VALID"):
     )
 
 
+@pytest.mark.thorough(but=1)
 @pytest.mark.parametrize("way", ["as here", "one row after the other", "all rows at once"])
 def test_convolution_agrees_with_xla(monkeypatch, way):
     """Also the way that this machine does not take; batched over kernels alone, too."""
@@ -51,6 +52,7 @@ def test_convolution_agrees_with_xla(monkeypatch, way):
         np.testing.assert_allclose(ours, theirs, atol=2e-5)
 
 
+@pytest.mark.thorough(but=1)
 @pytest.mark.parametrize("shape", [(4, 3, 6, 2), (5, 1, 7, 3)])
 def test_pooling_shares_what_comes_back_among_equal_values(shape):
     """As the derivative of `jnp.max` does; a last odd row or column gets nothing."""
@@ -117,6 +119,7 @@ def test_lenet_has_the_parameters_of_the_paper_by_layers():
     assert forward(lenet(10), params, collections, x).shape == (1, 10)
 
 
+@pytest.mark.thorough(but=1)
 @pytest.mark.parametrize("features", [2, 5])
 def test_residual_block(features):
     block = Residual(features, pool=True)
@@ -134,6 +137,7 @@ def test_residual_block(features):
     np.testing.assert_allclose(block.apply(variables, X), out, atol=1e-5)
 
 
+@pytest.mark.thorough
 def test_the_residual_network_has_the_weights_it_says():
     x = jnp.zeros((1, 32, 32, 3))
     params, collections = init_network(jax.random.key(0), residual(10), x)
@@ -143,6 +147,7 @@ def test_the_residual_network_has_the_weights_it_says():
     assert forward(residual(10), params, collections, x).shape == (1, 10)
 
 
+@pytest.mark.thorough(but=1)
 @pytest.mark.parametrize("name", ["backprop", "fa", "kp", "dfa", "dni_linear", "dni_conv", "hsic"])
 def test_every_algorithm_steps_on_convolutions(name):
     optimizer = OPTIMIZERS["sgd" if name == "hsic" else "adam"]()

@@ -57,6 +57,7 @@ def assert_same(one, other, share=1e-6):
     jax.tree.map(same, one, other)
 
 
+@pytest.mark.thorough(but=1)
 @pytest.mark.parametrize("name", ["backprop", "fa", "dfa", "hsic"])
 def test_converters_without_bits_are_none(name):
     free = Crossbar(FREE, FREE.replace(bound_management="none"))
@@ -64,6 +65,7 @@ def test_converters_without_bits_are_none(name):
     assert_same(step_of(name, crossbar=free), plain_step(name), 3e-3 if name == "hsic" else 3e-4)
 
 
+@pytest.mark.thorough(but=1)
 @pytest.mark.parametrize(("name", "counting"), [
     ("backprop", "normal"),
     *((name, "whole") for name in ("backprop", "fa", "kp", "dfa", "dni_linear", "hsic"))])
@@ -94,6 +96,7 @@ def test_products_pass_the_converters_both_ways():
     np.testing.assert_allclose(gradient, x.T @ error, rtol=1e-5)  # as aihwkit updates
 
 
+@pytest.mark.thorough
 def test_convolutions_pass_converters_that_manage_images_one_by_one():
     """However images lie: sizes differ by image, and so does what a converter lets through."""
     x = jax.random.normal(jax.random.key(0), (3, 6, 6, 2)) * jnp.array([0.1, 1, 10])[:, None, None,
@@ -128,6 +131,7 @@ def test_errors_go_down_through_feedback_and_its_converters():
         pull(error)[0], devices.product(None, crossbar.backward, error, matrix.T), atol=1e-6)
 
 
+@pytest.mark.thorough(but=1)
 @pytest.mark.parametrize("block", [
     networks.Dense(3), networks.Dense(3, gain="fixed"), nn.Dense(3),
     networks.Conv(3, size=2), nn.Conv(3, (2, 2)),
@@ -179,6 +183,7 @@ def test_the_memory_is_told_what_examples_ask_for_in_units_of_the_change():
     assert all(told is True for _, told in seen)
 
 
+@pytest.mark.thorough
 def test_noise_is_new_in_every_step_and_the_same_for_the_same_inputs():
     noisy = Crossbar(FREE.replace(out_noise=0.1), None)
     settings = Settings(memory=Float(), crossbar=noisy)

@@ -149,6 +149,7 @@ def test_as_many_devices_are_stuck_as_in_the_simulator():
     np.testing.assert_allclose([values.min(), values.max()], [low, high], atol=0.001)
 
 
+@pytest.mark.thorough(but=2)
 @pytest.mark.parametrize("name", MODELS)
 def test_stuck_devices_stay_put(name):
     device = MODELS[name](dw_min=0.05, corrupt_devices_prob=0.5)

@@ -345,6 +345,7 @@ def angles(probe):
     return np.array([degrees(*pair) for pair in pairs])
 
 
+@pytest.mark.thorough(but=1)
 @pytest.mark.parametrize("settings", ["SETTINGS", "ON_GRID"])
 @pytest.mark.parametrize("name", ONE_PHASE)
 def test_a_probe_is_the_step(name, settings):
@@ -365,6 +366,7 @@ def test_a_probe_is_the_step(name, settings):
         assert not np.allclose(flat(probe.wanted), flat(probe.written), atol=1e-2)
 
 
+@pytest.mark.thorough(but=1)
 @pytest.mark.parametrize("memory", ["stochastic", "pulse", "latent"])
 def test_a_probe_writes_as_the_memory_does(memory):
     state, probe, after, now = seen("backprop", memory, "ON_GRID")
@@ -378,12 +380,14 @@ def test_a_probe_writes_as_the_memory_does(memory):
         assert (flat(probe.wanted) != flat(probe.written)).any()
 
 
+@pytest.mark.thorough(but=3)
 @pytest.mark.parametrize("name", ONE_PHASE)
 def test_true_gradients_are_of_the_loss_whatever_the_feedback(name):
     state, probe, _, _ = seen(name)
     assert_close(probe.true_gradients, true_gradients(shown(state)["blocks"]))
 
 
+@pytest.mark.thorough(but=1)
 @pytest.mark.parametrize("name", ["backprop", "fa"])
 def test_true_gradients_are_at_the_weights_that_are_shown(name):
     state, probe, _, _ = seen(name, "latent", "ON_GRID")
@@ -400,6 +404,7 @@ def test_backprop_follows_the_true_gradient(settings):
     assert angles(probe).max() < 0.1
 
 
+@pytest.mark.thorough(but=2)
 @pytest.mark.parametrize("name", [n for n in ONE_PHASE if n != "backprop"])
 def test_others_follow_it_in_the_last_block_alone(name):
     _, probe, _, _ = seen(name)

@@ -152,6 +152,7 @@ def bits_of(dtype, kind):
             if b <= SIGNIFICANT[dtype] and (kind == "asymm" or b > 1)]
 
 
+@pytest.mark.thorough(but=1)
 @every_grid
 @modes
 def test_nearest_and_codes(dtype, kind, scope, mode):
@@ -193,6 +194,7 @@ def test_quantizing_twice_changes_nothing(dtype, kind, scope):
             np.testing.assert_array_equal(as64(twice), as64(once), err_msg=f"{name}, {bits} bits")
 
 
+@pytest.mark.thorough(but=12)
 @every_grid
 @modes
 def test_chance_moves_values_to_a_neighbour_and_levels_nowhere(dtype, kind, scope, mode):
@@ -247,6 +249,7 @@ def zero_updates(start, quantizer, key):
     return after
 
 
+@pytest.mark.thorough(but=1)
 @every_grid
 def test_zero_updates_move_no_weight(dtype, kind, scope):
     """In any memory, also through optax's addition, however often."""
@@ -263,6 +266,7 @@ def test_zero_updates_move_no_weight(dtype, kind, scope):
                 atol=0 if "16" in dtype else 4 * np.finfo(dtype).eps), params, start)
 
 
+@pytest.mark.thorough(but=1)
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("name", ["nearest", "stochastic", "pulse", "latent"])
 def test_updates_are_right_on_average(dtype, name):
@@ -365,6 +369,7 @@ def derivatives(x, quantizer, key):
     return {what: jax.grad(function)(x) for what, function in functions(quantizer, key).items()}
 
 
+@pytest.mark.thorough(but=1)
 @every_grid
 def test_derivatives_are_finite(dtype, kind, scope):
     with width(dtype):
@@ -378,6 +383,7 @@ def test_derivatives_are_finite(dtype, kind, scope):
                 assert np.all(np.isfinite(as64(gradient))), (name, what)
 
 
+@pytest.mark.thorough(but=1)
 @pytest.mark.parametrize("mode", ["eager", "jit"])
 @pytest.mark.parametrize("name", ["usual", "zeros", "constant"])
 def test_without_a_grid_the_derivative_is_as_if_it_were_not_there(mode, name):

@@ -26,6 +26,7 @@ def trained(memory, weights=W, steps=6):
     return jnp.stack(found)
 
 
+@pytest.mark.thorough(but=1)
 @pytest.mark.parametrize("words", GRIDS, ids=str)
 @pytest.mark.parametrize("memory", MEMORIES)
 def test_the_ends_are_stochastic_and_latent_bit_for_bit_in_one_program(memory, words):
@@ -44,6 +45,7 @@ def test_narrow_types_have_the_same_ends(memory):
         np.testing.assert_array_equal(ours, trained(expected, weights, 2))
 
 
+@pytest.mark.thorough(but=3)
 @pytest.mark.parametrize("memory", MEMORIES)
 @pytest.mark.parametrize("hidden", [2, 3, 4, 8, 16])
 def test_writes_are_right_on_average_and_stay_in_the_range(memory, hidden):

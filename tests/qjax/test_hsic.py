@@ -129,6 +129,7 @@ def test_hsic_normalized_formula():
     np.testing.assert_allclose(ours, hsic_in_numpy(x, y, 1.0) / scale, rtol=1e-4)
 
 
+@pytest.mark.thorough(but=2)
 @pytest.mark.parametrize("m", [2, 5, 8, 13])  # any size, a multiple of a block or not
 def test_nhsic_is_the_trace_of_the_unsymmetric_form(m):
     x, y = pair(m)
@@ -249,6 +250,7 @@ def test_batches_must_be_flat():
 # --- degenerate batches ---
 
 
+@pytest.mark.thorough(but=2)
 @pytest.mark.parametrize("measure", MEASURES)
 @pytest.mark.parametrize("sigma", [5.0, None])
 def test_constant_inputs_give_finite_values_and_gradients(measure, sigma):

@@ -94,6 +94,7 @@ def problem(name, count=96):
     return arrays(x, (hidden > 0).astype(float) if name == "sigmoid" else hidden)
 
 
+@pytest.mark.thorough(but=1)
 @pytest.mark.parametrize(("name", "algorithm"), [
     ("cross_entropy", "hsic"), *((name, "dni") for name in LOSSES),
     *(("squared_error", name) for name in ("backprop", "fa", "dfa", "hsic")), ("sigmoid", "kp"),

@@ -41,6 +41,7 @@ def texts(algorithm, shape, memory):
             yield platform, traced.lower(lowering_platforms=(platform,)).as_text()
 
 
+@pytest.mark.thorough(but=1)
 @pytest.mark.parametrize(("name", "network"), CASES)
 def test_an_epoch_is_lowered_without_a_custom_call(name, network):
     blocks, shape = NETWORKS[network]
@@ -50,6 +51,7 @@ def test_an_epoch_is_lowered_without_a_custom_call(name, network):
         assert "custom_call" not in text, platform
 
 
+@pytest.mark.thorough(but=1)
 @pytest.mark.parametrize("word", ["hidden", "pulse", "soft_bounds", "tiki_taka"])
 def test_so_are_memories_that_draw(word):
     blocks, shape = NETWORKS["mlp"]

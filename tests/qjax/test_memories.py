@@ -255,6 +255,7 @@ def test_a_batch_of_numbers_is_one_program(name):
     np.testing.assert_allclose(together[0], WEIGHTS + change, atol=1e-7)
 
 
+@pytest.mark.thorough(but=2)
 @pytest.mark.parametrize("words", [(None,), *GRIDS])
 @every_memory
 def test_derivatives_are_finite(name, words):
@@ -386,6 +387,7 @@ def test_the_grid_of_what_is_shown():
 PLACED = [*GRIDS, (3, "pow2", "local"), (3, "pow2", "global"), (2, "levels:-1:-0.2:0.3:1", "local")]
 
 
+@pytest.mark.thorough(but=12)
 @pytest.mark.parametrize("words", PLACED)
 @every_memory
 def test_what_is_written_once_is_at_the_nearest_level(name, words):
@@ -530,6 +532,7 @@ def test_a_memory_of_ones_own_trains():
     jax.tree.map(np.testing.assert_array_equal, tired.held, rested.held)
 
 
+@pytest.mark.thorough
 def test_epochs_of_many_replicas_with_a_memory_of_ones_own():
     """Numbers differ between replicas; biases are floats."""
     settings = stack([Settings(learning_rate=0.5, memory=by_leaf((is_bias, Float()), Worn(share)))
@@ -580,6 +583,7 @@ def test_a_memory_may_hold_nothing_but_integers():
     assert report.finite.all()
 
 
+@pytest.mark.thorough
 def test_leaves_chosen_by_what_they_are_are_diagnosed_too():
     quantizer = make_quantizer(2, "symm", "global")
     by_path, by_shape = (

@@ -271,6 +271,7 @@ def test_an_unknown_gain_is_refused():
         Dense(4, gain="some").init(jax.random.key(0), X)
 
 
+@pytest.mark.thorough(but=1)
 @pytest.mark.parametrize("name", ["backprop", "fa", "kp", "dfa", "dni_linear", "hsic"])
 def test_every_algorithm_learns_gains_off_the_grid(name):
     rules = [interface.Rules(OPTIMIZERS["adam"]())]

@@ -74,6 +74,7 @@ def test_every_optimizer_is_tested():
     assert RULES.keys() == {word for word in OPTIMIZERS if ":" not in word}
 
 
+@pytest.mark.thorough(but=2)
 @pytest.mark.parametrize("decay", [0.0, 0.05])
 @pytest.mark.parametrize("name", RULES)
 def test_propose_follows_the_formula(name, decay):
@@ -171,6 +172,7 @@ def test_few_bits_hold_what_an_optimizer_keeps_right_on_average():
     assert free.keep(jax.random.key(0), state, settings) is state
 
 
+@pytest.mark.thorough(but=1)
 @pytest.mark.parametrize("name", ["backprop", "hsic"])
 def test_training_with_few_bits_of_state_stays_on_them(name):
     x, y = jax.random.normal(jax.random.key(2), (16, 6)), jnp.arange(16) % 3

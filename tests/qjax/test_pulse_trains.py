@@ -84,6 +84,7 @@ def test_whole_numbers_of_pulses_agree(size):
         np.testing.assert_allclose(after, -sign * UNIT * expected, atol=1e-6)
 
 
+@pytest.mark.thorough(but=1)
 @pytest.mark.parametrize("at", OFTEN)
 def test_changes_have_the_simulators_mean_and_variance(at):
     ours, (way, length, chance) = changes(at), law(at)
@@ -108,6 +109,7 @@ def test_changes_have_the_simulators_mean_and_variance(at):
     np.testing.assert_allclose(ours.var(0)[often].mean(), variance[often].mean(), rtol=0.06)
 
 
+@pytest.mark.thorough(but=1)
 @pytest.mark.parametrize("at", [a for a in OFTEN if f"{a}/covariance_within_row_1" in reference()])
 def test_devices_of_one_line_move_together(at):
     ours, expected = changes(at), reference()

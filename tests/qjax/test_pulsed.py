@@ -131,6 +131,7 @@ def trains():
             jax.random.split(KEY, DRAWS)), np.float64)
 
 
+@pytest.mark.thorough(but=1)
 @pytest.mark.parametrize("counting", ["whole", "normal"])
 def test_activity_moves_as_the_trains_of_all_samples(counting):
     memory = Pulsed(SMALL, counting=counting)
@@ -186,6 +187,7 @@ KINDS = {
 }
 
 
+@pytest.mark.thorough(but=2)
 @pytest.mark.parametrize("name", KINDS)
 def test_zero_change_and_zero_activity_move_nothing(name):
     memory = KINDS[name]
@@ -231,6 +233,7 @@ def test_compiled_and_batched_it_is_the_same_memory(name):
     assert np.any(together[0] != together[1])
 
 
+@pytest.mark.thorough(but=2)
 @pytest.mark.parametrize("name", KINDS)
 def test_the_weights_type_is_kept(name):
     weights = WEIGHTS.astype(jnp.bfloat16)
@@ -315,6 +318,7 @@ def test_what_is_programmed_are_devices_that_pulses_moved():
     assert float(memory.programmed(after)) == pytest.approx(shown, rel=1e-5)
 
 
+@pytest.mark.thorough(but=1)
 @pytest.mark.parametrize("memory", [
     MixedPrecision(Pulsed(CONSTANT)), Several(Pulsed(CONSTANT)), OneSided(Pulsed(CONSTANT)),
     Buffered(fast=Pulsed(CONSTANT), slow=Pulsed(CONSTANT)),
@@ -332,6 +336,7 @@ def test_schemes_tell_what_they_programmed(memory):
     assert shown > 0
 
 
+@pytest.mark.thorough(but=4)
 @pytest.mark.parametrize("counting", ["whole", "normal", "nearest"])
 @pytest.mark.parametrize("told", [False, True], ids=["change", "activity"])
 @pytest.mark.parametrize("wrap", [lambda m: m, MixedPrecision], ids=["plain", "mixed"])
@@ -357,6 +362,7 @@ def test_unknown_words_are_refused(name):
 # --- a whole training ---
 
 
+@pytest.mark.thorough
 def test_a_network_learns_in_devices_from_what_every_example_asks():
     x = np.random.default_rng(0).uniform(size=(64, 6)).astype(np.float32)
     batch = Batch(jnp.asarray(x), jnp.asarray((x[:, 0] > 0.5).astype(np.int32)))

@@ -41,6 +41,7 @@ def close(ours, expected, atol=1e-6):
 # --- one after the other ---
 
 
+@pytest.mark.thorough(but=3)
 @every_model
 def test_many_pulses_are_a_train_of_single_ones(name):
     device, points, weights = with_points(name)
@@ -50,6 +51,7 @@ def test_many_pulses_are_a_train_of_single_ones(name):
         close(many(device, points, weights, jnp.full(61, 7 * way), KEY), expected[6])
 
 
+@pytest.mark.thorough(but=2)
 @every_model
 def test_every_device_gets_its_own_number_of_pulses(name):
     device, points, weights = with_points(name)
@@ -62,6 +64,7 @@ def test_every_device_gets_its_own_number_of_pulses(name):
     np.testing.assert_array_equal(ours[counts == 0], weights[counts == 0])
 
 
+@pytest.mark.thorough(but=2)
 @every_model
 def test_weights_stay_within_the_bounds_of_each(name):
     device, points, weights = with_points(name)
@@ -87,6 +90,7 @@ def test_a_step_may_go_the_other_way_but_only_where_there_is_a_pulse():
 # --- all at once ---
 
 
+@pytest.mark.thorough(but=2)
 @every_model
 def test_a_jump_of_one_pulse_is_that_pulse(name):
     device, points, weights = with_points(name)
@@ -145,6 +149,7 @@ def test_the_noise_of_a_jump_is_that_of_its_pulses():
 
 # --- chance ---
 
+@pytest.mark.thorough(but=2)
 @pytest.mark.parametrize("name", MODELS)
 def test_a_jump_has_finite_derivatives_also_where_there_is_no_pulse(name):
     device, points, weights = with_points(name)
@@ -167,6 +172,7 @@ def test_numbers_drawn_together_are_those_of_every_key_by_itself():
 DRAWS = 100_000
 
 
+@pytest.mark.thorough(but=3)
 @pytest.mark.parametrize("mean", [0.0, 1e-3, 0.02, 0.3, 1.0, 2.0, 2.499, 2.501, 4.0, 9.0, 60.0])
 def test_poisson_numbers_have_their_mean_and_variance(mean):
     ours = np.asarray(chance.poisson(KEY, jnp.full(DRAWS, mean)), np.float64)

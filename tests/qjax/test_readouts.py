@@ -78,6 +78,7 @@ def weights(state):
     return memories.read(PLAIN.memory, state.held)["blocks"]
 
 
+@pytest.mark.thorough
 def test_bodies_of_several_widths_learn_as_each_alone():
     sigmas = (1.0, 5.0)
     start, after, loss = stepped(hsic(NETWORK, SGD, sigma=sigmas))
@@ -116,6 +117,7 @@ def test_unformatted_training_is_the_first_phase_alone():
     np.testing.assert_allclose(np.sort(outputs, axis=1), np.sort(body, axis=1), rtol=1e-5)
 
 
+@pytest.mark.thorough(but=1)
 @pytest.mark.parametrize("sigma", [5.0, (1.0, 5.0)])
 def test_unformatted_training_tells_separable_classes(sigma):
     labels = jnp.arange(48) % 3

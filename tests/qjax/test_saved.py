@@ -47,6 +47,7 @@ def again(network, tmp_path):
     return qjax.load(tmp_path / "net.npz")
 
 
+@pytest.mark.thorough(but=2)
 @pytest.mark.parametrize("network", [
     networks.mlp([7, 6], 3, "learned"),
     (networks.Conv(3, size=3, pool=True, gain="fixed"), networks.Residual(4, nn.tanh),
@@ -69,6 +70,7 @@ def test_a_network_comes_back_and_predicts_the_same(tmp_path, network):
     np.testing.assert_array_equal(theirs.predict(IMAGES), ours.predict(IMAGES))
 
 
+@pytest.mark.thorough
 def test_converters_and_what_else_there_is_come_back(tmp_path):
     crossbar = Crossbar(Converters(inp_res=jnp.float32(0.1), out_bound=np.inf, out_noise=0.3),
                         None, noisy=True)

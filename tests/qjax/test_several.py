@@ -206,6 +206,7 @@ def test_every_memory_says_what_it_is_in_one_line(name):
 # --- what every compound promises ---
 
 
+@pytest.mark.thorough(but=2)
 @pytest.mark.parametrize("name", COMPOUND)
 def test_what_is_put_in_is_shown_and_no_change_moves_it(name):
     memory = named(name)
@@ -219,6 +220,7 @@ def test_what_is_put_in_is_shown_and_no_change_moves_it(name):
     np.testing.assert_array_equal(memory.read(after), memory.read(held))
 
 
+@pytest.mark.thorough(but=1)
 @pytest.mark.parametrize("name", COMPOUND)
 def test_a_steady_change_arrives(name):
     memory, change = named(name), jnp.sign(WEIGHTS) * 0.01
@@ -271,6 +273,7 @@ def test_narrow_weights_stay_narrow_whatever_the_type_of_the_numbers(word):
     assert jax.eval_shape(memory.read, after).dtype == jnp.bfloat16
 
 
+@pytest.mark.thorough(but=1)
 @pytest.mark.parametrize("inner", ["one_sided", "several"])
 def test_an_accumulator_may_be_beside_many_devices_of_a_weight(inner):
     memory = named(f"mixed_precision:{inner}:constant_step")
@@ -304,6 +307,7 @@ def test_pulses_of_pairs_are_limited_in_proportion():
 # --- waiting ---
 
 
+@pytest.mark.thorough(but=1)
 @pytest.mark.parametrize("word", ["pcm", "reram_es", *(f"{name}:soft_bounds" for name in COMPOUND)])
 def test_what_devices_hold_drifts_and_nothing_else(word):
     memory = with_numbers(named(word), nu=0.2)

@@ -58,6 +58,7 @@ def grid_of(word, bits, scope, x):
     return make_grid(jnp.asarray(x), make_quantizer(bits, word, scope))
 
 
+@pytest.mark.thorough(but=1)
 @pytest.mark.parametrize(("word", "scope"), CASES)
 def test_levels_and_codes_are_those_of_the_definition(word, scope):
     word, bits = word
@@ -73,6 +74,7 @@ def test_levels_and_codes_are_those_of_the_definition(word, scope):
     assert encode(X, grid, code_dtype(bits, word)).dtype == ("int8" if word == "pow2" else "uint8")
 
 
+@pytest.mark.thorough(but=3)
 @pytest.mark.parametrize(("word", "scope"), CASES)
 def test_quantizing_twice_changes_nothing_and_chance_moves_no_level(word, scope):
     word, bits = word
@@ -90,6 +92,7 @@ def test_quantizing_twice_changes_nothing_and_chance_moves_no_level(word, scope)
     assert jnp.all(drawn == once)
 
 
+@pytest.mark.thorough(but=3)
 @pytest.mark.parametrize(("word", "scope"), CASES)
 def test_chance_is_right_on_average_and_goes_to_neighbours_only(word, scope):
     word, bits = word
@@ -104,6 +107,7 @@ def test_chance_is_right_on_average_and_goes_to_neighbours_only(word, scope):
     assert np.all(error <= 5 * (high - low) / 2 / np.sqrt(count) + 1e-6)
 
 
+@pytest.mark.thorough(but=1)
 @pytest.mark.parametrize(("word", "scope"), CASES)
 def test_a_pulse_moves_by_one_level_and_is_right_on_average(word, scope):
     word, bits = word
@@ -140,6 +144,7 @@ def test_two_bits_of_powers_of_two_are_symm_and_derivatives_are_finite(word):
     np.testing.assert_array_equal(through, np.ones(21))
 
 
+@pytest.mark.thorough(but=3)
 @pytest.mark.parametrize("word", ["pow2", *TABLES])
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
 def test_narrow_types_stay_on_their_levels(word, dtype):

@@ -156,6 +156,7 @@ def convolved(layer, x):
     return out + np.float64(layer["bias"])
 
 
+@pytest.mark.thorough(but=3)
 @pytest.mark.parametrize("size", [1, 3, 4])
 @pytest.mark.parametrize("hidden_layers", [0, 1, 2])
 def test_with_a_size_feature_maps_are_convolved(hidden_layers, size):

@@ -114,6 +114,7 @@ def test_without_a_cut_tbptt_is_backpropagation_through_time(cut):
     assert_close(gradient(before, moved)["blocks"], expected)
 
 
+@pytest.mark.thorough(but=1)
 @pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
 def test_a_guess_crosses_every_cut_and_is_trained_on_what_comes_down(share):
     algorithm = dni_time(NETWORK, SGD, GUESSING)

@@ -132,6 +132,7 @@ def test_replicas_differ():
     assert len(np.unique(kernel, axis=0)) == 6
 
 
+@pytest.mark.thorough(but=1)
 @pytest.mark.parametrize("memory", [Nearest, Stochastic], ids=["nearest", "stochastic"])
 def test_the_same_seed_gives_the_same_bits(memory):
     cells = [FLOAT.replace(memory=memory(q)) for q in QUANTIZERS]
@@ -299,6 +300,7 @@ def levels_of(settings, state):
     return [np.round(7 * kernel / np.abs(kernel).max()) for kernel in kernels]
 
 
+@pytest.mark.thorough(but=1)
 @pytest.mark.parametrize("settings", [FLOAT, SYMM, LATENT], ids=["float", "symm", "latent"])
 def test_ranges_and_writes_are_of_every_step(settings):
     settings = settings.replace(learning_rate=20.0)  # so that some steps reach another level
@@ -386,6 +388,7 @@ print("agree")
 '''
 
 
+@pytest.mark.thorough
 def test_two_devices_give_the_same_as_one():
     here = Path(__file__).parent
     environment = {

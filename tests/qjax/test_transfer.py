@@ -89,6 +89,7 @@ def tiki_taka(name):
     return kind(fast=fast, slow=soft(told["C"]), reading=reading, **numbers), batch
 
 
+@pytest.mark.thorough(but=1)
 @pytest.mark.parametrize("name", VERSIONS)
 def test_two_arrays_agree_sample_by_sample(name):
     memory, batch = tiki_taka(name)
@@ -108,6 +109,7 @@ def test_two_arrays_agree_sample_by_sample(name):
     assert np.sum(moved != 0) > 10
 
 
+@pytest.mark.thorough(but=1)
 @pytest.mark.parametrize(("name", "kind", "asked"), [("ttv1", TikiTaka, None),
                                                      ("ttv2", Buffered, 1.0)])
 def test_fast_and_slow_array_agree_on_average(name, kind, asked):
@@ -305,6 +307,7 @@ def test_pairs_are_refreshed_where_both_have_come_far(plus, minus, every, expect
         np.testing.assert_allclose(memory.read(after), plus - minus, atol=1e-6)
 
 
+@pytest.mark.thorough
 def test_pairs_that_are_batched_are_refreshed_as_each_is_alone():
     memory, told = pair("one_sided_refresh_stochastic")
     memory = memory.replace(device=memory.device.replace(counting="whole"))

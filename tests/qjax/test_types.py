@@ -54,6 +54,7 @@ def trained(name, dtype, x64=False, optimizer="sgd", bits=None):
         return both(KEY)
 
 
+@pytest.mark.thorough(but=1)
 @pytest.mark.parametrize("name", ["backprop", "fa", "dni_linear", "hsic"])
 def test_x64_changes_nothing_for_float32_inputs(name):
     state, loss, logits = trained(name, "float32", x64=True)
@@ -66,6 +67,7 @@ def test_x64_changes_nothing_for_float32_inputs(name):
     np.testing.assert_allclose(logits, expected_logits, rtol=2e-2, atol=2e-3)
 
 
+@pytest.mark.thorough(but=1)
 @pytest.mark.parametrize(
     ("name", "dtype"),
     [*((name, "bfloat16") for name in ("backprop", "fa", "dfa", "dni_linear", "hsic")),
@@ -99,6 +101,7 @@ def test_optimizers_step_in_half_precision_as_in_float32(optimizer, dtype):
     np.testing.assert_allclose(steps(dtype), expected, rtol=0.05, atol=1e-6)
 
 
+@pytest.mark.thorough(but=2)
 @pytest.mark.parametrize("types", [("bfloat16", "bfloat16", "float32"),
                                    ("float32", "float32", "bfloat16"),
                                    ("bfloat16", "float32", "float32"),
@@ -121,6 +124,7 @@ def test_feedback_takes_mixed_types(types, bilinear):
         np.testing.assert_allclose(as64(mine), expected, rtol=0.1, atol=0.3)
 
 
+@pytest.mark.thorough(but=2)
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
 @pytest.mark.parametrize("measure", ["hsic", "hsic_normalized", "nhsic"])
 def test_kernels_of_half_precision_are_those_of_its_values(measure, dtype):
@@ -138,6 +142,7 @@ def test_kernels_of_half_precision_are_those_of_its_values(measure, dtype):
 # --- derivatives through training ---
 
 
+@pytest.mark.thorough(but=1)
 @pytest.mark.parametrize(("optimizer", "bits"), [
     *((name, None) for name in OPTIMIZERS if name not in ("momentum", "normalized", "sign")),
     ("balanced", 4)])

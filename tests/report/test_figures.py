@@ -75,6 +75,7 @@ def test_figures_of_replicas_that_diverged_at_once(tmp_path, capsys):
     assert "epochs-digits-1-50" in drawn(tmp_path, capsys)
 
 
+@pytest.mark.thorough
 def test_figures_for_every_shape_and_data_set(tmp_path, capsys):
     cells = [replace(CELL, dataset=d, n_layers=n) for d in ("digits", "mnist") for n in (0, 2)]
     store_of(tmp_path, cells, seeds=1)
@@ -413,6 +414,7 @@ def test_bits_hidden_behind_several_widths_are_one_line_if_one_flag_says_them():
     assert {name.rpartition(" ")[2] for name in names} == {"4", "5", "6"}
 
 
+@pytest.mark.thorough
 def test_too_many_settings_are_no_figure_along_the_training_and_said(tmp_path, capsys):
     store_of(tmp_path, [replace(CELL, lr=lr / 100) for lr in range(1, 26)], seeds=1, epochs=1)
     stems = drawn(tmp_path, capsys, "--kind", "bits", "epochs", "ranges")

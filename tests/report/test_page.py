@@ -507,6 +507,7 @@ def test_a_served_page_takes_in_what_has_come_and_stays_as_one_left_it(browser, 
         assert seen.errors() == []
 
 
+@pytest.mark.thorough
 def test_a_page_of_held_out_parts_says_so(tmp_path):
     text = page.page_of([csv_of(tmp_path / "x.csv", [
         row(replace(CELL, dataset="digits_holdout", n_bits=bits)) for bits in (2, 3)])])

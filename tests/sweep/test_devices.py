@@ -62,12 +62,14 @@ def assert_alike(out, expected):
             assert abs(row["test_accuracy"] - other["test_accuracy"]) <= 3
 
 
+@pytest.mark.thorough
 def test_devices_do_not_change_the_numbers(one_device, words, tmp_path):
     alone(tmp_path, words, *APART, devices=4)
     assert numbers(tmp_path)[0].keys() == one_device[0].keys()
     assert_alike(tmp_path, one_device)
 
 
+@pytest.mark.thorough
 def test_chunks_do_not_change_the_numbers(one_device, words, tmp_path):
     alone(tmp_path, words, "backprop --memory-limit 1K", devices=1)  # every replica by itself
     assert len(numbers(tmp_path)[0]) == 4
@@ -109,6 +111,7 @@ def test_two_processes_give_the_numbers_of_one(one_device, two_processes):
     assert_alike(out, one_device)
 
 
+@pytest.mark.thorough
 def test_two_killed_processes_resume_together(two_processes, words, tmp_path):
     killed = pair(tmp_path, words, "backprop")
     wait_until(lambda: recorded(tmp_path) >= 8, killed[0])

@@ -53,6 +53,7 @@ def reserved(cell, dataset, replicas, diagnose=False):
     return most
 
 
+@pytest.mark.thorough(but=1)
 @pytest.mark.parametrize(
     ("algorithm", "width", "replicas"),
     [("backprop", 100, 16), ("backprop", 500, 8), ("fa", 100, 16), ("hsic", 100, 8)],
@@ -63,6 +64,7 @@ def test_the_estimate_is_within_30_percent(algorithm, width, replicas):
     assert estimate == pytest.approx(reserved(cell, dataset, replicas), rel=0.3)
 
 
+@pytest.mark.thorough
 def test_of_convolutions_it_is_no_more_than_three_times_as_much():
     """Their windows are arrays of the trace, and none of the program."""
     dataset, cell = images(2000, 500), replace(cell_of("backprop", 100), network="lenet")
@@ -70,6 +72,7 @@ def test_of_convolutions_it_is_no_more_than_three_times_as_much():
     assert 0.9 < estimate / reserved(cell, dataset, 8 * len(jax.devices())) < 3
 
 
+@pytest.mark.thorough
 def test_states_of_devices_count():
     dataset, cell = images(2000, 500), replace(cell_of("fa", 100), update="soft_bounds")
     estimate = footprint([cell], dataset).of(4)
@@ -77,6 +80,7 @@ def test_states_of_devices_count():
     assert estimate == pytest.approx(held, rel=0.3)
 
 
+@pytest.mark.thorough
 def test_the_estimate_with_diagnostics_is_within_30_percent():
     """At a large batch the kernels of the nHSIC figures are most of it."""
     dataset, cell = load("digits"), replace(cell_of("fa", 100, "digits"), batch_size=256)
@@ -86,6 +90,7 @@ def test_the_estimate_with_diagnostics_is_within_30_percent():
     assert estimate > 2 * footprint([cell], dataset).of(4)
 
 
+@pytest.mark.thorough
 def test_the_estimate_of_the_smallest_data_set():
     dataset, cell = load("digits"), cell_of("backprop", 50, "digits")
     estimate = footprint([cell], dataset).of(8)

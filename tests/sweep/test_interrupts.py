@@ -38,6 +38,7 @@ def test_a_signal_inside_a_finalizer_is_kept():
             interrupts.check()
 
 
+@pytest.mark.thorough
 def test_what_python_drops_is_told_but_for_the_interruption(monkeypatch):
     told = []
     monkeypatch.setattr(sys, "unraisablehook", lambda dropped: told.append(dropped.exc_type))

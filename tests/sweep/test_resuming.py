@@ -91,6 +91,7 @@ def test_ctrl_c_ends_with_130_and_says_how_to_go_on(stopped):
     assert "Traceback" not in stopped.errors
 
 
+@pytest.mark.thorough
 def test_after_ctrl_c_resume_ends_as_if_nothing_had_happened(stopped, uninterrupted):
     assert stopped.resumed.code == 0
     assert stopped.resumed.numbers == uninterrupted.numbers
@@ -114,6 +115,7 @@ def test_ctrl_c_while_the_program_compiles_ends_with_130(tmp_path):
     assert process.returncode == 130
 
 
+@pytest.mark.thorough
 def test_sigterm_ends_a_run_in_the_background_of_a_script(tmp_path):
     process = start(tmp_path, LONG, "--epochs 100000", program=("-c", BACKGROUND))
     try:
@@ -171,6 +173,7 @@ def whole(tmp_path_factory):
     return results
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("algorithm", "stop"),
     [("backprop", 2), ("hsic", 2), ("hsic", 3), ("hsic", 4)],
@@ -183,6 +186,7 @@ def test_resuming_continues_where_the_checkpoint_is(tmp_path, whole, algorithm, 
     assert numbers_and_weights(tmp_path, chunk) == whole[algorithm]
 
 
+@pytest.mark.thorough
 def test_a_checkpoint_of_other_replicas_is_not_used(tmp_path):
     chunk = chunk_of("backprop")
     train(tmp_path, chunk, stop=1)
@@ -240,6 +244,7 @@ def test_there_is_no_checkpoint_at_first(tmp_path):
         assert checkpoint.epoch == 0
 
 
+@pytest.mark.thorough(but=1)
 @pytest.mark.parametrize("damage", ["truncate", "remove", "garble"])
 def test_a_damaged_checkpoint_is_reported_and_the_chunk_starts_anew(
     tmp_path, whole, damage
@@ -282,6 +287,7 @@ def test_a_run_that_leaves_a_checkpoint_alone_says_so(tmp_path, capsys):
     assert "stochastic: 1 replica, 2 epochs" in printed
 
 
+@pytest.mark.thorough
 def test_a_run_resumes_chunks_as_they_were_cut(tmp_path):
     """Whatever the plan is now: here memory is scarcer, and a seed was added."""
     words = f"{TINY} --n-bits 3 4 --epochs 3"
