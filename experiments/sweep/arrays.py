@@ -59,7 +59,9 @@ def _needs(jaxpr: Jaxpr) -> _Needs:
     for i, equation in enumerate(jaxpr.eqns):
         made = _bytes(equation.outvars)
         inside = [_needs(inner) for inner in _inside(equation.params)]
-        most = max(most, now + max([made, *(inner.more for inner in inside)]))
+        # What a scan stacks is there beside what a turn needs; a call's results are among it.
+        stacked = _bytes(equation.outvars[equation.params.get("num_carry", len(equation.outvars)):])
+        most = max(most, now + max([made, *(stacked + inner.more for inner in inside)]))
         if inside:
             times = equation.params.get("length", 1)  # of a scan
             moved += times * max(inner.moved for inner in inside)

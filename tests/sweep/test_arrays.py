@@ -43,6 +43,13 @@ def test_loops_move_what_a_turn_does_each_time_and_reuse_its_memory():
     assert turns(1000)[0] == 80
 
 
+def test_what_a_loop_stacks_is_there_beside_what_a_turn_needs():
+    def stack(x):
+        return jax.lax.scan(lambda x, _: (jnp.sin(x), jnp.sin(jnp.cos(x))), x, length=7)[1]
+
+    assert peak_and_moved(stack, X)[0] == 40 + 7 * 40 + 80
+
+
 def test_of_branches_the_largest_counts():
     def choose(x):
         return jax.lax.cond(x[0] > 0, lambda x: (jnp.ones(100, jnp.float32) * jnp.sum(x))[:10],
