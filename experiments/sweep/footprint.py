@@ -65,7 +65,8 @@ def footprint(cells: Sequence[Cell], dataset: Dataset, diagnose: bool = False) -
     """Estimates what a group needs: states, and the largest of step, evaluation and diagnosis.
 
     One replica is traced and nothing compiled. Within 30 % of what compiled programs reserve; for
-    convolutions up to three times as much (tests/sweep/test_footprint.py).
+    convolutions up to three times as much (tests/sweep/test_footprint.py), for batches of 4096
+    twice, as XLA writes fewer of the results.
     """
     return _footprint(Program((cells[0].program,), dataset, None), diagnose)
 
