@@ -276,8 +276,8 @@ def check(args: argparse.Namespace, cells: Iterable[Any]) -> None:
             f"--n-bits: no levels in {' or '.join(args.update)}; the states of devices follow from "
             "their numbers, such as --set dw_min=0.01. Say --n-bits float")
     if any(args.wait) and not any(drifts(c.update, c.numbers) for c in cells):
-        raise ValueError("--wait: nothing drifts here; say by what exponent, such as --memory "
-                         "soft_bounds --set nu=0.05")
+        raise ValueError("--wait: nothing drifts here; say by what exponent: --set nu=0.05, of "
+                         "a device, such as --memory soft_bounds")
     for word in args.quantizer:
         if ":" in word and not any(args.n_bits):
             raise ValueError(f"{word} says nothing of unquantized networks: add --n-bits "

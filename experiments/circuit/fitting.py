@@ -152,7 +152,11 @@ def read_measured(path: Path) -> Measured:
         raise MeasuredError(f"{path}: expected at least ten conductances, not all the same; got "
                             f"{len(conductance)}")
     if not np.all(turns):
-        raise MeasuredError(f"{path}: expected one pulse between any two rows")
+        line = rows[1 + int(np.argmin(np.abs(turns)))][0]
+        raise MeasuredError(
+            f"{path}, line {line}: expected one pulse between any two rows, got none. pulse is a "
+            "number that rises with every pulse up and falls with every one down; up and down, or "
+            "1 and -1, go to a column direction")
     if np.all(turns == turns[0]):
         raise MeasuredError(
             f"{path}: all pulses go the same way: pulses both ways are needed for a model of both. "
