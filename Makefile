@@ -1,6 +1,6 @@
 # make run    trains the four algorithms on scikit-learn's digits, ends with a table and figures
 # make test   checks style and types, builds the documentation and runs the tests
-# make test-all  does so with every case of every test, which takes three times as long
+# make test-all  does so with every case of every test, which takes twice as long
 # make docs   builds the documentation into build/site; open build/site/index.html
 # Each makes its own environment in .venv first, where there is none.
 

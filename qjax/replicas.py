@@ -15,7 +15,7 @@ import numpy as np
 from jax.sharding import PartitionSpec
 from jax.stages import Wrapped
 
-from qjax.trees import paths_of
+from qjax.trees import nbytes, paths_of
 
 __all__ = ["check_axes", "compile_replicated", "fitting", "replicate", "stack", "turn_of"]
 
@@ -101,9 +101,9 @@ def _in_turns(
       counts: of seeds and of configs.
       cache: see `fitting`.
     """
-    states = [x for argument, own in zip(arguments, letters, strict=True) if own == ("r", "r")
-              for x in jax.tree.leaves(argument)]
-    most = fitting(cache, sum(x.size * x.dtype.itemsize for x in states) // math.prod(counts))
+    states = [argument for argument, own in zip(arguments, letters, strict=True)
+              if own == ("r", "r")]
+    most = fitting(cache, nbytes(states) // math.prod(counts))
     some = turn_of(counts[1], most)
     sizes = turn_of(counts[0], max(1, most // some)), some
     turns = [-(-count // size) for count, size in zip(counts, sizes, strict=True)]

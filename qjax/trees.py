@@ -11,7 +11,7 @@ from flax.core import meta
 from jax import Array
 from jax.tree_util import keystr
 
-__all__ = ["Where", "chosen", "is_floating", "paths_of", "turned"]
+__all__ = ["Where", "chosen", "is_floating", "nbytes", "paths_of", "turned"]
 
 # Chooses leaves of a tree: (path such as "blocks/0/kernel", leaf) -> is it one of them?
 Where = Callable[[str, Array], bool]
@@ -34,6 +34,11 @@ def paths_of(tree: Any) -> list[str]:
         inside = jax.tree_util.tree_leaves_with_path(node) if _is_box(node) else [((), node)]
         found += [keystr((*keys, *inner[1:]), simple=True, separator="/") for inner, _ in inside]
     return found
+
+
+def nbytes(tree: Any) -> int:
+    """Bytes of all arrays of a tree, abstract ones too."""
+    return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
 
 
 def turned(tree: Any) -> Any:

@@ -24,6 +24,7 @@ from qjax import algorithms, training
 from qjax.algorithms import Phase, Rules, TrainState
 from qjax.memories import Float
 from qjax.optimizers import OPTIMIZERS
+from qjax.trees import nbytes
 
 __all__ = [
     "PARTS",
@@ -114,10 +115,6 @@ def _full_size(data: training.Data) -> training.Data:
     return training.Data(part(data.train, TRAIN), part(data.test, TEST))
 
 
-def _bytes(tree: Any) -> int:
-    return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
-
-
 def step_bytes(held: Any, opt_state: Any) -> int:
     """Least bytes that a step moves: ``6 * held + 2 * opt_state``.
 
@@ -126,7 +123,7 @@ def step_bytes(held: Any, opt_state: Any) -> int:
     update. Images, activations and whatever the compiler writes in between come on top; what stays
     in a cache moves less.
     """
-    return 6 * _bytes(held) + 2 * _bytes(opt_state)
+    return 6 * nbytes(held) + 2 * nbytes(opt_state)
 
 
 def memory_bytes(compiled: Any) -> int | None:
@@ -217,7 +214,7 @@ def measure(program: Program, replicas: int, rounds: int = 4) -> dict[str, Any]:
     states = [training.make_begin(phase, mesh)(own, init(_keys(), settings[0]))
               for phase, own in zip(phases, settings, strict=True)]
     moved = step_bytes(states[0].held, states[0].opt_state) // len(program.cells)
-    kept = (_bytes(states[0].held) + _bytes(states[0].opt_state)) // len(program.cells)
+    kept = nbytes((states[0].held, states[0].opt_state)) // len(program.cells)
     compile_s, memory = [], []
     for number in range(len(phases)):
         start = time.perf_counter()
@@ -234,7 +231,7 @@ def measure(program: Program, replicas: int, rounds: int = 4) -> dict[str, Any]:
     evaluation_s = best["evaluation"] * _share(data) / replicas
     peak = _device_peak()
     total = None if None in memory else max(memory) * mesh.size
-    own = None if total is None else (total - _bytes(full) * mesh.size) / replicas
+    own = None if total is None else (total - nbytes(full) * mesh.size) / replicas
     return {
         "algorithm": cell.algorithm,
         "memory": cell.update,

@@ -1,18 +1,14 @@
 """What a function keeps in memory and moves, by the arrays of its jaxpr: traced, not compiled."""
 
-import math
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import jax
 from jax.extend.core import ClosedJaxpr, Jaxpr, Literal
 
-__all__ = ["nbytes", "peak_and_moved"]
+from qjax.trees import nbytes
 
-
-def nbytes(tree: Any) -> int:
-    """Bytes of all arrays of a tree, abstract ones too."""
-    return sum(math.prod(x.shape) * x.dtype.itemsize for x in jax.tree.leaves(tree))
+__all__ = ["peak_and_moved"]
 
 
 def peak_and_moved(function: Callable, *arguments: Any) -> tuple[int, int]:

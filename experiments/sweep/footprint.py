@@ -1,5 +1,4 @@
-"""What replicas cost, by the arrays of their steps: memory, so how many fit; bytes moved, so how
-long."""
+"""What replicas cost, by the arrays of a step: memory, so how many fit; bytes, so how long."""
 
 import functools
 import itertools
@@ -14,10 +13,11 @@ import jax
 from experiments.cells import Cell
 from experiments.data import Dataset
 from experiments.sweep import devices
-from experiments.sweep.arrays import nbytes, peak_and_moved
+from experiments.sweep.arrays import peak_and_moved
 from experiments.sweep.program import Program
 from qjax import training
 from qjax.replicas import fitting, turn_of
+from qjax.trees import nbytes
 
 __all__ = ["Footprint", "available", "footprint", "is_exhausted", "size"]
 
@@ -65,8 +65,8 @@ def footprint(cells: Sequence[Cell], dataset: Dataset, diagnose: bool = False) -
     """Estimates what a group needs: states, and the largest of step, evaluation and diagnosis.
 
     One replica is traced and nothing compiled. Within 30 % of what compiled programs reserve; for
-    convolutions up to three times as much (tests/sweep/test_footprint.py), for batches of 4096
-    twice, as XLA writes fewer of the results.
+    convolutions up to three times as much, for batches of thousands twice, as XLA writes fewer of
+    the results; of recurrent networks down to two thirds (tests/sweep/test_footprint.py).
     """
     return _footprint(Program((cells[0].program,), dataset, None), diagnose)
 

@@ -127,7 +127,6 @@ def test_reports_that_cannot_be_compared(tmp_path, content, message):
         benchmark.read_report(tmp_path / "none.json")
 
 
-@pytest.mark.thorough
 def test_command_line(tmp_path, capsys, monkeypatch):
     path = tmp_path / "bench.json"
     tiny = ["--algorithm", "fa", "--n-layers", "0", "--hidden-width", "4", "--steps", "2",

@@ -205,7 +205,6 @@ def test_two_runs_agree_bit_for_bit(basic, second):
     assert basic.numbers == second.numbers
 
 
-@pytest.mark.thorough
 def test_a_replica_does_not_depend_on_its_group(basic, tmp_path):
     alone = command(tmp_path, TINY, "--epochs 2 --n-bits float --seeds 1")
     (row,) = alone.replicas

@@ -505,7 +505,6 @@ def test_initial_state_is_decided_by_the_key(name):
     assert all((a != b).any() for a, b in zip(*kernels, strict=True))
 
 
-@pytest.mark.thorough
 def test_without_bits_no_memory_quantizes():
     algorithm, results = ALGORITHMS["dni"](SMALL, SGD), []
     begun = start(algorithm, PLAIN.replace(memory=Nearest(make_quantizer(None))))
@@ -556,8 +555,8 @@ def test_a_single_block_follows_the_true_gradient(name):
     assert_close(shown(after)["blocks"], true_step(shown(state)["blocks"]))
 
 
-@pytest.mark.thorough(but=3)
 # Behind four units that guess its inputs a block has too little to learn a batch by heart.
+@pytest.mark.thorough(but=3)
 @pytest.mark.parametrize("name", [name for name in ONE_PHASE if name != "dni_inputs"])
 def test_training_learns_a_batch(name):
     algorithm = ALGORITHMS[name](SMALL, Rules(OPTIMIZERS["adam"]()))

@@ -183,7 +183,6 @@ def test_the_memory_is_told_what_examples_ask_for_in_units_of_the_change():
     assert all(told is True for _, told in seen)
 
 
-@pytest.mark.thorough
 def test_noise_is_new_in_every_step_and_the_same_for_the_same_inputs():
     noisy = Crossbar(FREE.replace(out_noise=0.1), None)
     settings = Settings(memory=Float(), crossbar=noisy)

@@ -362,7 +362,6 @@ def test_unknown_words_are_refused(name):
 # --- a whole training ---
 
 
-@pytest.mark.thorough
 def test_a_network_learns_in_devices_from_what_every_example_asks():
     x = np.random.default_rng(0).uniform(size=(64, 6)).astype(np.float32)
     batch = Batch(jnp.asarray(x), jnp.asarray((x[:, 0] > 0.5).astype(np.int32)))

@@ -17,7 +17,6 @@ def made(name):
     return structs.dataclass(type(name, (), {"__annotations__": {"x": float}}))
 
 
-@pytest.mark.thorough
 def test_programs_of_structs_with_the_same_fields_are_not_mixed_up():
     classes = [made(f"X{number}") for number in range(300)]
     number = jax.jit(lambda one: one.x + int(type(one).__name__[1:]))

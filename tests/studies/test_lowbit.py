@@ -152,7 +152,6 @@ def test_the_study_runs_from_end_to_end(study):
         assert {r["lr"] for r in told if r["update"] == update} == {best["lr"]}
 
 
-@pytest.mark.thorough
 def test_nothing_is_chosen_while_another_run_trains_a_candidate(tmp_path, capsys):
     words = ["--dataset", "digits", "--algorithm", "backprop", "--n-bits", "2", "--update", "pulse",
              "--n-layers", "0", "--hidden-width", "4", "--lr", "0.01", "0.03", "--gain", "1",

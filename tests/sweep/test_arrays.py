@@ -4,7 +4,8 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from experiments.sweep.arrays import nbytes, peak_and_moved
+from experiments.sweep.arrays import peak_and_moved
+from qjax.trees import nbytes
 
 X = jax.ShapeDtypeStruct((10,), jnp.float32)  # 40 bytes
 KERNEL = jax.ShapeDtypeStruct((10, 100), jnp.float32)

@@ -91,7 +91,6 @@ def test_ctrl_c_ends_with_130_and_says_how_to_go_on(stopped):
     assert "Traceback" not in stopped.errors
 
 
-@pytest.mark.thorough
 def test_after_ctrl_c_resume_ends_as_if_nothing_had_happened(stopped, uninterrupted):
     assert stopped.resumed.code == 0
     assert stopped.resumed.numbers == uninterrupted.numbers
@@ -173,7 +172,7 @@ def whole(tmp_path_factory):
     return results
 
 
-@pytest.mark.thorough
+@pytest.mark.thorough(but=1)
 @pytest.mark.parametrize(
     ("algorithm", "stop"),
     [("backprop", 2), ("hsic", 2), ("hsic", 3), ("hsic", 4)],
@@ -186,7 +185,6 @@ def test_resuming_continues_where_the_checkpoint_is(tmp_path, whole, algorithm, 
     assert numbers_and_weights(tmp_path, chunk) == whole[algorithm]
 
 
-@pytest.mark.thorough
 def test_a_checkpoint_of_other_replicas_is_not_used(tmp_path):
     chunk = chunk_of("backprop")
     train(tmp_path, chunk, stop=1)

@@ -87,7 +87,6 @@ def test_two_runners_share_the_work_and_repeat_none_of_it(tmp_path, undisturbed)
     assert not list(tmp_path.glob(".running-*"))
 
 
-@pytest.mark.thorough
 def test_a_second_runner_leaves_alone_what_the_first_is_training(tmp_path):
     first = start(tmp_path, SWEEP, "--epochs 100000 --algorithm backprop")
     try:
@@ -105,7 +104,6 @@ def too_large_files():
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 
 
-@pytest.mark.thorough
 def test_a_disk_that_takes_no_more_ends_the_run_and_leaves_the_store_intact(tmp_path):
     words = f"{SWEEP} --epochs 3000 --algorithm backprop --checkpoint-every 1000"
     printed, errors = finish(start(tmp_path, words, preexec_fn=too_large_files), code=1)
@@ -116,7 +114,6 @@ def test_a_disk_that_takes_no_more_ends_the_run_and_leaves_the_store_intact(tmp_
     assert recorded(tmp_path) > 0
 
 
-@pytest.mark.thorough
 def test_checkpoints_that_cannot_be_written_any_more_end_the_run_with_a_message(tmp_path):
     words = "--epochs 100000 --algorithm backprop --checkpoint-every 100"  # not while one is saved
     process = start(tmp_path, SWEEP, words)
