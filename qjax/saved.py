@@ -204,9 +204,12 @@ def codes_of(weights: ArrayLike, quantizer: Quantizer) -> tuple[np.ndarray, np.n
 
     Args:
       weights: one tensor; its range, under the scope "local", is that of the grid.
-      quantizer: not traced. None comes back where it has no levels.
+      quantizer: not traced.
+
+    Returns:
+      None where it has no levels, or a weight that is not finite is on none of them.
     """
-    if not float(quantizer.bits):
+    if not float(quantizer.bits) or not np.all(np.isfinite(weights)):
         return None
     grid = make_grid(jnp.asarray(weights), quantizer)
     count = int(grid.codes)

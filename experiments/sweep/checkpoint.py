@@ -8,6 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import jax
+import numpy as np
+from jax.sharding import NamedSharding, PartitionSpec
+
 __all__ = ["Checkpoint", "CheckpointError", "remove", "unfinished"]
 
 _MEMBERS = "members.json"
@@ -59,16 +63,35 @@ class Checkpoint:
 
     def seconds(self) -> float:
         """Time spent until the newest state. Raises CheckpointError."""
-        about = self._read(about=self._args.JsonRestore()).about
-        return float(about["seconds"])
+        return float(self._about()["seconds"])
+
+    def _about(self) -> dict[str, Any]:
+        return self._read(about=self._args.JsonRestore()).about
 
     def restore(self, states: Any) -> Any:
         """The newest state, of the structure and on the devices of `states`.
 
+        Of its leading axes there may be more or fewer places than were saved: as everywhere the
+        last one is repeated until all devices have as much to do.
+
         Raises:
           CheckpointError: it is damaged, or of another structure.
         """
-        return self._read(states=self._args.StandardRestore(states)).states
+        places = _places(states)
+        saved = tuple(self._about().get("places", places))
+        if saved == places:
+            return self._read(states=self._args.StandardRestore(states)).states
+
+        def as_saved(x):
+            everywhere = NamedSharding(x.sharding.mesh, PartitionSpec())
+            return jax.ShapeDtypeStruct((*saved, *x.shape[2:]), x.dtype, sharding=everywhere)
+
+        found = self._read(states=self._args.StandardRestore(jax.tree.map(as_saved, states))).states
+        kept = np.ix_(*(np.minimum(np.arange(count), most - 1)
+                        for count, most in zip(places, saved, strict=True)))
+        shardings = jax.tree.map(lambda x: x.sharding, states)
+        pick = jax.jit(lambda tree: jax.tree.map(lambda x: x[kept], tree), out_shardings=shardings)
+        return pick(found)
 
     def _read(self, **items):
         try:
@@ -81,7 +104,7 @@ class Checkpoint:
 
     def save(self, epoch: int, seconds: float, states: Any) -> None:
         """Saves a state; a kill meanwhile leaves the one before. Raises CheckpointError."""
-        about = self._args.JsonSave({"seconds": seconds})
+        about = self._args.JsonSave({"seconds": seconds, "places": _places(states)})
         states = self._args.StandardSave(states)
         try:
             # Seen here first: the threads of a save that fails print tracebacks of their own.
@@ -96,6 +119,11 @@ class Checkpoint:
             self._manager.delete(step)
 
 
+def _places(states: Any) -> tuple[int, ...]:
+    """Of replicas along the two leading axes, those included that only fill up devices."""
+    return jax.tree.leaves(states)[0].shape[:2]
+
+
 def remove(folder: Path) -> None:
     """Removes what a finished chunk left, and the folder above if nothing else is in it."""
     shutil.rmtree(folder, ignore_errors=True)
@@ -108,7 +136,8 @@ def unfinished(folder: Path) -> list[list[str]]:
     chunks = []
     for file in sorted(Path(folder).glob(f"*/{_MEMBERS}")):
         with contextlib.suppress(OSError, ValueError):  # a damaged one is not resumed
-            chunks.append([str(member) for member in json.loads(file.read_text())])
+            if any(other.name.isdigit() for other in file.parent.iterdir()):  # a state was saved
+                chunks.append([str(member) for member in json.loads(file.read_text())])
     return chunks
 
 

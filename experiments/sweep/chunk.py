@@ -13,7 +13,7 @@ from experiments.store import Store
 from experiments.sweep import processes
 from experiments.sweep.checkpoint import Checkpoint, CheckpointError, remove
 from experiments.sweep.devices import make_mesh
-from experiments.sweep.networks import NOTHING, Keeper, Save
+from experiments.sweep.networks import NOTHING, Keeper, Save, file_of
 from experiments.sweep.program import Program
 from experiments.sweep.reports import EpochReport, report
 
@@ -72,7 +72,8 @@ def run_chunk(
             checkpoint.forget()
         if store:
             store.rewind(ids, first)
-        best = processes.shared(store.best(ids) if store else None)
+        kept = [i for i in ids if file_of(folder, i).exists()]
+        best = processes.shared(store.best(kept) if store else None)
         keeper = Keeper(folder, chunk, program, save, best, warn)
 
         data, done = program.data, 0

@@ -21,7 +21,8 @@ def keep_programs() -> None:
     if jax.config.jax_compilation_cache_dir is None:  # type: ignore[attr-defined]  # at run time
         home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
         jax.config.update("jax_compilation_cache_dir", str(Path(home) / "qjax"))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+    if "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS" not in os.environ:
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
 
 
 def cache() -> int | None:

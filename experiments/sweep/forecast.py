@@ -41,11 +41,11 @@ class Forecast:
 
 
 def spell(seconds: float | None) -> str:
-    """A time in two digits or so: 'about 40 s', 'about 25 min', 'about 3.5 h'; '' for None."""
+    """A time in two digits or so: 'about 40 s left', 'about 25 min left'; '' for None."""
     if seconds is None:
         return ""
     if seconds < 90:
-        return f"about {seconds:.0f} s"
+        return f"about {seconds:.0f} s left"
     if seconds < 5400:
-        return f"about {seconds / 60:.0f} min"
-    return f"about {seconds / 3600:.1f} h"
+        return f"about {seconds / 60:.0f} min left"
+    return f"about {seconds / 3600:.1f} h left"

@@ -20,7 +20,7 @@ from experiments.data import Dataset
 from experiments.report import scores
 from experiments.store import NoStoreError, Store, StoreError
 from experiments.sweep import devices, processes
-from experiments.sweep.checkpoint import CheckpointError, unfinished
+from experiments.sweep.checkpoint import CheckpointError, remove, unfinished
 from experiments.sweep.chunk import run_chunk
 from experiments.sweep.events import Events
 from experiments.sweep.footprint import available, footprint, is_exhausted
@@ -195,8 +195,8 @@ class Sweep:
         by_id = {replica.id: replica for replica in left}
         chunks = []
         for members in unfinished(self.out / "checkpoints"):
-            replicas = [by_id.pop(i) for i in members if i in by_id]
-            if len(replicas) == len(members):
+            if by_id.keys() >= set(members):
+                replicas = [by_id.pop(i) for i in members]
                 cells = dict.fromkeys(replica.cell for replica in replicas)
                 seeds = dict.fromkeys(replica.seed for replica in replicas)
                 chunks.append(grid.Chunk(tuple(cells), tuple(seeds)))
@@ -227,7 +227,9 @@ class Sweep:
                 if is_exhausted(error) and len(chunk.replicas) > 1:
                     self._say(f"{_label(chunk)}: out of memory with "
                               f"{len(chunk.replicas)} replicas at once, going on with half of them")
-                    queue = _halved(chunk, [chunk, *queue])
+                    before, queue = [chunk, *queue], _halved(chunk, [chunk, *queue])
+                    for cut in set(before).difference(queue) if store else ():
+                        remove(self.out / "checkpoints" / cut.id)  # else it would come back whole
                     forecast.skip(-sum(self._costs(chunk)))
                     continue
                 ids = [replica.id for replica in chunk.replicas]
@@ -269,25 +271,29 @@ class Sweep:
                         text = f"{what} {low:.1f}-{high:.1f} %"
                     forecast.skip(sum(costs[seen:epoch.epoch]))  # which an earlier run had trained
                     forecast.finish(costs[epoch.epoch])
-                    seen, left = epoch.epoch + 1, spell(forecast.seconds_left)
+                    seen = epoch.epoch + 1
                     update(
-                        completed=forecast.share, left=f"{left} left", accuracy=text,
+                        completed=forecast.share, left=spell(forecast.seconds_left), accuracy=text,
                         description=f"{label} {epoch.phase} {seen}/{chunk.epochs}",
                     )
                     if not self.console.is_terminal and time.monotonic() - spoken > _SILENCE:
                         known = f", {text}" if text else ""  # a bottleneck has no accuracy
                         self._say(f"{label}: {epoch.phase} {seen}/{chunk.epochs}{known}; "
-                                  f"{forecast.share:.0%} done, {left} left")
+                                  f"{_progress(forecast)}")
                         spoken = time.monotonic()
                     interrupts.check()
         except jax.errors.JaxRuntimeError as error:
             forecast.skip(sum(costs[seen:]))
             return error.with_traceback(None)  # whose frames hold the arrays
+        forecast.skip(sum(costs[seen:]))  # of a checkpoint after the last epoch
         if not self.console.is_terminal:
-            self._say(f"{label}: {counted(size, 'replica')}, "
-                      f"{counted(chunk.epochs, 'epoch')}, {text}; "
-                      f"{forecast.share:.0%} done, {left} left")
+            told = [counted(size, "replica"), counted(chunk.epochs, "epoch"), *filter(None, [text])]
+            self._say(f"{label}: {', '.join(told)}; {_progress(forecast)}")
         return None
+
+
+def _progress(forecast: Forecast) -> str:
+    return ", ".join(filter(None, [f"{forecast.share:.0%} done", spell(forecast.seconds_left)]))
 
 
 def _label(chunk: grid.Chunk) -> str:
