@@ -159,6 +159,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     shape = {"mlp": Shape(args.n_layers, args.hidden_width), "lenet": Shape(0, 0, "lenet"),
              "recurrent": Shape(0, args.hidden_width, "recurrent")}[args.network]
     shape = shape._replace(batch_size=args.batch_size)
+    asked = {"--n-layers": args.n_layers, "--hidden-width": args.hidden_width}
+    unused = {"mlp": (), "lenet": tuple(asked), "recurrent": ("--n-layers",)}[args.network]
+    for flag in unused:
+        if asked[flag] not in (0, p.get_default(flag.strip("-").replace("-", "_"))):
+            console.print(f"note: {flag} {asked[flag]} is of no meaning for {args.network}")
 
     for algorithm in algorithms:
         try:
@@ -208,7 +213,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                      "per step of one network")
 
     rows = [benchmark.relate(row, machine, torch_ms, simulated[row["memory"], row["converters"]],
-                             ensemble_ms) for row in rows]
+                             ensemble_ms if row["replicas"] == chosen else None) for row in rows]
     report = {
         "machine": machine,
         "floor_ms": floor_ms,
@@ -220,8 +225,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     console.print(_table(rows))
     if parts:
         console.print(
-            f"Parts of a step, {chosen} replicas: how much shorter it is without each of them. "
-            "These are differences and need not add up; what remains, above or below 0, is rest.",
+            f"Parts of a step, {chosen} replicas rounded to nearest: how much shorter it is "
+            "without each of them. These are differences and need not add up; what remains, above "
+            "or below 0, is rest.",
             _breakdown_table(parts),
         )
     if old is not None:

@@ -36,8 +36,9 @@ def _parser() -> options.Parser:
         p.add_argument(f"--{name}", nargs="*", type=options.whole(1), default=list(axis.values),
                        help=f"{axis.label} [{usual}]")
     p.add_argument("--stored", type=options.whole(1), default=None, metavar="N",
-                   help="no training: seconds to claim, record and export N networks in a new "
-                   "store in OUT, on which plot, tables and others can be timed")
+                   help="no training: seconds to claim, record and export N networks, rounded up "
+                   "to a multiple of 200, in a new store in OUT, on which plot, tables and others "
+                   "can be timed")
     p.add_argument("--out", type=Path, default=None,
                    help="folder of the picture and of the numbers [figures/growth], or of the "
                    "store")
@@ -76,7 +77,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(f"{name}: {value:,}" if isinstance(value, int) else
                   f"{name}: {value:.3g}{'' if name == 'MiB' else ' s'}")
         return 0
-    axes = {name: getattr(args, name) for name in growth.AXES}
+    axes = {name: list(dict.fromkeys(getattr(args, name))) for name in growth.AXES}
     if not any(axes.values()):
         p.error("nothing to measure: give some of --width, --depth, --replicas a value")
     args.out = args.out or Path("figures/growth")

@@ -63,7 +63,8 @@ def fill(folder: Path, networks: int) -> dict[str, float]:
                 store.finish(ids[own], 1.0)
         with timed("export"), exporting.writing(folder / "all.csv") as file:
             exporting.export(store, "replicas", file)
-        return {"networks": len(ids)} | seconds | {"MiB": store.path.stat().st_size / 2**20}
+    # Closed, the file has all that SQLite keeps beside it till then.
+    return {"networks": len(ids)} | seconds | {"MiB": store.path.stat().st_size / 2**20}
 
 
 def _made_up(ids: Sequence[str], epoch: int) -> tuple[list[dict[str, Any]], list[tuple]]:

@@ -165,7 +165,8 @@ def log_ticks(axis: Axis, low: float, high: float) -> None:
 
 def symmetric_log_scale(axis: Axes, linear: float = 1.0) -> bool:
     """Linear within +-`linear`, logarithmic beyond, where something is drawn there: is there?"""
-    beyond = max(map(abs, axis.dataLim.intervaly)) > linear
+    # Infinite where nothing is drawn, as of networks that diverged in their first epoch.
+    beyond = linear < max(map(abs, axis.dataLim.intervaly)) < math.inf
     if beyond:
         axis.set_yscale("symlog", linthresh=linear)
         largest = max(map(abs, axis.dataLim.intervaly)) / linear

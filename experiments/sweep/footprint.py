@@ -1,11 +1,13 @@
 """What replicas cost, by the arrays of a step: memory, so how many fit; bytes, so how long."""
 
+import contextlib
 import functools
 import itertools
 import math
 import os
 import re
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -21,8 +23,12 @@ from qjax.trees import nbytes
 
 __all__ = ["Footprint", "available", "footprint", "is_exhausted", "size"]
 
-# More than this on a device does not train faster (docs/performance.md).
+# More than this on a device does not train faster on a CPU; elsewhere the largest group that was
+# timed (docs/performance.md).
 _SATURATED = {"cpu": 16, "other": 1024}
+# What Linux lets a container have, by its control group's second and first version.
+_OF_CONTAINER = (Path("/sys/fs/cgroup/memory.max"),
+                 Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
 _UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
 
@@ -64,9 +70,10 @@ class Footprint(NamedTuple):
 def footprint(cells: Sequence[Cell], dataset: Dataset, diagnose: bool = False) -> Footprint:
     """Estimates what a group needs: states, and the largest of step, evaluation and diagnosis.
 
-    One replica is traced and nothing compiled. Within 30 % of what compiled programs reserve; for
-    convolutions up to three times as much, for batches of thousands twice, as XLA writes fewer of
-    the results; of recurrent networks down to two thirds (tests/sweep/test_footprint.py).
+    One replica is traced and nothing compiled. Within 30 % of what compiled programs reserve for
+    dense networks, devices included; for batches from some hundreds on up to twice as much and for
+    LeNet three times, as XLA writes fewer of the results; of residual and recurrent networks down
+    to 0.6 (tests/sweep/test_footprint.py).
     """
     return _footprint(Program((cells[0].program,), dataset, None), diagnose)
 
@@ -76,7 +83,7 @@ def _footprint(program: Program, diagnose: bool) -> Footprint:
     shape: Any = jax.ShapeDtypeStruct
     dataset = program.dataset
     examples = len(dataset.train_labels)
-    batch = min(program.cells[0].batch_size, examples)
+    batch = program.cells[0].batch_size
     chunk = min(training.EVALUATION_CHUNK, examples)
     steps = math.ceil(examples / batch)
     scored = math.ceil(examples / chunk) + math.ceil(len(dataset.test_labels) / chunk)
@@ -130,15 +137,19 @@ def available() -> int:
     if stats and "bytes_limit" in stats:
         return int(0.9 * stats["bytes_limit"])
     machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    for limit in _OF_CONTAINER:
+        with contextlib.suppress(OSError, ValueError):  # there is none, or it says "max"
+            machine = min(machine, int(limit.read_text()))
     return machine // 2 // len(devices)
 
 
 def size(text: str) -> int:
     """Bytes of a text like 500M or 1.5G; raises ValueError."""
     match = re.fullmatch(r"(\d+(?:\.\d*)?)([KMGT]?)i?B?", text.strip(), re.IGNORECASE)
-    if not match:
+    found = int(float(match[1]) * _UNITS[match[2].upper()]) if match else 0
+    if not found:
         raise ValueError(text)
-    return int(float(match[1]) * _UNITS[match[2].upper()])
+    return found
 
 
 def is_exhausted(error: Exception) -> bool:

@@ -81,7 +81,7 @@ def main(p: options.Parser, args: argparse.Namespace, tell: Tell, *stages: Stage
 
 
 def _check(wanted: Iterable[Replica], datasets: Mapping[str, Dataset]) -> None:
-    """Raises DataError where an algorithm, a network, a loss and a data set do not fit."""
+    """Raises DataError where an algorithm, a network, a loss, a batch and a data set do not fit."""
     told = dict.fromkeys((r.cell.network, r.cell.loss, r.cell.dataset) for r in wanted)
     for network, loss, name in told:
         data, side = datasets[name], SMALLEST.get(network)
@@ -94,6 +94,10 @@ def _check(wanted: Iterable[Replica], datasets: Mapping[str, Dataset]) -> None:
             raise DataError(f"labels of {name} are floats, {loss} is for classes: write classes as "
                             f"integers, or for targets take --loss {others}")
     for cell in dict.fromkeys(replica.cell.program for replica in wanted):
+        examples = len(datasets[cell.dataset].train_labels)
+        if cell.batch_size > examples:
+            raise DataError(f"--batch-size {cell.batch_size} is more than the {examples} training "
+                            f"examples of {cell.dataset}: expected at most as many")
         try:
             algorithm_of(held_program(cell), datasets[cell.dataset].outputs)
         except (TypeError, ValueError) as error:

@@ -75,6 +75,10 @@ class Sweep:
             members = [grid.Replica(cell, seed) for cell in group for seed in seeds_of[cell]]
             needs = footprint(group, self.datasets[group[0].dataset], self.diagnose)
             most = needs.fitting(limit)
+            if needs.of(1) > limit:
+                self._say(f"{_label(grid.Chunk((group[0],), (0,)))}: one network alone takes about "
+                          f"{_megabytes(needs.of(1))}, and a device may use {_megabytes(limit)} "
+                          "(--memory-limit): it may not fit.")
             pieces = list(grid.chunks_of(members, most * len(jax.devices())))
             largest = max(devices.load(len(p.seeds), len(p.cells)) for p in pieces)
             held = next((c for c in group if c.update != grid.NONE), group[0])
@@ -83,7 +87,7 @@ class Sweep:
             update = held.update if kind == grid.NONE else f"{held.update}, {kind}"
             table.add_row(
                 group[0].label, update, str(len(group)), str(len(members)), str(len(pieces)),
-                f"{max(needs.of(largest) / 2**20, 1):.0f} MiB",
+                _megabytes(needs.of(largest)),
             )
             chunks += pieces
         return chunks, table
@@ -290,6 +294,10 @@ class Sweep:
             told = [counted(size, "replica"), counted(chunk.epochs, "epoch"), *filter(None, [text])]
             self._say(f"{label}: {', '.join(told)}; {_progress(forecast)}")
         return None
+
+
+def _megabytes(size: int) -> str:
+    return f"{max(size / 2**20, 1):.0f} MiB"
 
 
 def _progress(forecast: Forecast) -> str:

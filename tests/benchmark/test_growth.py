@@ -30,7 +30,7 @@ def test_exponents_are_those_of_powers():
 def test_the_command_measures_draws_and_tabulates(tmp_path, capsys, monkeypatch):
     machine = {"cores": 2, "devices": 2, "matmul_gflops": 1e4, "copy_gbytes": 1e4}
     monkeypatch.setattr(benchmark, "about_machine", lambda: machine)  # measured by test_bench
-    words = ["--width", "16", "4", "--depth", "--replicas", "--out", str(tmp_path / "new")]
+    words = ["--width", "16", "4", "16", "--depth", "--replicas", "--out", str(tmp_path / "new")]
     assert command.main(words) == 0
     printed = capsys.readouterr().out
     assert "| width | 4 to 16 |" in printed

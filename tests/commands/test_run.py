@@ -309,6 +309,16 @@ def test_divergence_is_recorded_and_no_failure(diverging):
     ]
 
 
+def test_networks_that_exploded_on_a_grid_are_kept_without_its_numbers(tmp_path):
+    result = command(tmp_path, TINY, "--epochs 2 --n-bits 4 --lr 1e30 --save final")
+    assert result.code == 0
+    assert [r["status"] for r in result.replicas] == ["diverged"] * 2
+    for row in result.replicas:
+        network = qjax.load(file_of(tmp_path, row["id"]))
+        assert not network.codes
+        assert not np.all(np.isfinite(network.params[0]["kernel"]))
+
+
 def test_divergence_of_some_does_not_touch_the_others(diverging):
     assert all(r["test_loss"] < 10 for r in diverging.replicas if r["status"] == "done")
 
@@ -336,6 +346,18 @@ def test_a_failed_replica_is_tried_again(tmp_path):
         store.claim([replica], {"device": "x"})
         store.fail([replica.id])
     assert [r["status"] for r in command(tmp_path, words).replicas] == ["done"]
+
+
+def test_batches_larger_than_the_data_are_refused(tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        command(tmp_path, TINY, "--batch-size 1438")
+    assert "more than the 1437 training examples of digits" in capsys.readouterr().err
+
+
+def test_a_network_that_does_not_fit_alone_is_announced(tmp_path):
+    words = "--dry-run --n-bits 4 --hidden-width 500 --memory-limit 1M"
+    assert "one network alone takes about" in command(tmp_path, TINY, words).printed
+    assert "alone" not in command(tmp_path, TINY, words.replace("1M", "1G")).printed
 
 
 def failing(monkeypatch, message, when):
@@ -366,6 +388,19 @@ def test_out_of_memory_halves_the_chunk_and_goes_on(tmp_path, monkeypatch):
     assert result.code == 0
     assert result.printed.count("out of memory") == 2  # 6, then 4 (and 2): 2 + 2 + 2
     assert [r["status"] for r in result.replicas] == ["done"] * 6
+
+
+def test_what_was_halved_does_not_come_back_whole(tmp_path, monkeypatch):
+    def late(chunk, *args, **kwargs):
+        for epoch in run_chunk(chunk, *args, **kwargs):
+            yield epoch
+            if len(chunk.replicas) > 1:
+                raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory")
+
+    monkeypatch.setattr(sweep, "run_chunk", late)
+    result = command(tmp_path, TINY, "--seeds 2 --epochs 2 --n-bits 4")
+    assert [r["status"] for r in result.replicas] == ["done"] * 2
+    assert not (tmp_path / "checkpoints").exists()
 
 
 def test_what_does_not_fit_alone_fails(tmp_path, monkeypatch):

@@ -142,6 +142,12 @@ def test_floats_have_no_codes():
     assert codes_of(IMAGES, make_quantizer(None)) is None
 
 
+@pytest.mark.parametrize("scope", ["local", "global"])
+@pytest.mark.parametrize("values", [[np.nan, np.nan], [0.5, np.nan], [0.5, np.inf]])
+def test_nor_have_weights_that_are_not_finite(values, scope):
+    assert codes_of(np.float32(values), make_quantizer(3, "symm", scope)) is None
+
+
 def test_what_cannot_be_written_is_named(tmp_path):
     network = (Twice(3, activation=lambda x: x), nn.Dense(2))
     with pytest.raises(TypeError, match=r"Twice\.activation is .* not a function of a module"):

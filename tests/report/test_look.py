@@ -25,6 +25,13 @@ def test_range_axes_are_labelled_with_plain_numbers(largest):
     plt.close(figure)
 
 
+def test_an_axis_without_a_finite_range_stays_as_it_is():
+    figure, axis = plt.subplots()
+    assert look.symmetric_log_scale(axis) is False
+    assert axis.get_yscale() == "linear"
+    plt.close(figure)
+
+
 def test_algorithms_of_one_figure_never_share_a_colour_while_there_are_enough():
     every = list(algorithms.ALGORITHMS)
     usual = {name: look.algorithm_colors([name])[name] for name in every}

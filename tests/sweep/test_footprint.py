@@ -10,7 +10,8 @@ from examples import CELL
 from experiments.cells import preset_of
 from experiments.data import Dataset, load
 from experiments.sweep import Program, make_mesh
-from experiments.sweep.footprint import Footprint, footprint, is_exhausted, size
+from experiments.sweep import footprint as footprint_module
+from experiments.sweep.footprint import Footprint, available, footprint, is_exhausted, size
 from qjax import training
 
 
@@ -67,9 +68,10 @@ def test_the_estimate_is_within_30_percent(algorithm, width, replicas):
 @pytest.mark.thorough
 @pytest.mark.parametrize(("changes", "least", "most"), [
     ({"network": "lenet"}, 1, 3),  # its windows are arrays of the trace, and none of the program
-    ({"batch_size": 4096}, 1, 2),
-    ({"network": "recurrent", "batch_size": 256}, 0.65, 1),
-], ids=["lenet", "batch", "recurrent"])
+    ({"network": "residual", "hidden_width": 16}, 0.6, 1),
+    ({"batch_size": 1024}, 1, 2),
+    ({"network": "recurrent", "batch_size": 256}, 0.6, 1),
+], ids=["lenet", "residual", "batch", "recurrent"])
 def test_elsewhere_it_is_off_by_no_more_than_it_says(changes, least, most):
     dataset, cell = images(8000, 500), replace(cell_of("backprop", 100), **changes)
     estimate = footprint([cell], dataset).of(4)
@@ -118,10 +120,19 @@ def test_sizes(text, value):
     assert size(text) == value
 
 
-@pytest.mark.parametrize("text", ["G", "-1G", "1X", "one"])
+@pytest.mark.parametrize("text", ["G", "-1G", "1X", "one", "0", "0.0001K"])
 def test_what_is_no_size(text):
     with pytest.raises(ValueError, match=text):
         size(text)
+
+
+def test_a_container_may_have_less_than_the_machine(tmp_path, monkeypatch):
+    limits = tmp_path / "memory.max", tmp_path / "none"
+    monkeypatch.setattr(footprint_module, "_OF_CONTAINER", limits)
+    limits[0].write_text("max\n")
+    whole = available()
+    limits[0].write_text(f"{2**30}\n")
+    assert available() == min(whole, 2**29 // len(jax.devices()))
 
 
 def test_a_real_out_of_memory_error_is_recognized():

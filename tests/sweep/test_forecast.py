@@ -53,8 +53,8 @@ def test_an_empty_sweep_is_done():
 
 @pytest.mark.parametrize(
     ("seconds", "text"),
-    [(None, ""), (0.4, "about 0 s"), (75, "about 75 s"), (1500, "about 25 min"),
-     (12600, "about 3.5 h")],
+    [(None, ""), (0.4, "about 0 s left"), (75, "about 75 s left"),
+     (1500, "about 25 min left"), (12600, "about 3.5 h left")],
 )
 def test_times_in_words(seconds, text):
     assert spell(seconds) == text

@@ -1,22 +1,28 @@
 """Runs that are interrupted end as if nothing had happened: real processes, and checkpoints."""
 
 import dataclasses
+import json
 import os
 import signal
 import time
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from examples import TINY
+from jax.sharding import NamedSharding, PartitionSpec
 from programs import Result, command, planned, recorded, start, wait_until, weights_of
 
 from experiments import run
 from experiments.cells import Chunk
 from experiments.data import load
 from experiments.store import Store
+from experiments.sweep import chunk as chunk_module
+from experiments.sweep import make_mesh
 from experiments.sweep.checkpoint import Checkpoint
 from experiments.sweep.chunk import run_chunk
-from experiments.sweep.networks import Save
+from experiments.sweep.networks import Save, file_of
 
 # Interruptions of real processes
 
@@ -143,7 +149,7 @@ def train(folder, chunk, stop=None, resume=False, **more):
     with Store(folder) as store:
         store.claim(chunk.replicas, {})
         epochs = run_chunk(
-            chunk, DIGITS, store, folder, resume=resume, save=Save("final"), **more
+            chunk, DIGITS, store, folder, resume=resume, **{"save": Save("final")} | more
         )
         for report in epochs:
             seen.append(report.epoch)
@@ -235,6 +241,71 @@ def test_checkpoints_come_every_so_many_epochs(tmp_path):
     train(tmp_path, chunk, stop=3, checkpoint_every=2)
     assert saved_in(tmp_path, chunk)[0] == 2
     assert train(tmp_path, chunk, resume=True) == [2]
+
+
+def test_a_stop_after_the_last_checkpoint_loses_nothing(tmp_path):
+    words = f"{TINY} --n-bits 3 --seeds 2 --epochs 2"
+    train(tmp_path, Chunk(tuple(planned(words)), (0, 1)), stop=2)
+    before = Result(tmp_path, 0, "").numbers
+    result = command(tmp_path, words, "--resume")
+    assert result.code == 0
+    assert {r["status"] for r in result.replicas} == {"done"}
+    assert result.numbers[1:] == before[1:]
+    assert "2 replicas, 2 epochs; 100% done" in result.printed
+
+
+@pytest.mark.parametrize(("before", "later"), [(1, 0), (0, 1)])
+def test_devices_may_be_others_than_before(tmp_path, monkeypatch, before, later):
+    """Their number decides how many places are filled up."""
+    fill = chunk_module._fill
+    words = []
+    for more, resume in ((before, False), (later, True)):
+        monkeypatch.setattr(chunk_module, "_fill", lambda items, multiple, more=more: (
+            *fill(items, multiple), *[items[-1]] * (more * multiple)))
+        trained = train(tmp_path, chunk_of("backprop"), stop=None if resume else 2, resume=resume,
+                        warn=words.append)
+    assert trained == [2]
+    assert not words
+
+
+@pytest.mark.parametrize("later", [(2, 3), (3, 3), (3, 5), (4, 4)])
+def test_places_that_only_fill_up_are_dropped_or_repeated(tmp_path, later):
+    mesh = make_mesh(1, 1)
+
+    def states(places):
+        rows = np.minimum(np.arange(places[0]), 1)[:, None, None]  # two seeds and three cells
+        columns = np.minimum(np.arange(places[1]), 2)[:, None]
+        values = np.broadcast_to(10 * rows + columns, (*places, 4)).astype(np.float32)
+        return {"a": jax.device_put(values, NamedSharding(mesh, PartitionSpec("seeds", "configs")))}
+
+    with Checkpoint(tmp_path, []) as checkpoint:
+        checkpoint.save(1, 2.0, states((3, 4)))
+        wanted = states(later)
+        found = checkpoint.restore(jax.tree.map(jnp.zeros_like, wanted))
+        assert checkpoint.seconds() == 2.0
+    np.testing.assert_array_equal(found["a"], wanted["a"])
+    assert found["a"].sharding == wanted["a"].sharding
+
+
+def test_what_holds_no_state_or_others_members_does_not_hide_a_checkpoint(tmp_path):
+    words = f"{TINY} --n-bits 3 --seeds 1 --epochs 3"
+    chunk = Chunk(tuple(planned(words)), (0,))
+    train(tmp_path, chunk, stop=2)
+    for folder, members in (("0", [chunk.replicas[0].id, "gone"]), ("1", [chunk.replicas[0].id])):
+        other = tmp_path / "checkpoints" / folder
+        other.mkdir()
+        (other / "members.json").write_text(json.dumps(members))
+        if folder == "0":
+            (other / "2").mkdir()
+    result = command(tmp_path, words, "--resume")
+    assert "From their checkpoints: 1 replica" in result.printed
+
+
+def test_the_best_network_is_saved_also_where_an_earlier_run_saved_none(tmp_path):
+    chunk = chunk_of("backprop")
+    train(tmp_path, chunk, stop=2, save=Save("none"))
+    train(tmp_path, chunk, resume=True, save=Save("best"))
+    assert all(file_of(tmp_path, replica.id).exists() for replica in chunk.replicas)
 
 
 def test_there_is_no_checkpoint_at_first(tmp_path):
