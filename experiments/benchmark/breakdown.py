@@ -19,7 +19,7 @@ import numpy as np
 from experiments.benchmark.shapes import CLASSES, Shape
 from experiments.cells import NETWORKS, Cell, kinds, preset_of
 from experiments.data import Dataset
-from experiments.sweep import Program, cache, make_mesh
+from experiments.sweep import Program, make_mesh
 from qjax import algorithms, training
 from qjax.algorithms import Phase, Rules, TrainState
 from qjax.memories import Float
@@ -154,7 +154,7 @@ def _epoch(program: Program, phase: Phase, settings, states, data) -> Callable[[
         shuffle=program.preset.shuffle,
         preprocess=program.inputs,
         mesh=program.mesh,
-        cache=cache(),
+        cache=program.cache,
     )
 
     def epoch():

@@ -14,7 +14,6 @@ import jax
 
 from experiments.cells import Cell
 from experiments.data import Dataset
-from experiments.sweep import devices
 from experiments.sweep.arrays import peak_and_moved
 from experiments.sweep.program import Program
 from qjax import training
@@ -125,7 +124,7 @@ def _footprint(program: Program, diagnose: bool) -> Footprint:
         dataset.train_images, dataset.train_labels, dataset.test_images, dataset.test_labels
     ))
     order = 3 * 4 * examples  # the epoch's permutation, while it is drawn
-    fast = devices.cache()
+    fast = program.cache
     at_once = None if fast is None else fitting(fast, held)
     return Footprint(data + order, most, tuple(moved), held, at_once)
 

@@ -13,6 +13,7 @@ class Float:
     """Floats as they are."""
 
     by_element = True
+    draws = False
 
     def init(self, key: Array, weights: Array) -> Array:
         """The weights."""

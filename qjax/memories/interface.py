@@ -70,6 +70,12 @@ class Memory(Protocol):
     #
     # then unquantized networks can ride along in its program.
     #
+    # A memory whose `write` draws no random numbers may say so,
+    #
+    #     draws = False
+    #
+    # then fewer replicas may train at once: what others draw is shared by all of a seed.
+    #
     # A memory that is written by the pulses of every example takes a fourth argument,
     #
     #     def write(self, key, held, change, activity: Activity | None = None)
@@ -325,6 +331,11 @@ def wait(key: Array, memory: Any, held: Any, seconds: ArrayLike) -> Any:
         return node.replace(state=own.wait(key, node.state, seconds))
 
     return treedef.unflatten(map(one, nodes, keys))
+
+
+def draws(memory: Any) -> bool:
+    """May writing into a memory, or into one of a `ByLeaf`, draw random numbers?"""
+    return any(getattr(own, "draws", True) for own in _entries(memory).memories)
 
 
 def takes_activity(memory: Any) -> bool:

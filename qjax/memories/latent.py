@@ -21,6 +21,7 @@ class Latent:
     grid: Quantizer = Quantizer(bits=0)
     floats_without_bits = True
     by_element = True
+    draws = False
 
     def init(self, key: Array, weights: Array) -> Array:
         """The floats."""

@@ -29,6 +29,7 @@ class Nearest:
     grid: Quantizer = Quantizer(bits=0)
     floats_without_bits = True
     by_element = True
+    draws = False
 
     def init(self, key: Array, weights: Array) -> Array:
         """Rounds."""
