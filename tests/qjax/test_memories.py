@@ -167,6 +167,24 @@ def test_hold_and_read_show_the_grid(name):
 
 
 @pytest.mark.parametrize("name", OURS)
+def test_what_draws_is_what_depends_on_the_key(name):
+    memory = MEMORIES[name](make_quantizer(6, "symm", "global"))
+    weights = {"kernel": jnp.linspace(-0.5, 0.5, 300).reshape(30, 10)}
+    held = memories.hold(KEY, memory, weights)
+    changes = {"kernel": jnp.full((30, 10), 0.013)}
+    one, other = (kept(memories.write(jax.random.key(seed), memory, held, changes))
+                  for seed in (1, 2))
+    same = jax.tree.all(jax.tree.map(lambda a, b: bool(jnp.all(a == b)), one, other))
+    assert memories.draws(memory) is not same
+
+
+def test_one_that_draws_is_enough():
+    biases = (is_bias, Float())
+    assert not memories.draws(by_leaf(biases, Nearest(QUANTIZER)))
+    assert memories.draws(by_leaf(biases, Stochastic(QUANTIZER)))
+
+
+@pytest.mark.parametrize("name", OURS)
 def test_without_bits_every_memory_adds_the_change(name):
     memory = MEMORIES[name](make_quantizer(None))
     held = jax.tree.map(Held, write(memory, shifts(0.0123)))

@@ -4,10 +4,13 @@ import socket
 
 import jax
 import pytest
-from programs import finish, numbers, recorded, start, wait_until
+from examples import TINY
+from programs import finish, numbers, planned, recorded, start, wait_until
 
 from experiments import run
+from experiments.data import load
 from experiments.store import Store
+from experiments.sweep import Program
 from experiments.sweep import devices as sweep_devices
 
 # hsic in floats alone: those of few bits are programs of their own, which take long to compile.
@@ -157,3 +160,11 @@ def test_a_cores_share_of_the_cache(tmp_path, monkeypatch, size, cores, devices,
     monkeypatch.setattr(sweep_devices, "_CACHE", tmp_path)
     monkeypatch.setattr(jax, "device_count", lambda: devices)
     assert sweep_devices.cache() == expected
+
+
+@pytest.mark.parametrize(("words", "expected"), [
+    ("--n-bits 4", 400), ("--n-bits 4 --memory stochastic", 1000), ("--memory soft_bounds", 1000)])
+def test_where_nothing_is_drawn_fewer_train_at_once(monkeypatch, words, expected):
+    monkeypatch.setattr(sweep_devices, "cache", lambda: 1000)
+    (cell,) = planned(f"{TINY} {words}")
+    assert Program((cell.program,), load("digits"), None).cache == expected
