@@ -159,11 +159,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     shape = {"mlp": Shape(args.n_layers, args.hidden_width), "lenet": Shape(0, 0, "lenet"),
              "recurrent": Shape(0, args.hidden_width, "recurrent")}[args.network]
     shape = shape._replace(batch_size=args.batch_size)
-    asked = {"--n-layers": args.n_layers, "--hidden-width": args.hidden_width}
-    unused = {"mlp": (), "lenet": tuple(asked), "recurrent": ("--n-layers",)}[args.network]
-    for flag in unused:
-        if asked[flag] not in (0, p.get_default(flag.strip("-").replace("-", "_"))):
-            console.print(f"note: {flag} {asked[flag]} is of no meaning for {args.network}")
+    for name in ("n_layers", "hidden_width"):
+        asked = getattr(args, name)
+        if asked not in (getattr(shape, name), p.get_default(name)):
+            console.print(f"note: {args.network} has sizes of its own, {name} {asked} says nothing")
 
     for algorithm in algorithms:
         try:

@@ -22,8 +22,8 @@ from qjax.trees import nbytes
 
 __all__ = ["Footprint", "available", "footprint", "is_exhausted", "size"]
 
-# More than this on a device does not train faster on a CPU; elsewhere the largest group that was
-# timed (docs/performance.md).
+# More on a device does not train faster where it is a CPU; elsewhere no more were ever timed
+# (docs/performance.md).
 _SATURATED = {"cpu": 16, "other": 1024}
 # What Linux lets a container have, by its control group's second and first version.
 _OF_CONTAINER = (Path("/sys/fs/cgroup/memory.max"),

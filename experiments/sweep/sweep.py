@@ -231,9 +231,9 @@ class Sweep:
                 if is_exhausted(error) and len(chunk.replicas) > 1:
                     self._say(f"{_label(chunk)}: out of memory with "
                               f"{len(chunk.replicas)} replicas at once, going on with half of them")
-                    before, queue = [chunk, *queue], _halved(chunk, [chunk, *queue])
-                    for cut in set(before).difference(queue) if store else ():
-                        remove(self.out / "checkpoints" / cut.id)  # else it would come back whole
+                    queue = _halved(chunk, [chunk, *queue])
+                    if store:  # of this one alone: others may be another run's by now
+                        remove(self.out / "checkpoints" / chunk.id)
                     forecast.skip(-sum(self._costs(chunk)))
                     continue
                 ids = [replica.id for replica in chunk.replicas]

@@ -164,6 +164,21 @@ def test_bad_command_lines(tmp_path, capsys):
         assert message in capsys.readouterr().err
 
 
+def test_sizes_that_say_nothing_are_noted(monkeypatch, capsys):
+    def stop():
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(benchmark, "about_machine", stop)
+    for network, told in {"lenet": ["n_layers 5", "hidden_width 7"], "recurrent": ["n_layers 5"],
+                          "mlp": []}.items():
+        with pytest.raises(KeyboardInterrupt):
+            bench.main(["--network", network, "--n-layers", "5", "--hidden-width", "7",
+                        "--algorithm", "backprop"])
+        printed = capsys.readouterr().out
+        assert printed.count("note:") == len(told)
+        assert all(words in printed for words in told)
+
+
 @pytest.fixture(scope="module")
 def trained():
     """Parameters after an epoch with each variant of a backprop step, 2 replicas."""
