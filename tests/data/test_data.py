@@ -381,13 +381,13 @@ class QuietHandler(http.server.SimpleHTTPRequestHandler):
 def tfds_mnist(tmp_path, monkeypatch):
     """Points TFDS's MNIST at a loopback server; returns (served folder, function to register).
 
-    Only the address changes. ``register()`` gives TFDS the checksums of the served files, as its
-    package has them for the real ones, so that it verifies what it downloads.
+    ``register(train, test)`` tells TFDS how many examples there are, and gives it the checksums of
+    the served files, as its package has both for the real ones: it verifies what it downloads.
     """
     pytest.importorskip("tensorflow_datasets")
     from tensorflow_datasets.core.download import checksums
     from tensorflow_datasets.core.utils import Size
-    from tensorflow_datasets.image_classification.mnist import MNIST
+    from tensorflow_datasets.image_classification import mnist
 
     folder = tmp_path / "served"
     folder.mkdir()
@@ -396,10 +396,12 @@ def tfds_mnist(tmp_path, monkeypatch):
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     url = f"http://127.0.0.1:{server.server_port}/"
-    monkeypatch.setattr(MNIST, "URL", url)
+    monkeypatch.setattr(mnist.MNIST, "URL", url)
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
 
-    def register():
+    def register(train=7, test=3):
+        monkeypatch.setattr(mnist, "_TRAIN_EXAMPLES", train)
+        monkeypatch.setattr(mnist, "_TEST_EXAMPLES", test)
         for path in folder.iterdir():
             raw = path.read_bytes()
             info = checksums.UrlInfo(Size(len(raw)), hashlib.sha256(raw).hexdigest(), path.name)
@@ -418,18 +420,19 @@ def pairs(images, labels):
     return sorted(row.tobytes() for row in rows)
 
 
-def test_tfds_downloads_prepares_and_reuses_mnist(tfds_mnist, tmp_path, capsys):
+@pytest.mark.parametrize(
+    ("train", "test"), [(1100, 300), pytest.param(60000, 10000, marks=pytest.mark.thorough)])
+def test_tfds_downloads_prepares_and_reuses_mnist(tfds_mnist, tmp_path, capsys, train, test):
     folder, register = tfds_mnist
-    # The builder insists on the full counts. Pixels are random in 4 of 28 rows, for speed.
-    arrays = make_arrays(60000, 10000)
-    for part in ("train", "test"):
+    arrays = make_arrays(train, test)
+    for part in ("train", "test"):  # pixels are random in 4 of 28 rows, for speed
         arrays[f"{part}_images"][:, 4:] = 0
     write_folder(folder, arrays, ".gz")
-    register()
+    register(train, test)
     dataset = load("mnist")
     assert capsys.readouterr().out == ""
     assert (tmp_path / "tfds" / "mnist").is_dir()  # TFDS_DATA_DIR as set now, not at import
-    assert dataset.train_images.shape == (60000, 28, 28, 1)
+    assert dataset.train_images.shape == (train, 28, 28, 1)
     for part in ("train", "test"):
         images, labels = getattr(dataset, f"{part}_images"), getattr(dataset, f"{part}_labels")
         assert images.dtype == np.uint8

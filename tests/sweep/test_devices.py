@@ -39,7 +39,12 @@ def words(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def one_device(tmp_path_factory, words):
-    return alone(tmp_path_factory.mktemp("one"), words, *APART, devices=1)
+    return alone(tmp_path_factory.mktemp("one"), words, "backprop", devices=1)
+
+
+@pytest.fixture(scope="module")
+def one_device_each(tmp_path_factory, words):
+    return alone(tmp_path_factory.mktemp("each"), words, *APART, devices=1)
 
 
 def assert_alike(out, expected):
@@ -66,10 +71,10 @@ def assert_alike(out, expected):
 
 
 @pytest.mark.thorough
-def test_devices_do_not_change_the_numbers(one_device, words, tmp_path):
+def test_devices_do_not_change_the_numbers(one_device_each, words, tmp_path):
     alone(tmp_path, words, *APART, devices=4)
-    assert numbers(tmp_path)[0].keys() == one_device[0].keys()
-    assert_alike(tmp_path, one_device)
+    assert numbers(tmp_path)[0].keys() == one_device_each[0].keys()
+    assert_alike(tmp_path, one_device_each)
 
 
 @pytest.mark.thorough
