@@ -28,7 +28,7 @@ _SLIGHT = 1 / 64
 def _position(x: Array, grid: Grid) -> tuple[Array, Array]:
     """(code below plus share of the way to the next level, codes per unit there) of values."""
     factor, scale = scale_of(grid)
-    if isinstance(grid.spacing, Uniform):  # the same in closed form, and faster
+    if isinstance(grid.spacing, Uniform):  # a last bit off in the other way, which moves halves
         return (x * factor - grid.origin * factor) * scale, scale
     some = jnp.where(grid.codes > 0, grid.codes, 1)
     per_unit = scale / some  # places per unit, times the factor
