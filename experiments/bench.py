@@ -176,7 +176,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         f"{machine['devices']} x {machine['device']}, {machine['cores']} cores: large products at "
         f"{machine['matmul_gflops']:.0f} GFLOP/s, copies at {machine['copy_gbytes']:.0f} GB/s\n"
         f"network {network_label(shape.network, *shape[:2])}, batch {shape.batch_size}: "
-        f"floor {floor_ms:.3f} ms per replica-step"
+        f"floor {floor_ms:.3f} ms per replica-step for the products\n"
+        "x floor: times as long as products or bytes at these speeds, whichever take longer"
     )
     torch_ms = torch_step_ms(shape, 4 * args.steps)
     rows, parts = [], []

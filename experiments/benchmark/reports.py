@@ -15,6 +15,8 @@ __all__ = ["COMPARED", "compare", "read_report", "relate"]
 ROW = {"algorithm": None, "n_layers": None, "hidden_width": None, "replicas": None,
        "memory": "nearest", "converters": False, "network": "mlp", "batch_size": Shape().batch_size}
 COMPARED = {"ms_per_replica_step": "ms", "evaluation_s": "eval s", "compile_s": "compile s"}
+SPEEDS = {"matmul_gflops": "large products (GFLOP/s)", "copy_gbytes": "copies (GB/s)"}
+APART = 1.2  # speeds, as a factor, from which on a comparison of times means little
 MACHINE = ("device", "devices", "cores", "processor", "jax")
 
 
@@ -94,7 +96,7 @@ def compare(old: Mapping[str, Any], new: Mapping[str, Any]) -> tuple[list[dict],
 
     Returns:
       A dict per row that both have: `ROW`, and (old, new, new / old) of each of `COMPARED` and of
-      "floors", the step's time in units of the report's floor_ms;
+      "floors", see `relate` (reports older than these: in units of floor_ms);
       sentences on what makes the comparison less than fair.
     """
     remarks = [
@@ -102,6 +104,11 @@ def compare(old: Mapping[str, Any], new: Mapping[str, Any]) -> tuple[list[dict],
         for name in MACHINE
         if old["machine"].get(name) != new["machine"].get(name)
     ]
+    for name, of in SPEEDS.items():
+        then, today = (r["machine"].get(name) for r in (old, new))
+        if then and today and not 1 / APART < today / then < APART:
+            remarks.append(f"{of} at {then:.0f} then, {today:.0f} now: the machine was not equally "
+                           "fast, so repeat both if you can")
     before, now = ({_name(row): row for row in r["rows"]} for r in (old, new))
     for rows, others, side in ((before, now, "old"), (now, before, "new")):
         alone = [f"{a} {network_label(network, n, w)} x {r}{'' if m == 'nearest' else f', {m}'}"
@@ -114,8 +121,9 @@ def compare(old: Mapping[str, Any], new: Mapping[str, Any]) -> tuple[list[dict],
     pairs = []
     for key in (key for key in now if key in before):
         values = {name: (before[key][name], now[key][name]) for name in COMPARED}
-        was, is_now = values["ms_per_replica_step"]
-        values["floors"] = was / old["floor_ms"], is_now / new["floor_ms"]
+        values["floors"] = tuple(
+            row.get("floors", row["ms_per_replica_step"] / report["floor_ms"])
+            for row, report in ((before[key], old), (now[key], new)))
         ratios = {name: (a, b, b / a) for name, (a, b) in values.items()}
         pairs.append({**dict(zip(ROW, key, strict=True)), **ratios})
     return pairs, remarks

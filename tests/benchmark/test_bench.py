@@ -99,7 +99,13 @@ def test_comparison_pairs_rows_and_says_what_differs():
     (pair,), remarks = benchmark.compare(old, new)
     assert pair["replicas"] == 28
     assert pair["ms_per_replica_step"] == pytest.approx((0.5, 0.4, 0.8))
-    assert pair["floors"] == pytest.approx((5.0, 2.0, 0.4))
+    assert pair["floors"] == pytest.approx((5.0, 2.0, 0.4))  # as rows of old do not say
+    slow, fast = (report([row(28) | {"floors": floors}], matmul_gflops=speed)
+                  for floors, speed in ((6.0, 75), (3.0, 119)))
+    (pair,), (remark,) = benchmark.compare(slow, fast)
+    assert pair["floors"] == (6.0, 3.0, 0.5)
+    assert "at 75 then, 119 now" in remark
+    assert benchmark.compare(fast, report(fast["rows"], matmul_gflops=110))[1] == []
     assert any("cores: 2 then, 4 now" in r for r in remarks)
     assert any("old report: backprop (0,4) x 1" in r for r in remarks)
     assert any("new report: backprop (0,4) x 112" in r for r in remarks)
