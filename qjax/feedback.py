@@ -16,16 +16,42 @@ from jax.typing import ArrayLike
 
 from qjax.devices import Crossbar, product
 
-__all__ = ["along", "linear", "matmul", "with_feedback"]
+__all__ = ["along", "biased", "linear", "matmul", "with_feedback"]
 
 
 def matmul(x: Array, kernel: Array) -> Array:
     """[..., in] @ [in, out] -> [..., out].
 
     Of a batch [batch, in] by transposed matrices: with kernels that are held so, and activations
-    that lie so from one layer to the next, no step copies a matrix to turn it.
+    and errors that lie so from one layer to the next, no step copies a matrix to turn it. Its
+    derivatives are those of reverse mode (`jax.grad`, also twice), not of forward mode.
     """
-    return (kernel.T @ x.T).T if x.ndim == 2 else x @ kernel
+    if x.ndim != 2:
+        return x @ kernel
+    dtype = jnp.result_type(x, kernel)
+    return _turned(x.astype(dtype), kernel.astype(dtype))
+
+
+@jax.custom_vjp
+def _turned(x, kernel):
+    return (kernel.T @ x.T).T
+
+
+def _turned_forward(x, kernel):
+    return _turned(x, kernel), (x, kernel)
+
+
+def _turned_backward(residual, error):
+    x, kernel = residual
+    # JAX's own rule gives the errors of inputs as [batch, in]. XLA keeps to this order of operands
+    # and axes, but not to @'s. With `_shifted` a step of batches of 1,024 takes 0.79 of the time,
+    # of 256 0.92, of 64 0.98.
+    x_error = jax.lax.dot_general(kernel.T, error.T, (((0,), (0,)), ((), ())))
+    gradient = jax.lax.dot_general(error.T, x.T, (((1,), (1,)), ((), ())))
+    return x_error.T, gradient.T
+
+
+_turned.defvjp(_turned_forward, _turned_backward)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0, 6))
@@ -119,7 +145,35 @@ def linear(
         y = bilinear(x, kernel)
     else:
         y = with_feedback(bilinear, x, kernel, feedback, activity, crossbar, axes[0])
-    return y + along(bias, y, axes[1])
+    return biased(y, bias, axes[1])
+
+
+def biased(y: Array, bias: ArrayLike, axis: int) -> Array:
+    """`y` plus a bias of its features, or one number, which lie along `axis`.
+
+    Of a matrix [batch, features] without derivatives in forward mode, as `matmul`.
+    """
+    if not (y.ndim == 2 and axis % 2 == 1 and jnp.ndim(bias) == 1):
+        return y + along(bias, y, axis)
+    dtype = jnp.result_type(y, bias)
+    return _shifted(y.astype(dtype), jnp.asarray(bias, dtype))
+
+
+@jax.custom_vjp
+def _shifted(y, bias):
+    return y + bias
+
+
+def _shifted_forward(y, bias):
+    return y + bias, None
+
+
+def _shifted_backward(_, error):
+    # Behind the barrier XLA sums the errors as they lie; else it copies them to turn them.
+    return error, jax.lax.optimization_barrier(error.T).sum(1)
+
+
+_shifted.defvjp(_shifted_forward, _shifted_backward)
 
 
 def along(values: ArrayLike, like: Array, axis: int) -> Array:

@@ -159,7 +159,7 @@ class _Weighted(nn.Module):
             if self.gain == "learned":
                 gain *= jnp.exp(self.param("log_gain", nn.initializers.zeros, (), dtype))
             z = gain * feedback_rules.linear(x, kernel, 0.0, feedback, bilinear, *rest)
-            z += feedback_rules.along(bias, z, axes[1])
+            z = feedback_rules.biased(z, bias, axes[1])
         if self.normalize:
             z = BatchNorm(axis=axes[1])(z, train)
         return self.activation(z)

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from qjax.convolution import convolve_planes, from_planes, to_planes
-from qjax.feedback import along, matmul
+from qjax.feedback import biased, matmul
 from qjax.networks import floating_type, uniform_fan_in
 
 __all__ = ["InputSynthesizer", "Synthesizer", "init_synthesizers", "is_synthesizer",
@@ -49,10 +49,10 @@ class _Affine(nn.Module):
         kernel = self.param("kernel", nothing if self.zero else init, shape, dtype)
         bias = self.param("bias", nothing if self.quiet else init, (self.features,), dtype)
         if self.size is None:
-            return matmul(x, kernel) + bias
+            return biased(matmul(x, kernel), bias, -1)
         sides = ((self.size - 1) // 2, self.size // 2)
         planes = jnp.pad(to_planes(x), (sides, (0, 0), sides, (0, 0)))
-        return from_planes(convolve_planes(planes, kernel) + along(bias, planes, 1))
+        return from_planes(biased(convolve_planes(planes, kernel), bias, 1))
 
 
 class Synthesizer(nn.Module):

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from qjax.feedback import linear, matmul, with_feedback
+from qjax.feedback import biased, linear, matmul, with_feedback
 
 RNG = np.random.default_rng(0)
 
@@ -50,6 +50,32 @@ def test_linear_without_feedback_is_backpropagation():
         return jnp.sum(ERROR * linear(x, KERNEL, BIAS))
 
     close(jax.grad(loss)(X), np.asarray(ERROR) @ np.asarray(KERNEL).T)
+
+
+def test_first_and_second_derivatives_of_a_batch_are_those_of_the_plain_product():
+    kernels, biases = draw(5, 3, 4), draw(5, 4)
+
+    def bends(affine):
+        def loss(x, kernel, bias):
+            return jnp.sum(jnp.sin(affine(x, kernel, bias)))
+
+        def steepness(*arguments):
+            slopes = jax.grad(loss, argnums=(0, 1, 2))(*arguments)
+            return sum(jnp.sum(slope**2) for slope in slopes), slopes
+
+        both = jax.grad(steepness, argnums=(0, 1, 2), has_aux=True)
+        return jax.jit(jax.vmap(both, (None, 0, 0)))(X, kernels, biases)
+
+    ours = bends(lambda x, kernel, bias: biased(matmul(x, kernel), bias, -1))
+    plain = bends(lambda x, kernel, bias: x @ kernel + bias)
+    jax.tree.map(close, ours, plain)
+
+
+@pytest.mark.parametrize("bias", [np.float64(2), np.arange(4), BIAS])
+def test_a_bias_is_a_number_or_one_of_every_feature_wherever_features_lie(bias):
+    assert biased(ERROR, bias, 1).dtype == jnp.float32
+    close(biased(ERROR, bias, 1), np.asarray(ERROR) + np.asarray(bias))
+    close(biased(ERROR.T, bias, 0), (np.asarray(ERROR) + np.asarray(bias)).T)
 
 
 def test_two_layers_chain_through_their_feedback():
