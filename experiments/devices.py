@@ -107,7 +107,10 @@ def _shown(name: str, numbers: dict[str, float], folder: Path) -> tuple[str, Seq
             for n, told in numbers_of(memory).items()]
     source = PRESETS[name].source if name in PRESETS else ""
     head, _, _ = name.partition(":")
-    table = markdown(Table(f"{name}: {about(head)}", (source,) if source else (),
+    title = f"{name}: {about(head)}"
+    if not rows:
+        return f"**{title}**\n\nIt has no numbers to set.\n", []
+    table = markdown(Table(title, (source,) if source else (),
                            tuple(map(Column, ("number", "value", "what it is", "may be"))),
                            tuple(rows)))
     if not isinstance(memory, Pulsed):

@@ -199,6 +199,8 @@ def test_the_command_lists_shows_and_fits(tmp_path, capsys, monkeypatch):
 
     assert devices.main(["mixed_precision"]) == 0
     assert "accumulator_bits" in capsys.readouterr().out
+    assert devices.main(["nearest"]) == 0
+    assert "no numbers to set" in capsys.readouterr().out
 
     measured(SoftBounds(dw_min=0.1, w_max=1.1, w_min=-1.1, **EQUAL), tmp_path / "mine.csv", 20)
     assert devices.main(["--fit", str(tmp_path / "mine.csv"), "--folder", str(tmp_path)]) == 0
