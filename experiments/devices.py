@@ -108,11 +108,9 @@ def _shown(name: str, numbers: dict[str, float], folder: Path) -> tuple[str, Seq
     source = PRESETS[name].source if name in PRESETS else ""
     head, _, _ = name.partition(":")
     title = f"{name}: {about(head)}"
-    if not rows:
-        return f"**{title}**\n\nIt has no numbers to set.\n", []
-    table = markdown(Table(title, (source,) if source else (),
-                           tuple(map(Column, ("number", "value", "what it is", "may be"))),
-                           tuple(rows)))
+    table = f"**{title}**\n\nIt has no numbers to set.\n" if not rows else markdown(
+        Table(title, (source,) if source else (),
+              tuple(map(Column, ("number", "value", "what it is", "may be"))), tuple(rows)))
     if not isinstance(memory, Pulsed):
         return table, []
     facts = circuit.facts_of(memory)

@@ -25,8 +25,8 @@ if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     os.environ["JAX_COMPILATION_CACHE_DIR"] = _programs.name
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
 # Where in the source an operation came from is written into every program, for nobody to read; and
-# Python looks for garbage after every 700 objects, of which a trace has thousands. Of 48 s for the
-# tests of algorithms and memories the two take 3 and 5.
+# Python looks for garbage every few hundred objects, of which a trace has thousands. Of 48 s for
+# the tests of algorithms and memories the two take 3 and 5.
 os.environ.setdefault("JAX_TRACEBACK_IN_LOCATIONS_LIMIT", "0")
 gc.set_threshold(50_000, 20, 20)
 

@@ -42,8 +42,8 @@ def main(p: options.Parser, args: argparse.Namespace, tell: Tell, *stages: Stage
                 "install tensorboard, or leave the flag out")
     join(p, args)
     keep_programs()
-    # A trace makes thousands of objects that are not garbage yet; looking after every 700, as is
-    # usual, takes a tenth of the time to the first step.
+    # A trace makes thousands of objects that are not garbage yet; looking for it every few hundred,
+    # as is usual, takes a tenth of the time to the first step.
     gc.set_threshold(50_000, 20, 20)
     console = Console(
         emoji=False,  # levels:-1:1 is none
