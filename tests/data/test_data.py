@@ -1,52 +1,18 @@
-"""Tests of experiments.data, on files written here and on TFDS's own MNIST builder."""
+"""Tests of experiments.data, on files written here."""
 
 import dataclasses
-import functools
 import gzip
-import hashlib
-import http.server
 import importlib.util
-import os
-import struct
 import subprocess
 import sys
-import threading
 import types
 from pathlib import Path
 
 import numpy as np
 import pytest
+from idx_files import FILES, idx_bytes, make_arrays, write_folder
 
 from experiments.data import DATASETS, DataError, load, loading, read_idx
-
-FILES = {
-    "train_images": "train-images-idx3-ubyte",
-    "train_labels": "train-labels-idx1-ubyte",
-    "test_images": "t10k-images-idx3-ubyte",
-    "test_labels": "t10k-labels-idx1-ubyte",
-}
-
-
-def idx_bytes(array, code=0x08):
-    header = bytes([0, 0, code, array.ndim]) + struct.pack(f">{array.ndim}I", *array.shape)
-    return header + array.tobytes()
-
-
-def make_arrays(n_train=7, n_test=3, seed=0):
-    rng = np.random.default_rng(seed)
-    arrays = {}
-    for part, n in (("train", n_train), ("test", n_test)):
-        arrays[f"{part}_images"] = rng.integers(0, 256, (n, 28, 28), dtype=np.uint8)
-        arrays[f"{part}_labels"] = rng.integers(0, 10, n, dtype=np.uint8)
-    return arrays
-
-
-def write_folder(folder, arrays, suffix=""):
-    folder.mkdir(parents=True, exist_ok=True)
-    for key, array in arrays.items():
-        raw = idx_bytes(array)
-        raw = gzip.compress(raw, 1) if suffix else raw
-        (folder / (FILES[key] + suffix)).write_bytes(raw)
 
 
 def assert_holds(dataset, arrays):
@@ -57,13 +23,6 @@ def assert_holds(dataset, arrays):
         assert labels.dtype == np.int32
         np.testing.assert_array_equal(images, arrays[f"{part}_images"][..., None])
         np.testing.assert_array_equal(labels, arrays[f"{part}_labels"])
-
-
-@pytest.fixture(autouse=True)
-def no_user_settings(monkeypatch, tmp_path):
-    """No test sees the user's data folders, and none may fall through to a real download."""
-    monkeypatch.delenv("QJAX_DATA_DIR", raising=False)
-    monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "tfds"))
 
 
 @pytest.fixture
@@ -367,105 +326,6 @@ def test_import_needs_numpy_only_and_nothing_is_printed(tmp_path):
         text=True,
     )
     assert (result.stdout, result.stderr.strip()) == ("", "set()")
-
-
-# --- TensorFlow Datasets: its own MNIST builder, fed from a server on this machine ---
-
-
-class QuietHandler(http.server.SimpleHTTPRequestHandler):
-    def log_message(self, *args):
-        pass
-
-
-@pytest.fixture
-def tfds_mnist(tmp_path, monkeypatch):
-    """Points TFDS's MNIST at a loopback server; returns (served folder, function to register).
-
-    ``register(train, test)`` tells TFDS how many examples there are, and gives it the checksums of
-    the served files, as its package has both for the real ones: it verifies what it downloads.
-    """
-    pytest.importorskip("tensorflow_datasets")
-    from tensorflow_datasets.core.download import checksums
-    from tensorflow_datasets.core.utils import Size
-    from tensorflow_datasets.image_classification import mnist
-
-    folder = tmp_path / "served"
-    folder.mkdir()
-    handler = functools.partial(QuietHandler, directory=str(folder))
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    url = f"http://127.0.0.1:{server.server_port}/"
-    monkeypatch.setattr(mnist.MNIST, "URL", url)
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-
-    def register(train=7, test=3):
-        monkeypatch.setattr(mnist, "_TRAIN_EXAMPLES", train)
-        monkeypatch.setattr(mnist, "_TEST_EXAMPLES", test)
-        for path in folder.iterdir():
-            raw = path.read_bytes()
-            info = checksums.UrlInfo(Size(len(raw)), hashlib.sha256(raw).hexdigest(), path.name)
-            monkeypatch.setitem(checksums.get_all_url_infos(), url + path.name, info)
-
-    yield folder, register
-    server.shutdown()
-    thread.join()
-    server.server_close()
-
-
-def pairs(images, labels):
-    """Sorted (image, label) rows: the examples whatever their order, each as often as it occurs."""
-    labels = np.asarray(labels, np.uint8)
-    rows = np.concatenate([np.reshape(images, (len(labels), -1)), labels[:, None]], axis=1)
-    return sorted(row.tobytes() for row in rows)
-
-
-@pytest.mark.parametrize(
-    ("train", "test"), [(1100, 300), pytest.param(60000, 10000, marks=pytest.mark.thorough)])
-def test_tfds_downloads_prepares_and_reuses_mnist(tfds_mnist, tmp_path, capsys, train, test):
-    folder, register = tfds_mnist
-    arrays = make_arrays(train, test)
-    for part in ("train", "test"):  # pixels are random in 4 of 28 rows, for speed
-        arrays[f"{part}_images"][:, 4:] = 0
-    write_folder(folder, arrays, ".gz")
-    register(train, test)
-    dataset = load("mnist")
-    assert capsys.readouterr().out == ""
-    assert (tmp_path / "tfds" / "mnist").is_dir()  # TFDS_DATA_DIR as set now, not at import
-    assert dataset.train_images.shape == (train, 28, 28, 1)
-    for part in ("train", "test"):
-        images, labels = getattr(dataset, f"{part}_images"), getattr(dataset, f"{part}_labels")
-        assert images.dtype == np.uint8
-        assert labels.dtype == np.int32
-        expected = pairs(arrays[f"{part}_images"], arrays[f"{part}_labels"])
-        assert pairs(images, labels) == expected
-    # Prepared once, it needs no server, and its order is the same again.
-    for path in folder.iterdir():
-        os.remove(path)
-    as_any = load("tfds:mnist")
-    for field in FILES:
-        np.testing.assert_array_equal(getattr(dataset, field), getattr(as_any, field))
-    assert (as_any.outputs, as_any.high) == (10, 255)
-
-
-@pytest.mark.parametrize("failure", ["absent", "altered"])
-def test_tfds_failed_download_names_the_way_without_a_network(tfds_mnist, failure):
-    folder, register = tfds_mnist
-    if failure == "altered":  # after TFDS was told the checksums
-        write_folder(folder, make_arrays(), ".gz")
-        register()
-        write_folder(folder, make_arrays(seed=1), ".gz")
-    reason = {"absent": "HTTP code: 404", "altered": "wrong checksum"}[failure]
-    with pytest.raises(DataError, match=f"(?s)could not get mnist: .*{reason}") as info:
-        load("mnist")
-    assert "--data-dir" in str(info.value)
-    assert "QJAX_DATA_DIR" in str(info.value)
-
-
-def test_what_tfds_does_not_know():
-    pytest.importorskip("tensorflow_datasets")
-    with pytest.raises(DataError, match="has no 'kmnits'"):
-        load("tfds:kmnits")
 
 
 def test_a_holdout_is_the_last_sixth_of_the_training_set():
