@@ -8,6 +8,8 @@ import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 
+from qjax.feedback import on_mesh
+
 __all__ = ["convolve", "convolve_planes", "from_planes", "pool_planes", "to_planes"]
 
 
@@ -34,7 +36,6 @@ def from_planes(planes: Array) -> Array:
     return jnp.transpose(planes, (3, 0, 2, 1))
 
 
-@jax.custom_vjp
 def convolve_planes(planes: Array, kernel: Array) -> Array:
     """`convolve` of images that lie as a processor likes to go through them.
 
@@ -49,12 +50,22 @@ def convolve_planes(planes: Array, kernel: Array) -> Array:
     Returns:
       [height - rows + 1, out, width - columns + 1, batch].
     """
+    if on_mesh(planes, kernel):
+        names = jax.lax.ConvDimensionNumbers((3, 1, 0, 2), (3, 2, 0, 1), (3, 1, 0, 2))
+        dtype = jnp.result_type(planes, kernel)
+        return jax.lax.conv_general_dilated(
+            planes.astype(dtype), kernel.astype(dtype), (1, 1), "VALID", dimension_numbers=names)
+    return _convolved(planes, kernel)
+
+
+@jax.custom_vjp
+def _convolved(planes, kernel):
     y = _rows_of(_repeated(planes, kernel.shape[1]), kernel)
-    return y.reshape(*y.shape[:2], -1, planes.shape[-1])
+    return y.reshape(*y.shape[:2], planes.shape[2] - kernel.shape[1] + 1, planes.shape[3])
 
 
 def _convolve_forward(planes, kernel):
-    return convolve_planes(planes, kernel), (planes, kernel)
+    return _convolved(planes, kernel), (planes, kernel)
 
 
 def _convolve_backward(residual, error):
@@ -66,14 +77,15 @@ def _convolve_backward(residual, error):
     return *sum_up(inputs_error), gradient
 
 
-convolve_planes.defvjp(_convolve_forward, _convolve_backward)
+_convolved.defvjp(_convolve_forward, _convolve_backward)
 
 
 def _repeated(planes: Array, columns: int) -> Array:
     """[height, in, width, batch] -> [height, columns * in, width' * batch]: moved by 0, 1, ..."""
-    width = planes.shape[2] - columns + 1
+    height, inputs, width, batch = planes.shape
+    width = width - columns + 1
     moved = [planes[:, :, j : j + width] for j in range(columns)]
-    return jnp.concatenate(moved, axis=1).reshape(len(planes), -1, width * planes.shape[3])
+    return jnp.concatenate(moved, axis=1).reshape(height, columns * inputs, width * batch)
 
 
 def _by_rows(one_by_one: Callable[[], Array], at_once: Callable[[], Array]) -> Array:
@@ -83,7 +95,8 @@ def _by_rows(one_by_one: Callable[[], Array], at_once: Callable[[], Array]) -> A
 
 def _needed(repeated: Array, number: ArrayLike, rows: int) -> Array:
     """By a row of outputs: [rows * columns * in, width' * batch]."""
-    return jax.lax.dynamic_slice_in_dim(repeated, number, rows).reshape(-1, repeated.shape[-1])
+    _, lines, places = repeated.shape
+    return jax.lax.dynamic_slice_in_dim(repeated, number, rows).reshape(rows * lines, places)
 
 
 def _rows_of(repeated: Array, kernel: Array) -> Array:
@@ -174,7 +187,8 @@ def _pool_backward(residual, error):
         each = jnp.repeat(jnp.repeat(values, 2, axis=0), 2, axis=2)
         return jnp.pad(each, (odd[0], (0, 0), odd[1], (0, 0)))
 
-    return (jnp.where(planes == spread(largest), spread(error / count), 0),)
+    # Not less, for equal: where one is nan none is, and errors by a count of 0 come back to all.
+    return (jnp.where(~(planes < spread(largest)), spread(error / count), 0),)
 
 
 pool_planes.defvjp(_pool_forward, _pool_backward)

@@ -16,7 +16,18 @@ from jax.typing import ArrayLike
 
 from qjax.devices import Crossbar, product
 
-__all__ = ["along", "biased", "linear", "matmul", "with_feedback"]
+__all__ = ["along", "biased", "linear", "matmul", "on_mesh", "with_feedback"]
+
+
+def on_mesh(*arrays: Array) -> bool:
+    """Whether types say how arrays lie on a mesh: explicit axes, varying in `jax.shard_map`.
+
+    JAX's own derivatives follow such types; those that are written here for speed do not.
+    """
+    kinds = [jax.typeof(a) for a in arrays]
+    plain = [jax.core.ShapedArray(k.shape, k.dtype, k.weak_type, sharding=k.sharding)
+             for k in kinds]
+    return kinds != plain or any(any(k.sharding.spec) for k in kinds)
 
 
 def matmul(x: Array, kernel: Array) -> Array:
@@ -24,9 +35,10 @@ def matmul(x: Array, kernel: Array) -> Array:
 
     Of a batch [batch, in] by transposed matrices: with kernels that are held so, and activations
     and errors that lie so from one layer to the next, no step copies a matrix to turn it. Its
-    derivatives are those of reverse mode (`jax.grad`, also twice), not of forward mode.
+    derivatives are those of reverse mode (`jax.grad`, also twice), not of forward mode, nor can it
+    be transposed (`jax.linear_transpose`).
     """
-    if x.ndim != 2:
+    if x.ndim != 2 or on_mesh(x, kernel):
         return x @ kernel
     dtype = jnp.result_type(x, kernel)
     return _turned(x.astype(dtype), kernel.astype(dtype))
@@ -153,10 +165,11 @@ def biased(y: Array, bias: ArrayLike, axis: int) -> Array:
 
     Of a matrix [batch, features] without derivatives in forward mode, as `matmul`.
     """
-    if not (y.ndim == 2 and axis % 2 == 1 and jnp.ndim(bias) == 1):
+    if not (y.ndim == 2 and axis % 2 == 1 and jnp.shape(bias) == y.shape[1:]):
         return y + along(bias, y, axis)
     dtype = jnp.result_type(y, bias)
-    return _shifted(y.astype(dtype), jnp.asarray(bias, dtype))
+    bias = jnp.asarray(bias, dtype)
+    return y + bias if on_mesh(y, bias) else _shifted(y.astype(dtype), bias)
 
 
 @jax.custom_vjp

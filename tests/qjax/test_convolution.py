@@ -70,6 +70,21 @@ def test_pooling_shares_what_comes_back_among_equal_values(shape):
     np.testing.assert_allclose(pullback(error)[0], expected_pullback(error)[0], rtol=1e-6)
 
 
+def test_what_is_not_a_number_does_not_come_back_from_pooling_as_one():
+    planes = jnp.ones((2, 1, 4, 1)).at[1, 0, 2, 0].set(jnp.nan)
+    gradient = jax.grad(lambda planes: convolution.pool_planes(planes).sum())(planes)
+    np.testing.assert_array_equal(gradient[:, 0, :2, 0], 0.25)
+    assert not np.isfinite(gradient[:, 0, 2:, 0]).any()
+
+
+def test_no_images_give_no_outputs():
+    y, pullback = jax.vjp(convolve, X[:0], KERNEL)
+    assert y.shape == (0, 5, 6, 4)
+    x_error, gradient = pullback(y)
+    assert x_error.shape == (0, 7, 8, 2)
+    np.testing.assert_array_equal(gradient, jnp.zeros_like(KERNEL))
+
+
 def test_errors_go_down_through_the_feedback_kernel():
     error = jax.random.normal(jax.random.key(4), (3, 5, 6, 4))
     bias = jnp.zeros(4)

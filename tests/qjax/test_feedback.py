@@ -4,7 +4,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.sharding import AxisType, NamedSharding
+from jax.sharding import PartitionSpec as P
 
+from qjax.convolution import convolve
 from qjax.feedback import biased, linear, matmul, with_feedback
 
 RNG = np.random.default_rng(0)
@@ -76,6 +79,41 @@ def test_a_bias_is_a_number_or_one_of_every_feature_wherever_features_lie(bias):
     assert biased(ERROR, bias, 1).dtype == jnp.float32
     close(biased(ERROR, bias, 1), np.asarray(ERROR) + np.asarray(bias))
     close(biased(ERROR.T, bias, 0), (np.asarray(ERROR) + np.asarray(bias)).T)
+
+
+@pytest.mark.thorough(but=3)
+@pytest.mark.parametrize("typed", ["explicit", "varying"])
+@pytest.mark.parametrize("specs", [
+    (P("d"), P(), P()),  # every device has a part of the batch,
+    (P(), P(None, "d"), P("d")),  # or of the outputs.
+])
+@pytest.mark.parametrize(("bilinear", "x", "kernel"), [
+    (matmul, X, KERNEL), (convolve, IMAGES, FILTERS)], ids=["matmul", "convolve"])
+def test_derivatives_follow_arrays_that_lie_on_a_mesh(bilinear, x, kernel, specs, typed):
+    """Types show that on one device as well. JAX itself refuses outputs of an explicit axis."""
+    if kernel.ndim == 4 and specs[1]:
+        specs = P(), P(None, None, None, "d"), P("d")
+        if typed == "explicit":
+            pytest.skip("JAX wants to be told where its convolution lies")
+    kind = {"explicit": AxisType.Explicit, "varying": AxisType.Auto}[typed]
+    mesh = jax.make_mesh((1,), ("d",), axis_types=(kind,))
+
+    def gradients(*arrays):
+        def loss(x, kernel, bias):
+            return jnp.sin(linear(x, kernel, bias, None, bilinear)).sum()
+
+        return jax.grad(loss, argnums=(0, 1, 2))(*arrays)
+
+    arrays = x, kernel, draw(kernel.shape[-1])
+    if typed == "explicit":
+        with jax.set_mesh(mesh):
+            placed = [jax.device_put(a, NamedSharding(mesh, P(*s, *[None] * (a.ndim - len(s)))))
+                      for a, s in zip(arrays, specs, strict=True)]
+            ours = jax.jit(gradients)(*placed)
+    else:
+        ours = jax.shard_map(gradients, mesh=mesh, in_specs=specs, out_specs=specs)(*arrays)
+    for gradient, expected in zip(ours, gradients(*arrays), strict=True):
+        close(gradient, expected)
 
 
 def test_two_layers_chain_through_their_feedback():
