@@ -170,6 +170,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         except TypeError as error:
             p.error(f"--network {args.network} with {algorithm}: {error}; name others with "
                     "--algorithm")
+    products = (False, True) if args.converters else (False,)
+    asked = [
+        {"algorithm": algorithm, "memory": memory, "converters": converters, "replicas": replicas}
+        for algorithm, memory, converters, replicas in itertools.product(
+            algorithms, dict.fromkeys(args.memory), products, sizes)
+    ]
+    if old and not benchmark.meets(old, [{**row, **shape._asdict()} for row in asked]):
+        p.error(f"{args.compare} has none of the rows asked for; ask for some that it has")
     machine = benchmark.about_machine()
     floor_ms = product_flops(shape) / machine["matmul_gflops"] / 1e6
     console.print(
@@ -181,15 +189,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     torch_ms = torch_step_ms(shape, 4 * args.steps)
     rows, parts = [], []
-    products = (False, True) if args.converters else (False,)
-    for algorithm, memory, converters in itertools.product(
-            algorithms, dict.fromkeys(args.memory), products):
-        for replicas in sizes:
-            steps = max(1, args.steps * GROUP // max(GROUP, replicas))
-            rows.append(benchmark.measure(benchmark.make_program(
-                algorithm, shape, replicas, steps, memory, converters), replicas))
-            ms = rows[-1]["ms_per_replica_step"]
-            progress(f"{_label(rows[-1])} x {replicas}: {ms:.3f} ms per replica-step")
+    for row in asked:
+        steps = max(1, args.steps * GROUP // max(GROUP, row["replicas"]))
+        program = benchmark.make_program(shape=shape, steps=steps, **row)
+        rows.append(benchmark.measure(program, row["replicas"]))
+        ms = rows[-1]["ms_per_replica_step"]
+        progress(f"{_label(rows[-1])} x {row['replicas']}: {ms:.3f} ms per replica-step")
     chosen = GROUP if GROUP in sizes else max(sizes)
     for algorithm in algorithms if args.breakdown else ():
         steps = max(1, args.steps // 4 * GROUP // max(GROUP, chosen))
@@ -230,17 +235,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
             "or below 0, is rest.",
             _breakdown_table(parts),
         )
+    if args.json:
+        try:
+            args.json.write_text(json.dumps(report, indent=1) + "\n")
+        except OSError as error:
+            p.error(f"cannot write {args.json}: {error.strerror}")
     if old is not None:
         pairs, remarks = benchmark.compare(old, report)
         console.print(f"Beside {args.compare}; ratio: new by old, below 1 is better.")
         for remark in remarks:
             console.print(f"note: {remark}")
         console.print(_compare_table(pairs))
-    if args.json:
-        try:
-            args.json.write_text(json.dumps(report, indent=1) + "\n")
-        except OSError as error:
-            p.error(f"cannot write {args.json}: {error.strerror}")
     return 0
 
 

@@ -196,7 +196,8 @@ def measure(program: Program, replicas: int, rounds: int = 4) -> dict[str, Any]:
 
     Returns:
       algorithm, network, n_layers, hidden_width, batch_size, replicas, memory, converters;
-      ms_per_replica_step; evaluation_s: one replica's, of MNIST's training and test set;
+      steps: of a timed epoch; ms_per_replica_step;
+      evaluation_s: one replica's, of MNIST's training and test set;
       replica_epochs_per_second: with both evaluations, at MNIST's size;
       compile_s: of the first phase's epoch with its evaluations, if it has any;
       memory_bytes: `memory_bytes`, over all devices, of an epoch at MNIST's size with its
@@ -227,7 +228,8 @@ def measure(program: Program, replicas: int, rounds: int = 4) -> dict[str, Any]:
     epoch = _epoch(program, phases[0], settings[0], states[0], data)
     evaluation = _evaluation(program, init(_keys(), settings[0]), data)
     best = shortest({"epoch": epoch, "evaluation": evaluation}, rounds)
-    step_s = best["epoch"] / _steps(program, len(data.train.labels)) / replicas
+    steps = _steps(program, len(data.train.labels))
+    step_s = best["epoch"] / steps / replicas
     evaluation_s = best["evaluation"] * _share(data) / replicas
     peak = _device_peak()
     total = None if None in memory else max(memory) * mesh.size
@@ -241,6 +243,7 @@ def measure(program: Program, replicas: int, rounds: int = 4) -> dict[str, Any]:
         "n_layers": cell.n_layers,
         "hidden_width": cell.hidden_width,
         "replicas": replicas,
+        "steps": steps,
         "ms_per_replica_step": 1e3 * step_s,
         "evaluation_s": evaluation_s,
         "replica_epochs_per_second": 1 / (_steps(program, TRAIN) * step_s + evaluation_s),

@@ -2,14 +2,14 @@
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from experiments.benchmark.shapes import Shape, product_flops
 from experiments.cells import network_label
 
-__all__ = ["COMPARED", "compare", "read_report", "relate"]
+__all__ = ["COMPARED", "compare", "meets", "read_report", "relate"]
 
 # With what older reports, which do not say, had there.
 ROW = {"algorithm": None, "n_layers": None, "hidden_width": None, "replicas": None,
@@ -77,9 +77,13 @@ def read_report(path: Path) -> dict[str, Any]:
     try:
         names = [_name(row) for row in report["rows"]]
         numbers = [row[name] for row in report["rows"] for name in COMPARED]
+        # Older reports lack some of these.
+        numbers += [row[name] for row in report["rows"] for name in ("floors", "steps")
+                    if name in row]
+        numbers += [report["machine"][name] for name in SPEEDS if name in report["machine"]]
         fits = isinstance(report["machine"], dict) and len(set(names)) == len(names) > 0
         fits = fits and all(map(_positive, [report["floor_ms"], *numbers]))
-    except (KeyError, TypeError):
+    except (AttributeError, KeyError, TypeError):
         fits = False
     if not fits:
         raise ValueError(f"{path} is not a report that bench --json writes, or is damaged")
@@ -89,6 +93,19 @@ def read_report(path: Path) -> dict[str, Any]:
 def _name(row: Mapping[str, Any]) -> tuple:
     return tuple(row[name] if usual is None else row.get(name, usual)
                  for name, usual in ROW.items())
+
+
+def _label(key: tuple) -> str:
+    algorithm, layers, width, replicas, memory, converters, network, batch = key
+    return (f"{algorithm} {network_label(network, layers, width)} x {replicas}"
+            f"{'' if memory == 'nearest' else f', {memory}'}"
+            f"{' with converters' if converters else ''}"
+            f"{'' if batch == ROW['batch_size'] else f', batches of {batch}'}")
+
+
+def meets(old: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether any of these rows, of which `ROW` suffices, is in the report."""
+    return not {_name(row) for row in rows}.isdisjoint(map(_name, old["rows"]))
 
 
 def compare(old: Mapping[str, Any], new: Mapping[str, Any]) -> tuple[list[dict], list[str]]:
@@ -111,15 +128,20 @@ def compare(old: Mapping[str, Any], new: Mapping[str, Any]) -> tuple[list[dict],
                            "fast, so repeat both if you can")
     before, now = ({_name(row): row for row in r["rows"]} for r in (old, new))
     for rows, others, side in ((before, now, "old"), (now, before, "new")):
-        alone = [f"{a} {network_label(network, n, w)} x {r}{'' if m == 'nearest' else f', {m}'}"
-                 f"{' with converters' if c else ''}"
-                 f"{'' if b == ROW['batch_size'] else f', batches of {b}'}"
-                 for key in rows if key not in others for a, n, w, r, m, c, network, b in [key]]
+        alone = [_label(key) for key in rows if key not in others]
         if alone:
             remarks.append(f"only in the {side} report: {', '.join(alone)}")
 
+    both = [key for key in now if key in before]
+    steps = {key: tuple(rows[key].get("steps") for rows in (before, now)) for key in both}
+    for then, today in dict.fromkeys(pair for pair in steps.values() if None not in pair):
+        if then != today:
+            of = ", ".join(_label(key) for key in both if steps[key] == (then, today))
+            remarks.append(f"epochs of {then} steps then, {today} now (data of few steps stay in a "
+                           f"cache): {of}")
+
     pairs = []
-    for key in (key for key in now if key in before):
+    for key in both:
         values = {name: (before[key][name], now[key][name]) for name in COMPARED}
         values["floors"] = tuple(
             row.get("floors", row["ms_per_replica_step"] / report["floor_ms"])

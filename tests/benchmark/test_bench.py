@@ -106,6 +106,11 @@ def test_comparison_pairs_rows_and_says_what_differs():
     assert pair["floors"] == (6.0, 3.0, 0.5)
     assert "at 75 then, 119 now" in remark
     assert benchmark.compare(fast, report(fast["rows"], matmul_gflops=110))[1] == []
+    longer = report([row(28) | {"steps": 45}]), report([row(28) | {"steps": 2}])
+    assert "45 steps then, 2 now" in benchmark.compare(*longer)[1][0]
+    assert "x 28" in benchmark.compare(*longer)[1][0]
+    assert benchmark.compare(new, longer[0])[0]
+    assert not any("steps" in r for r in benchmark.compare(new, longer[0])[1])
     assert any("cores: 2 then, 4 now" in r for r in remarks)
     assert any("old report: backprop (0,4) x 1" in r for r in remarks)
     assert any("new report: backprop (0,4) x 112" in r for r in remarks)
@@ -121,8 +126,12 @@ def test_comparison_pairs_rows_and_says_what_differs():
         (json.dumps(report([row(ms=-1)])), "not a report"),
         (json.dumps(report([row(ms=math.inf)])), "not a report"),
         (json.dumps({"rows": [row()]}), "not a report"),
+        (json.dumps(report([row() | {"floors": None}])), "not a report"),
+        (json.dumps(report([row()], copy_gbytes="12")), "not a report"),
+        (json.dumps(report([row()]) | {"machine": "x"}), "not a report"),
     ],
-    ids=["empty", "list", "no-rows", "twice", "negative", "infinite", "no-machine"],
+    ids=["empty", "list", "no-rows", "twice", "negative", "infinite", "no-machine", "no-floors",
+         "no-speed", "machine-word"],
 )
 def test_reports_that_cannot_be_compared(tmp_path, content, message):
     path = tmp_path / "old.json"
@@ -158,6 +167,9 @@ def test_command_line(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(benchmark, "measure", lambda program, replicas: dict(found))
     assert bench.main([*tiny, "--no-breakdown", "--compare", str(path)]) == 0
     assert "ratio: new by old" in capsys.readouterr().out
+    with pytest.raises(SystemExit):  # before anything is measured
+        bench.main([*tiny, "--batch-size", "64", "--compare", str(path)])
+    assert "none of the rows" in capsys.readouterr().err
 
 
 def test_bad_command_lines(tmp_path, capsys):
