@@ -13,6 +13,7 @@ from experiments.report.panels import Rows, split
 from experiments.report.study import NO_STUDY, Study, position
 from experiments.report.summary import FEW_BITS, spread, tell
 from experiments.report.tables import (
+    DIVERGED,
     INTERVALS,
     MEMORY,
     MEMORY_NOTE,
@@ -23,9 +24,9 @@ from experiments.report.tables import (
 )
 
 __all__ = [
-    "FEW_BITS", "FORMATS", "INTERVALS", "MEMORY", "MEMORY_NOTE", "NO_STUDY", "WRITES_NOTE",
-    "Column", "Estimate", "Rows", "Study", "Table", "as_csv", "choice", "columns", "estimate",
-    "figures", "gallery", "graphs", "in_file", "look", "markdown", "memory_in", "page",
+    "DIVERGED", "FEW_BITS", "FORMATS", "INTERVALS", "MEMORY", "MEMORY_NOTE", "NO_STUDY",
+    "WRITES_NOTE", "Column", "Estimate", "Rows", "Study", "Table", "as_csv", "choice", "columns",
+    "estimate", "figures", "gallery", "graphs", "in_file", "look", "markdown", "memory_in", "page",
     "paired_differences", "panels", "position", "relation", "scores", "split", "spread",
     "tables_of", "tell", "terminal", "writes_of",
 ]

@@ -37,7 +37,7 @@ INTERVALS = (
     "show none), of the test metrics after the last epoch; accuracies in percent."
 )
 SHORTENED = "Shortened runs: 'n of m' epochs are n where {study} had m."
-DIVERGED = "A diverged replica counts with its last finite metrics."
+DIVERGED = "A diverged replica counts with its last finite metrics, if it has any."
 # Columns of every table with a cell a row, and what they are.
 MEMORY = ("device bits", "bits beside")
 MEMORY_NOTE = (

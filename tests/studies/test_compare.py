@@ -31,8 +31,8 @@ def published(path, lines=LINES, header=HEADER):
 
 def compared(ours, theirs, key=KEY, **more):
     values = {"mean": float(np.mean(ours)), "deviation": None, "low": min(ours),
-              "high": max(ours), "count": len(ours), "loss": None, "diverged": 0, "epochs": "30",
-              "shortened": False}
+              "high": max(ours), "count": len(ours), "loss": None, "diverged": 0, "lost": 0,
+              "epochs": "30", "shortened": False}
     return Comparison(key, Published(theirs), **values | more)
 
 
@@ -145,8 +145,9 @@ def test_a_comparison_by_hand():
         {KEY._replace(n_bits=2): Published(1.0), KEY: Published(65.0, 3.0)},
         {KEY: (MNIST, members), KEY._replace(n_bits=3): (MNIST, members)},
     )
-    assert found == [Comparison(KEY, Published(65.0, 3.0), 60.0, 10.0, 50.0, 70.0, 3, 1.5, 2, "30",
-                                False)]
+    assert found == [Comparison(KEY, Published(65.0, 3.0), 60.0, 10.0, 50.0, 70.0, 3, 1.5, 1, 1,
+                                "30", False)]
+    assert "1 more have no finite accuracy" in comparison.notes_on({}, found)[-1]
     assert found[0].difference == -5.0
 
 
@@ -262,6 +263,7 @@ def test_command_prints_and_writes(files, tmp_path, capsys):
         assert "3 of 5 published" in shown
         assert "1 of ours are shortened" in shown
         assert "1 of our replicas diverged" in shown
+        assert "left out" not in shown
     assert "| backprop | 2 | -4.00 | 4.00 | 1.000 | 50.0 | 1 |" in written
     assert "| backprop | symm | local | 2 | -4.00 | 4.00 | 1.000 | 50.0 | 1 |" in written
     assert "| backprop mnist (1,50) float | 97.50 | 97.50 | 0.71 | 97.00 | 98.00 |" in written

@@ -13,6 +13,7 @@ from experiments.cells import Cell, account_of, kinds, network_label, preset_of,
 from experiments.commandline import options
 from experiments.data import DATASETS, HOLDOUT
 from experiments.report import (
+    DIVERGED,
     INTERVALS,
     MEMORY,
     MEMORY_NOTE,
@@ -46,7 +47,6 @@ FREE_SYNTHESIZERS = "Synthesizers are floats, with a learning rate of their own.
 BOUND_SYNTHESIZERS = "Synthesizers are quantized, and trained, like the weights in: "
 KILOBITS = "kbit"
 KILOBITS_NOTE = "kbit: all that memory of the whole network, in 1000 bits."
-DIVERGED = "A diverged replica counts with its last finite metrics, if it has any."
 
 _GRIDS = ("quantizer", "scope", "hidden_bits", "optimizer", "optimizer_bits", "numbers")
 _POINT = ("dataset", "network", "n_layers", "hidden_width", "algorithm", "update", "n_bits",

@@ -73,7 +73,8 @@ class Comparison:
     Attributes:
       mean, deviation, low, high, count: of our accuracies; `deviation` None for a single seed.
       loss: mean of ours.
-      diverged: how many of our replicas did; those count with their last finite metrics.
+      diverged: how many of these did; they count with their last finite metrics;
+      lost: how many more have no finite accuracy, and are left out.
       epochs, shortened: of our cell.
     """
 
@@ -86,6 +87,7 @@ class Comparison:
     count: int
     loss: float | None
     diverged: int
+    lost: int
     epochs: str
     shortened: bool
 
@@ -108,14 +110,15 @@ def compare(
     found = []
     for key, value in published.items():
         cell, members = ours.get(key, (None, ()))
-        values = [m["test_accuracy"] for m in members if m["test_accuracy"] is not None]
+        known = [m for m in members if m["test_accuracy"] is not None]
+        values = [m["test_accuracy"] for m in known]
         if values:
             found.append(Comparison(
                 key, value, statistics.fmean(values),
                 statistics.stdev(values) if len(values) > 1 else None,
                 min(values), max(values), len(values),
                 estimate(m["test_loss"] for m in members).mean,
-                sum(m["status"] == "diverged" for m in members),
+                sum(m["status"] == "diverged" for m in known), len(members) - len(known),
                 THESIS.epochs_label(cell), THESIS.shortened(cell),
             ))
     return found

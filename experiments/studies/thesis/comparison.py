@@ -102,4 +102,7 @@ def notes_on(published: Mapping[Key, Published], comparisons: Sequence[Compariso
     if diverged:
         notes.append(f"{diverged} of our replicas diverged and count with their last finite "
                      "metrics.")
+    lost = sum(c.lost for c in comparisons)
+    if lost:
+        notes.append(f"{lost} more have no finite accuracy and are left out.")
     return notes
