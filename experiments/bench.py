@@ -187,7 +187,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         f"floor {floor_ms:.3f} ms per replica-step for the products\n"
         "x floor: times as long as products or bytes at these speeds, whichever take longer"
     )
-    torch_ms = torch_step_ms(shape, 4 * args.steps)
+    rivals = any(map(benchmark.comparable, asked))
+    torch_ms = torch_step_ms(shape, 4 * args.steps) if rivals else None
+    if rivals and torch_ms is None and args.network != "recurrent":
+        console.print("note: torch is not installed, so nothing is beside PyTorch")
     rows, parts = [], []
     for row in asked:
         steps = max(1, args.steps * GROUP // max(GROUP, row["replicas"]))
@@ -202,7 +205,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             benchmark.make_program(algorithm, shape, chosen, steps), chosen
         )
         progress(f"{algorithm} x {chosen}: parts")
-    ensemble_ms = torch_ensemble_step_ms(shape, chosen, args.steps)
+    ensemble_ms = torch_ensemble_step_ms(shape, chosen, args.steps) if rivals else None
     if ensemble_ms is not None:
         progress(f"PyTorch, compiled, backprop x {chosen}: {ensemble_ms:.3f} ms per replica-step")
     if torch_ms is not None:  # again, and the better: the machine may have been busy before
@@ -211,7 +214,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     simulated = {}
     for memory, converters in itertools.product(dict.fromkeys(args.memory), products):
-        ms = simulator_step_ms(memory, converters, shape, max(4, args.steps // 2))
+        ms = None
+        if "backprop" in algorithms:
+            ms = simulator_step_ms(memory, converters, shape, max(4, args.steps // 2))
         simulated[memory, converters] = ms
         if ms is not None:
             progress(f"aihwkit, {memory}{' converters' if converters else ''}: {ms:.2f} ms "

@@ -16,7 +16,7 @@ from experiments.benchmark.breakdown import (
     measure,
 )
 from experiments.benchmark.machine import about_machine
-from experiments.benchmark.reports import COMPARED, compare, meets, read_report, relate
+from experiments.benchmark.reports import COMPARED, comparable, compare, meets, read_report, relate
 from experiments.benchmark.rivals import (
     simulator_step_ms,
     torch_ensemble_step_ms,
@@ -26,7 +26,7 @@ from experiments.benchmark.shapes import Shape, product_flops
 
 __all__ = [
     "COMPARED", "PARTS", "REST", "TOTAL", "Shape", "about_machine", "break_down",
-    "compare", "growth", "growth_figure", "make_program", "measure", "meets",
+    "comparable", "compare", "growth", "growth_figure", "make_program", "measure", "meets",
     "product_flops", "read_report", "relate", "simulator_step_ms", "stores",
     "torch_ensemble_step_ms", "torch_step_ms",
 ]

@@ -9,7 +9,7 @@ from typing import Any
 from experiments.benchmark.shapes import Shape, product_flops
 from experiments.cells import network_label
 
-__all__ = ["COMPARED", "compare", "meets", "read_report", "relate"]
+__all__ = ["COMPARED", "comparable", "compare", "meets", "read_report", "relate"]
 
 # With what older reports, which do not say, had there.
 ROW = {"algorithm": None, "n_layers": None, "hidden_width": None, "replicas": None,
@@ -40,9 +40,8 @@ def relate(
                   row.get("batch_size", ROW["batch_size"]))
     gflops = product_flops(shape) / ms / 1e6
     gbytes = row["bytes_per_replica_step"] / ms / 1e6
-    comparable = (row["algorithm"] == "backprop" and row.get("memory", "nearest") == "nearest"
-                  and not row.get("converters", False))
     shares = gflops / machine["matmul_gflops"], gbytes / machine["copy_gbytes"]
+    same = comparable(row)
     return {
         **row,
         "gflops": gflops,
@@ -50,11 +49,17 @@ def relate(
         "gbytes": gbytes,
         "gbytes_share": shares[1],
         "floors": 1 / max(shares),
-        "torch_ratio": torch_ms / ms if torch_ms and comparable else None,
-        "ensemble_ratio": ensemble_ms / ms if ensemble_ms and comparable else None,
+        "torch_ratio": torch_ms / ms if torch_ms and same else None,
+        "ensemble_ratio": ensemble_ms / ms if ensemble_ms and same else None,
         "simulator_ratio": (
             simulator_ms / ms if simulator_ms and row["algorithm"] == "backprop" else None),
     }
+
+
+def comparable(row: Mapping[str, Any]) -> bool:
+    """Whether the PyTorch rivals do the same: backprop, weights put on the nearest level."""
+    return (row["algorithm"] == "backprop" and row.get("memory", "nearest") == "nearest"
+            and not row.get("converters", False))
 
 
 def _positive(value: Any) -> bool:

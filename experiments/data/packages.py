@@ -4,6 +4,7 @@ import contextlib
 import importlib.util
 import io
 import os
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -75,6 +76,9 @@ def from_tfds(name: str) -> Parts:
         with contextlib.redirect_stdout(io.StringIO()):
             # TFDS reads TFDS_DATA_DIR once, when it is imported; passing it obeys later changes.
             builder = tfds.builder(name, data_dir=os.environ.get("TFDS_DATA_DIR") or None)
+            if not builder.is_prepared():
+                print(f"{name}: TensorFlow Datasets is to download it (it tries again for minutes "
+                      f"if it cannot). {offline}.", file=sys.stderr, flush=True)
             builder.download_and_prepare()
         keys = builder.info.supervised_keys
         if not keys:

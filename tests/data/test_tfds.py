@@ -71,7 +71,10 @@ def test_tfds_downloads_prepares_and_reuses_mnist(tfds_mnist, tmp_path, capsys, 
     write_folder(folder, arrays, ".gz")
     register(train, test)
     dataset = load("mnist")
-    assert capsys.readouterr().out == ""
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert "is to download it" in printed.err
+    assert "QJAX_DATA_DIR" in printed.err
     assert (tmp_path / "tfds" / "mnist").is_dir()  # TFDS_DATA_DIR as set now, not at import
     assert dataset.train_images.shape == (train, 28, 28, 1)
     for part in ("train", "test"):
@@ -84,6 +87,7 @@ def test_tfds_downloads_prepares_and_reuses_mnist(tfds_mnist, tmp_path, capsys, 
     for path in folder.iterdir():
         os.remove(path)
     as_any = load("tfds:mnist")
+    assert capsys.readouterr().err == ""
     for field in FILES:
         np.testing.assert_array_equal(getattr(dataset, field), getattr(as_any, field))
     assert (as_any.outputs, as_any.high) == (10, 255)
