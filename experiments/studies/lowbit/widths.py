@@ -59,6 +59,7 @@ def plot_widths(points: Sequence[Point], title: str) -> Figure:
         other = best.get(cell.hidden_width)
         if other is None or (point.held_out or ()) > (other.held_out or ()):
             best[cell.hidden_width] = point
+    shown = [point for line in lines.values() for point in line.values()]
     for place, ((bits, hidden), line) in enumerate(sorted(lines.items())):
         color = look.PALETTE[place % len(look.PALETTE)]
         drawn = [line[width] for width in sorted(line)]
@@ -69,10 +70,10 @@ def plot_widths(points: Sequence[Point], title: str) -> Figure:
                   color=color, marker=look.MARKERS[place % len(look.MARKERS)],
                   label=label, linewidth=1.6, markersize=6)
         for point in drawn:
+            below = any(_just_above(other, point) for other in shown)
             axis.annotate(str(point.cell.hidden_width), (point.kilobits, point.accuracy),
-                          xytext=(0, 7), textcoords="offset points", ha="center", fontsize="small",
-                          color=color)
-    shown = [point for line in lines.values() for point in line.values()]
+                          xytext=(0, -7 if below else 7), textcoords="offset points", ha="center",
+                          va="top" if below else "bottom", fontsize="small", color=color)
     scale_errors([axis], [a for p in shown for a in look.deviation(p.accuracies)])
     axis.set_xscale("log")
     axis.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
@@ -83,3 +84,10 @@ def plot_widths(points: Sequence[Point], title: str) -> Figure:
     look.title(figure, title)
     look.legend(figure)
     return figure
+
+
+def _just_above(other: Point, point: Point) -> bool:
+    """Whether it lies where the number over a point would be written: by both scales' ratios."""
+    errors = [100 - p.accuracy for p in (point, other)]
+    return (errors[1] < errors[0] < 1.2 * errors[1]
+            and 0.95 < other.kilobits / point.kilobits < 1.05)
