@@ -216,7 +216,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for memory, converters in itertools.product(dict.fromkeys(args.memory), products):
         ms = None
         if "backprop" in algorithms:
-            ms = simulator_step_ms(memory, converters, shape, max(4, args.steps // 2))
+            try:
+                ms = simulator_step_ms(memory, converters, shape, max(4, args.steps // 2))
+            except RuntimeError as error:  # as where it was built for another torch
+                progress(f"aihwkit, {memory}: failed with this torch ({error})")
         simulated[memory, converters] = ms
         if ms is not None:
             progress(f"aihwkit, {memory}{' converters' if converters else ''}: {ms:.2f} ms "
