@@ -14,7 +14,7 @@ from experiments.commandline.options import spell
 from experiments.data import shape_of
 from experiments.report.columns import enough, speaks
 from experiments.report.estimates import mean_and_deviation
-from experiments.report.panels import Rows, valued
+from experiments.report.panels import Rows, split, valued
 from experiments.report.scores import scored
 from experiments.store.results import cell_of
 
@@ -24,6 +24,7 @@ __all__ = ["FEW_BITS", "by_cell", "spread", "summary", "tell", "warnings"]
 EXPLODED = 1e3
 # Of the way from a guess to all right, and at most another guess: no further counts as not trained.
 CHANCE = 1 / 9
+_ANY_WIDTH = 10_000
 _NAMED = 3  # cells that a warning names; it counts the others
 _ALWAYS = ("algorithm", "dataset", "n_bits", "quantizer", "scope", "update")  # in their names
 FEW_BITS = 5  # up to here the update rule nearest trains nothing, see docs/few-bits.md
@@ -41,10 +42,24 @@ def spread(values: Iterable[float], digits: int = 2) -> str:
 
 def tell(rows: Sequence[Mapping[str, Any]], console: Console) -> None:
     """Prints what a run ends with: the summary of finished replicas, then what it does not show."""
-    for part in summary(rows, AXES):
-        console.print(part, soft_wrap=isinstance(part, str))
+    _tell_summary(rows, console)
     for line in warnings(rows, AXES):
         console.print(line, markup=False, soft_wrap=True, highlight=False)
+
+
+def _tell_summary(rows: Sequence[Mapping[str, Any]], console: Console) -> None:
+    """In several tables, by algorithm and so on, where one is wider than there is room for."""
+    title, table, below = summary(rows, AXES)
+    whole = console.measure(table, options=console.options.update(max_width=_ANY_WIDTH)).maximum
+    if whole > console.width:
+        for column in AXES:
+            parts = split(rows, column) if column != "n_bits" else {}
+            if len(parts) > 1:
+                for part in parts.values():
+                    _tell_summary(part, console)
+                return
+    for shown in (title, table, below):
+        console.print(shown, soft_wrap=isinstance(shown, str))
 
 
 def by_cell(rows: Iterable[Mapping[str, Any]], not_of_cell: Iterable[str]) -> dict[tuple, list]:

@@ -78,6 +78,24 @@ def test_summary_has_a_row_per_setting():
     ]
 
 
+@pytest.mark.parametrize("width", [120, 40, 20])
+def test_a_summary_wider_than_the_console_is_told_in_several_tables(width):
+    """By algorithm, and by data set where that is not enough, so that nothing is cut."""
+    cells = [replace(CELL, algorithm=a, dataset=d, n_bits=b)
+             for a in ("backprop", "fa") for d in ("digits", "mnist") for b in (2, 4)]
+    console = Console(width=width, file=io.StringIO(), color_system=None)
+    summary.tell([row(c, test_accuracy=20.0 + i) for i, c in enumerate(cells)], console)
+    text = console.file.getvalue()
+    settings = {120: [["backprop", "digits"], ["backprop", "mnist"], ["fa", "digits"],
+                      ["fa", "mnist"]],
+                40: [["digits"], ["mnist"]] * 2, 20: [[]] * 4}[width]
+    if width == 40:
+        assert text.count("algorithm backprop") == text.count("algorithm fa") == 1
+    assert [line[:-2] for line in body(text)] == settings
+    assert [line[-2:] for line in body(text)] == [
+        [f"{20 + i:.1f}", f"{21 + i:.1f}"] for i in range(0, 8, 2)]
+
+
 @pytest.mark.parametrize(
     ("name", "values"),
     [("lr", [0.5, 1.0]), ("optimizer", ["sgd", "adam"]), ("batch_size", [32, 64]),
