@@ -61,6 +61,14 @@ def test_a_line_for_each_number_of_bits_along_the_widths():
         assert part in title
 
 
+def test_numbers_of_points_upon_each_other_stand_above_and_below():
+    few, many = replace(BITS, hidden_width=172), replace(BITS, n_bits=4)  # 408 kbit each
+    for upper, above in ((97.2, False), (99.0, True)):  # near the other one, and far from it
+        _, figure, _ = drawn_lines(points((few, (97.0,)), (many, (upper,))))
+        stands = {text.xy[1]: text.xyann[1] > 0 for text in figure.axes[0].texts}
+        assert stands == {upper: True, 97.0: above}
+
+
 def test_held_out_data_choose_among_optimizers_not_the_test_set():
     other = replace(BITS, optimizer="normalized")
     rows = [row(BITS, 0, 96.0), row(other, 0, 97.0), row(replace(BITS, hidden_width=50), 0, 90.0),
